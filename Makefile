@@ -1,0 +1,83 @@
+# Every chore of this repository, the same here and in CI. It needs python3 (3.11 or newer, with venv) and make.
+#   make run ARGS="--port 9000"        ARGS go to `weighbridge serve`
+#   make test ARGS="tests/domain -x"   ARGS go to pytest
+
+PYTHON ?= python3
+BENCH ?= ../shared/bench
+ROUNDS ?= 3
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
+UV := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-config --custom-compile-command "make lock"
+LOCKS := requirements.txt requirements-build.txt requirements-dev.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long check bench image lock clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.installed ## the gateway; with the mock upstream behind it unless an upstream key is set
+	@demo=--demo; \
+	[ -z "$$OPENROUTER_API_KEY$$OPENROUTER_API_KEY_FILE$$WEIGHBRIDGE_UPSTREAM_KEY$$WEIGHBRIDGE_UPSTREAM_KEY_FILE" ] || demo=; \
+	exec $(BIN)/weighbridge serve $$demo $(ARGS)
+
+test: $(VENV)/.dev ## the tests
+	@exec $(BIN)/python -m pytest -q -n 2 $(ARGS)
+
+test-long: $(VENV)/.dev ## the tests, the long ones too, with many more examples of every law
+	@exec $(BIN)/python -m pytest -q -n 2 -m "not bench" --hypothesis-profile=long $(ARGS)
+
+check: $(VENV)/.dev ## style, types, floors, dependencies, documents
+	@echo "ruff: style"
+	@$(BIN)/ruff check --quiet --output-format=concise .
+	@$(BIN)/ruff format --quiet --check . || { echo "Not formatted; $(BIN)/ruff format . mends it:"; $(BIN)/ruff format --check .; }
+	@echo "mypy: types"
+	@$(BIN)/mypy --no-error-summary
+	@echo "import-linter: floors"
+	@out=$$($(BIN)/lint-imports --no-logo 2>&1) || { printf '%s\n' "$$out"; exit 1; }
+	@echo "deptry: dependencies"
+	@out=$$($(BIN)/deptry --no-ansi . 2>&1) || { printf '%s\n' "$$out"; exit 1; }
+	@echo "pytest: documents and house rules"
+	@$(BIN)/python -m pytest -q --no-header tests/docs
+
+bench: $(VENV)/.installed ## CPU per call and per event, beside nginx and Envoy (takes long)
+	@[ -f "$(BENCH)/run.sh" ] || { echo "The harness is not in $(BENCH); say where it is: make bench BENCH=folder" >&2; exit 1; }
+	@exec sh "$(BENCH)/run.sh" $(ROUNDS) $(ARGS)
+
+image: ## the container image
+	@[ -f Dockerfile ] || { echo "There is no Dockerfile yet, so there is no image to build." >&2; exit 1; }
+	@exec docker build --tag weighbridge .
+
+lock: $(VENV)/.dev ## choose the newest versions anew and lock them by hash
+	@echo "Locking $(LOCKS)"
+	@$(UV) --upgrade pyproject.toml --output-file requirements.txt
+	@$(UV) --upgrade --group build --constraint requirements.txt --output-file requirements-build.txt
+	@$(UV) --upgrade pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
+
+clean: ## forget the virtual environment and everything tools left behind
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find app tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Weighbridge needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
+	@echo "Making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+# The stamps say what is installed. Everything comes hash-checked from the locks; the project itself is then built
+# with what is there, so that this last step asks no network.
+$(VENV)/.locked: requirements.txt requirements-build.txt | $(BIN)/python
+	@echo "Installing what the gateway needs"
+	@$(PIP) --require-hashes -r requirements.txt -r requirements-build.txt
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.locked
+	@$(PIP) --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.installed
+	@echo "Installing what the tests and checks need"
+	@$(PIP) --require-hashes -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,111 @@
+"""How commands reach the admin API: of the server that runs, else of the same application inside this process.
+
+Either way one process writes the database. With no server the command holds the store's lock while it works.
+"""
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+if TYPE_CHECKING:
+    from app.upstream.http_client import HttpAnswer, HttpClient
+
+    from app.settings import Settings
+
+LOCK_WAIT_SECONDS = 5.0
+Result = TypeVar("Result")
+
+
+class CommandFailedError(Exception):
+    """What a command could not do, in words for the person who typed it."""
+
+
+def run_admin(work: "Callable[[HttpClient], Awaitable[Result]]", config: Path | None = None) -> Result:
+    """Run `work` with a client of the admin API. Exits 1 with a sentence on stderr when it fails."""
+    import uvloop
+
+    from app.cli.config import load_or_exit
+
+    settings = load_or_exit(config)
+
+    async def with_client() -> Result:
+        async with _client(settings) as client:
+            return await work(client)
+
+    try:
+        return uvloop.run(with_client())
+    except CommandFailedError as error:
+        print(f"weighbridge: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+async def call(client: "HttpClient", method: str, path: str, **arguments: Any) -> Any:  # noqa: ANN401 - JSON
+    """One call of the admin API; its JSON. Raises CommandFailedError with the server's own words."""
+    answer = await client.request(method, f"/admin/api{path}", **arguments)
+    if answer.is_error:
+        raise CommandFailedError(_words_of(answer))
+    return answer.json()
+
+
+@asynccontextmanager
+async def _client(settings: "Settings") -> "AsyncIterator[HttpClient]":
+    state_dir = settings.storage.state_dir
+    running = await _running(state_dir, settings)
+    if running is not None:
+        try:
+            yield running
+        finally:
+            await running.aclose()
+        return
+    from app.main import admin_key, create_app
+    from app.store.lock import StoreBusy
+    from app.upstream.http_client import in_process_client
+
+    app = create_app(settings, lock_wait_seconds=LOCK_WAIT_SECONDS)
+    try:
+        async with app.router.lifespan_context(app):
+            async with in_process_client(app, _authorization(admin_key(settings))) as client:
+                yield client
+    except StoreBusy as error:
+        raise CommandFailedError(str(error)) from None
+
+
+async def _running(state_dir: Path, settings: "Settings") -> "HttpClient | None":
+    """A client of the server that the note in the state directory tells of, if it answers."""
+    try:
+        note = json.loads((state_dir / "server.json").read_text("utf-8"))
+        socket_path = Path(note["admin_socket"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    from app.main import admin_key
+    from app.upstream.http_client import Unreachable, socket_client
+
+    if not os.path.exists(socket_path):
+        socket_path = state_dir / "admin.sock"  # the volume may be mounted elsewhere here
+    client = socket_client(socket_path, _authorization(admin_key(settings)))
+    try:
+        answer = await client.get("/admin/api/server")
+    except Unreachable:
+        await client.aclose()
+        return None
+    if answer.is_error:
+        await client.aclose()
+        raise CommandFailedError(_words_of(answer))
+    return client
+
+
+def _authorization(admin_key: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {admin_key}"}
+
+
+def _words_of(answer: "HttpAnswer") -> str:
+    try:
+        return str(answer.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"the server answered HTTP {answer.status_code}"

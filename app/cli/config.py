@@ -1,0 +1,70 @@
+"""`weighbridge config`: what is set and where that came from, whether it is right, and a file to start from."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from app.settings.provenance import Provenance
+
+app = typer.Typer(name="config", help="Show, check or write the settings.", no_args_is_help=True)
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file to read.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Print each value and where it came from, secrets masked."""
+    from app.settings.provenance import provenances
+
+    rows = list(provenances(load_or_exit(config)))
+    if as_json:
+        print(json.dumps([{"setting": row.setting, "value": row.value, "from": row.origin} for row in rows], indent=2))
+    else:
+        print("\n".join(_lines(rows)))
+
+
+@app.command()
+def check(config: ConfigOption = None) -> None:
+    """Say whether the settings are right: "ok", or every fault at once and exit code 2."""
+    settings = load_or_exit(config)
+    print("ok")
+    if settings.upstream.key is None:
+        print("There is no upstream key: `serve` will need one, or --demo.", file=sys.stderr)
+
+
+@app.command()
+def example() -> None:
+    """Print a TOML file with every setting, its meaning and its default."""
+    from app.settings.example import example_toml
+
+    print(example_toml(), end="")
+
+
+def load_or_exit(config: Path | None) -> "Settings":
+    """The settings as they stand, or exit 2 with every fault on stderr. The upstream key may be absent."""
+    from app.settings import SettingsError, load_settings
+
+    try:
+        return load_settings(config, need_upstream_key=False)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def _lines(rows: "list[Provenance]") -> list[str]:
+    """Columns divided by spaces, so that what is printed can be searched and cut."""
+    shown = [(row.setting, _text(row.value), row.origin) for row in rows]
+    name_width, value_width = (max(len(cells[column]) for cells in shown) for column in (0, 1))
+    return [f"{name:<{name_width}}  {value:<{value_width}}  {origin}" for name, value, origin in shown]
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value)

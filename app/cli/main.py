@@ -1,0 +1,24 @@
+"""The command line: which commands there are. Each imports its world when it runs (`--help` must not wait for it)."""
+
+import typer
+
+from app.cli import clients, config, keys
+from app.cli.mock_upstream import mock_upstream
+from app.cli.serve import serve
+from app.cli.usage import usage
+from app.cli.version import version
+
+app = typer.Typer(
+    help="Weighbridge: a proxy for the Responses API that passes every byte and weighs every token.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(serve)
+app.add_typer(keys.app)
+app.add_typer(clients.app)
+app.command()(usage)
+app.add_typer(config.app)
+app.command(name="mock-upstream")(mock_upstream)
+app.command()(version)

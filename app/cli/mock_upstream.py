@@ -1,0 +1,77 @@
+"""`weighbridge mock-upstream`: a Responses upstream for demonstrations and tests."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from app.mock.options import MockOptions
+
+
+def mock_upstream(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 9797,
+    key: Annotated[
+        str | None, typer.Option(envvar="WEIGHBRIDGE_MOCK_KEY", help="Key that callers must bear; none lets all in.")
+    ] = None,
+    dialect: Annotated[str, typer.Option(help="Which server to speak like.")] = "openrouter",
+    fault: Annotated[str, typer.Option(help="Faults for every call, as in truncate@7 or status=429:2.")] = "",
+    pace: Annotated[str, typer.Option(help="TOKENS_PER_SECOND[:FIRST_TOKEN_SECONDS]; 0 does not wait.")] = "80:0.3",
+    seed: Annotated[int | None, typer.Option(help="Makes ids, texts and paces repeat.")] = None,
+    books_delay: Annotated[float, typer.Option(min=0, help="Seconds until GET /generation knows a call.")] = 0.0,
+    list_faults: Annotated[bool, typer.Option("--list-faults", help="Print all faults and stop.")] = False,
+    list_dialects: Annotated[bool, typer.Option("--list-dialects", help="Print all dialects and stop.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print lists as JSON.")] = False,
+) -> None:
+    """Run a Responses upstream for demos and tests: streams, JSON, usage, and scripted faults."""
+    from app.mock.dialects import DIALECTS
+    from app.mock.faults import CATALOGUE, BadFault
+    from app.mock.options import BadOption, MockOptions
+    from app.mock.pace import BadPace, Pace
+
+    if list_faults:
+        _print([{"name": kind.name, "example": kind.example, "summary": kind.summary} for kind in CATALOGUE], json=json)
+        return
+    if list_dialects:
+        _print([{"name": name, "summary": spoken.summary} for name, spoken in DIALECTS.items()], json=json)
+        return
+    try:
+        options = MockOptions(
+            key=key or None,
+            dialect=dialect,
+            faults=fault,
+            pace=Pace.parse(pace),
+            seed=seed,
+            books_delay_seconds=books_delay,
+        )
+    except (BadFault, BadOption, BadPace) as wrong:
+        typer.echo(f"weighbridge mock-upstream: {wrong}", err=True)
+        raise typer.Exit(2) from wrong
+    _serve(options, host, port)
+
+
+def _print(rows: list[dict[str, str]], *, json: bool) -> None:
+    if json:
+        from json import dumps
+
+        typer.echo(dumps(rows, indent=2))
+        return
+    width = max(len(row.get("example", row["name"])) for row in rows)
+    for row in rows:
+        typer.echo(f"{row.get('example', row['name']):<{width}}  {row['summary']}")
+
+
+def _serve(options: "MockOptions", host: str, port: int) -> None:
+    import uvloop
+
+    from app.mock.server import serve
+
+    def announce(url: str) -> None:
+        typer.echo(f"mock upstream, dialect {options.dialect}; stop it with Ctrl-C", err=True)
+        typer.echo(f"{url}/api/v1")
+
+    try:
+        uvloop.run(serve(options, host, port, announce))
+    except OSError as failed:
+        typer.echo(f"weighbridge mock-upstream: cannot listen on {host}:{port}: {failed.strerror}", err=True)
+        raise typer.Exit(1) from failed

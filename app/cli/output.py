@@ -1,0 +1,32 @@
+"""Printing: JSON for programs, aligned columns for people. Data goes to stdout."""
+
+import json
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON holds
+    """One document, indented."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: frozenset[str] = frozenset()) -> None:
+    """Columns divided by spaces, in a terminal of any width; `numbers` stand to the right."""
+    shown = [[_cell(cell) for cell in row] for row in rows]
+    widths = [max(len(cells[i]) for cells in (columns, *shown)) for i in range(len(columns))]
+    for cells in ([name.upper().replace("_", " ") for name in columns], *shown):
+        pairs = zip(columns, cells, widths, strict=True)
+        line = "  ".join(cell.rjust(width) if name in numbers else cell.ljust(width) for name, cell, width in pairs)
+        print(line.rstrip())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)

@@ -1,0 +1,69 @@
+"""`weighbridge serve`: the gateway itself."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from app.telemetry.logging import LogOutput
+
+WRONG_USE = 2
+
+
+def serve(  # noqa: PLR0913 - each is an option that someone types
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on. [default: 8787]")] = None,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file to read.")] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Use a mock upstream inside: no upstream key, no network.")] = False,
+    upstream_key_stdin: Annotated[
+        bool, typer.Option("--upstream-key-stdin", help="Read the upstream key from standard input.")
+    ] = False,
+) -> None:
+    """Run the gateway. On the first start it makes a client and prints its key."""
+    from app.settings import SettingsError, load_settings
+    from app.settings.hardening import harden_process, scrub_environment
+
+    if demo and upstream_key_stdin:
+        message = "--demo needs no upstream key"
+        raise typer.BadParameter(message, param_hint="--upstream-key-stdin")
+    stdin_key = sys.stdin.readline() if upstream_key_stdin else None
+    try:
+        settings = load_settings(
+            config, {"server.host": host, "server.port": port}, stdin_key=stdin_key, need_upstream_key=not demo
+        )
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(WRONG_USE) from None
+    scrub_environment(settings.secret_variables)
+    refused = harden_process()
+    raise typer.Exit(_run(settings, refused, demo=demo))
+
+
+def _run(settings: "Settings", refused: tuple[str, ...], *, demo: bool) -> int:
+    import logging
+
+    import uvloop
+
+    from app.running import Problem, run
+    from app.telemetry.logging import configure_logging, log_uncaught
+
+    log: LogOutput = configure_logging(settings.log.format, settings.log.level, _secrets(settings))
+    log_uncaught()
+    for measure in refused:
+        logging.getLogger("app").warning("hardening: %s", measure)
+    try:
+        uvloop.run(run(settings, log, demo=demo))
+    except Problem as problem:
+        log.close()
+        print(f"weighbridge: {problem}", file=sys.stderr)
+        return 1
+    log.close()
+    return 0
+
+
+def _secrets(settings: "Settings") -> list[str]:
+    held = (settings.upstream.key, settings.server.admin_key)
+    return [secret.reveal() for secret in held if secret is not None]

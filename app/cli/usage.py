@@ -1,0 +1,147 @@
+"""`weighbridge usage`: the ledger, summed or record by record."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.output import JsonOption, print_json, print_table
+
+if TYPE_CHECKING:
+    from app.upstream.http_client import HttpClient
+
+COLUMNS = {
+    "requests": "requests",
+    "input_tokens": "input",
+    "cached_input_tokens": "cached",
+    "output_tokens": "output",
+    "reasoning_tokens": "reasoning",
+    "total_tokens": "total",
+    "cost_usd": "cost_usd",
+    "unknown_usage": "unknown",
+}
+REQUEST_COLUMNS = ("started_at", "client", "model_served", "outcome", "http_status", "input_tokens", "output_tokens", "cost_usd", "duration_ms", "request_id")
+
+
+class By(StrEnum):
+    """What a line of the report is."""
+
+    CLIENT = "client"
+    MODEL = "model"
+    DAY = "day"
+    HOUR = "hour"
+    REQUEST = "request"
+
+
+def usage(  # noqa: PLR0913 - each is an option that someone types
+    since: Annotated[str | None, typer.Option(metavar="24h|DATE", help="From when on.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="DATE", help="Until when, exclusive.")] = None,
+    client: Annotated[str | None, typer.Option(help="Only this client.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this model, as served.")] = None,
+    by: Annotated[By, typer.Option(help="What a line is.")] = By.CLIENT,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    as_json: JsonOption = False,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file to read.")] = None,
+) -> None:
+    """Show what was used and what it cost. Times are UTC."""
+    if as_csv and as_json:
+        message = "--csv and --json exclude each other"
+        raise typer.BadParameter(message)
+    query = {"since": since, "until": until, "client": client, "model": model, "by": by.value}
+    query = {name: value for name, value in query.items() if value is not None}
+    if by is By.REQUEST:
+        _show_requests(query, config, as_csv=as_csv, as_json=as_json)
+        return
+    rows: list[dict[str, Any]] = _fetch(query, config)
+    if as_json:
+        print_json(rows)
+    elif as_csv:
+        _print_csv(rows)
+    elif rows:
+        lines = [[row[by.value], *(row[name] for name in COLUMNS)] for row in rows]
+        if len(rows) > 1:
+            lines.append(["total", *(_sum(row[name] for row in rows) for name in COLUMNS)])
+        print_table((by.value, *COLUMNS.values()), lines, numbers=frozenset(COLUMNS.values()))
+        _explain_unknown(rows)
+    else:
+        typer.echo("Nothing is in the ledger for that.", err=True)
+
+
+def _show_requests(query: Mapping[str, str], config: Path | None, *, as_csv: bool, as_json: bool) -> None:
+    from app.cli.admin_client import CommandFailedError, run_admin
+
+    async def work(admin: "HttpClient") -> None:
+        writer: Any = None
+        rows: list[Sequence[object]] = []
+        async with admin.stream("GET", "/admin/api/usage", params=query) as answer:
+            if answer.is_error:
+                await answer.aread()
+                raise CommandFailedError(answer.json()["error"]["message"])
+            async for line in answer.aiter_lines():
+                if as_json:
+                    sys.stdout.write(line + "\n")
+                    continue
+                record = json.loads(line)
+                if not as_csv:
+                    rows.append([_cell(record, name) for name in REQUEST_COLUMNS])
+                    continue
+                if writer is None:
+                    writer = csv.DictWriter(sys.stdout, list(record))
+                    writer.writeheader()
+                writer.writerow({name: _harmless(value) for name, value in record.items()})
+        if rows:
+            print_table(REQUEST_COLUMNS, rows, numbers=frozenset(("input_tokens", "output_tokens", "cost_usd", "duration_ms")))
+
+    run_admin(work, config)
+
+
+def _fetch(query: Mapping[str, str], config: Path | None) -> list[dict[str, Any]]:
+    from app.cli.admin_client import call, run_admin
+
+    async def work(admin: "HttpClient") -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = (await call(admin, "GET", "/usage", params=query))["rows"]
+        return rows
+
+    return run_admin(work, config)
+
+
+def _cell(record: Mapping[str, Any], name: str) -> object:
+    value = record[name]
+    if name == "started_at":
+        return value[:19] + "Z"
+    if name == "model_served":
+        return value or record["model_requested"]
+    return round(value) if isinstance(value, float) else value
+
+
+def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        writer = csv.DictWriter(sys.stdout, list(rows[0]))
+        writer.writeheader()
+        writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+
+
+def _harmless(value: object) -> object:
+    """A spreadsheet takes text that begins so for a formula; names of models come from strangers."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _sum(values: Iterable[object]) -> object:
+    from decimal import Decimal
+
+    known = [value for value in values if value is not None]
+    if any(isinstance(value, str) for value in known):
+        return format(sum(Decimal(str(value)) for value in known).normalize(), "f")
+    return sum(value for value in known if isinstance(value, int)) if known else None
+
+
+def _explain_unknown(rows: Sequence[Mapping[str, Any]]) -> None:
+    unknown = sum(row["unknown_usage"] for row in rows)
+    if unknown:
+        calls = "1 call has" if unknown == 1 else f"{unknown:,} calls have"
+        typer.echo(f"{calls} no known usage (refused, failed, or cut off): not in the sums.", err=True)

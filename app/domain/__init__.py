@@ -1,0 +1,1 @@
+"""Rules and arithmetic: no async, no I/O, no clock, standard library only."""

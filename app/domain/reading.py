@@ -1,0 +1,126 @@
+"""A Reading is what the meter has seen of one answer, and the rules by which events and bodies are read.
+
+Upstreams differ in how an answer ends: `response.completed`, `.incomplete` or `.failed`, in an old dialect
+`response.done`, and `error` events in three shapes, which may or may not be followed by `response.failed`. So an event
+ends the answer by its `response.status` or its type; an error alone does not, it only marks the answer as failed.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from app.domain.usage import Usage, read_usage
+
+TERMINAL_STATUSES = frozenset({"completed", "incomplete", "failed", "cancelled"})
+STATUS_OF_TYPE = {
+    "response.completed": "completed",
+    "response.incomplete": "incomplete",
+    "response.failed": "failed",
+    "response.done": "completed",
+}
+ERROR_TYPES = frozenset({"error", "response.error"})
+
+NAME_LIMIT = 256
+"""Longer response ids and model names are taken for none: they would go into the ledger."""
+
+CODE_LIMIT = 64
+NOT_IN_CODE = re.compile(r"[^A-Za-z0-9_.:-]+")
+
+Json = dict[str, object]
+
+
+@dataclass(slots=True)
+class Reading:
+    """What has been seen so far; every field may stay None.
+
+    `status` comes from the terminal event alone: completed, incomplete, failed or cancelled. `usage` too: what earlier
+    events say of usage is a seed, not a count. `model` is the one that served. `error_code` is an identifier of at
+    most 64 characters out of [A-Za-z0-9_.:-]. `failed` says that an error was seen within the answer.
+    """
+
+    status: str | None = None
+    usage: Usage | None = None
+    response_id: str | None = None
+    model: str | None = None
+    error_code: str | None = None
+    failed: bool = False
+
+    @property
+    def named(self) -> bool:
+        """Whether id and model are known, so that only the terminal event or an error could add anything."""
+        return self.response_id is not None and self.model is not None
+
+    def note_event(self, event: object) -> bool:
+        """Read one decoded event; True when it is terminal. Not to be called again after that."""
+        if not isinstance(event, dict):
+            return False
+        kind = _text(event.get("type"))
+        response = _object(event.get("response"))
+        status = _terminal_status(response) or STATUS_OF_TYPE.get(kind or "")
+        if status is not None:
+            self._note_end(status, response, event)
+            return True
+        if kind in ERROR_TYPES or (kind is None and event.get("error") is not None):
+            self.failed = True
+            self.error_code = _error_code(event, response) or self.error_code
+        self.response_id = self.response_id or _name(response.get("id"))
+        self.model = self.model or _name(response.get("model"))
+        return False
+
+    def note_body(self, body: object) -> None:
+        """Read the one document of an answer that is no stream: a response, a compaction or an error."""
+        if not isinstance(body, dict):
+            return
+        usage = read_usage(body.get("usage"))
+        status = _terminal_status(body)
+        if usage is None and body.get("error") is not None:
+            self.failed = True
+            status = status or "failed"
+        elif usage is not None and body.get("status") is None:
+            status = "completed"
+        self._note_end(status, body, {})
+
+    def _note_end(self, status: str | None, response: Json, event: Json) -> None:
+        self.status = status
+        self.usage = read_usage(response.get("usage"))
+        self.response_id = _name(response.get("id")) or self.response_id
+        self.model = _name(response.get("model")) or self.model
+        self.failed = self.failed or status == "failed"
+        if self.failed:
+            self.error_code = _error_code(event, response) or self.error_code
+
+
+def _terminal_status(response: Json) -> str | None:
+    status = _text(response.get("status"))
+    return status if status in TERMINAL_STATUSES else None
+
+
+def _error_code(event: Json, response: Json) -> str | None:
+    """The best identifier there is: words go before numbers, which only repeat an HTTP status."""
+    errors = [_object(response.get("error")), _object(event.get("error"))]
+    sources = [*errors, event, response]
+    values = [source.get("code") for source in sources]
+    values += [error.get("type") for error in errors]
+    values += [source.get("error_type") for source in sources]
+    values += [_object(error.get("metadata")).get("error_type") for error in errors]
+    return _first_code(value for value in values if isinstance(value, str)) or _first_code(
+        str(value) for value in values if type(value) is int
+    )
+
+
+def _first_code(values: Iterable[str]) -> str | None:
+    """The first of the values that has an identifier in it, made safe to store and to show."""
+    codes = (NOT_IN_CODE.sub("_", value[: 4 * CODE_LIMIT])[:CODE_LIMIT].strip("_") for value in values)
+    return next((code for code in codes if code), None)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _name(value: object) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= NAME_LIMIT else None
+
+
+def _object(value: object) -> Json:
+    return value if isinstance(value, dict) else {}

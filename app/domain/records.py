@@ -1,0 +1,77 @@
+"""A Record is one exchange in the ledger: what was called, what came of it, what it weighed.
+
+Units: times are integer microseconds since 1970 UTC, durations float milliseconds, money integer
+nano-dollars (1e-9 US dollar), sizes bytes. ``None`` means unknown, never zero.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How an exchange ended. Closed set: reports, metrics and clients of `usage --json` rely on it."""
+
+    COMPLETED = "completed"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    CLIENT_CLOSED = "client_closed"
+    TRUNCATED = "truncated"  # upstream broke off before its terminal event
+    UPSTREAM_ERROR = "upstream_error"
+    TIMEOUT = "timeout"
+    REJECTED = "rejected"  # refused by us, before upstream was asked
+    INTERRUPTED = "interrupted"  # we stopped or crashed
+    IN_PROGRESS = "in_progress"
+
+
+class UsageSource(StrEnum):
+    """Where the token counts come from."""
+
+    REPORTED = "reported"
+    SETTLED = "settled"  # from upstream's books, afterwards
+    ESTIMATED = "estimated"
+    NONE = "none"
+
+
+class CostSource(StrEnum):
+    """Where the cost comes from; absent when the cost is unknown."""
+
+    REPORTED = "reported"
+    PRICED = "priced"
+    ESTIMATED = "estimated"
+
+
+@dataclass(slots=True)
+class Record:
+    """One exchange. Opened at admission, changed only by the exchange that owns it, settled once."""
+
+    request_id: str
+    started_at: int
+    client: str
+    key_id: str
+    upstream: str
+    path: str
+    method: str = "POST"
+    finished_at: int | None = None
+    model_requested: str | None = None
+    model_served: str | None = None
+    stream: bool = False
+    http_status: int | None = None  # what the client was answered
+    outcome: Outcome = Outcome.IN_PROGRESS
+    usage_source: UsageSource = UsageSource.NONE
+    input_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    total_tokens: int | None = None
+    cost_nanousd: int | None = None
+    cost_source: CostSource | None = None
+    price: str | None = None  # the price the cost was made with, as JSON (Price.as_json)
+    response_id: str | None = None
+    generation_id: str | None = None
+    retry_count: int = 0  # our own repeats towards upstream
+    bytes_in: int = 0  # request body as forwarded
+    bytes_out: int = 0  # answer body as passed on
+    time_to_first_byte_ms: float | None = None
+    duration_ms: float | None = None
+    error_type: str | None = None

@@ -1,0 +1,30 @@
+"""Spans and moments as people type them: `24h`, `90d`, `2026-11-22`, `2026-11-22T10:00:00Z`."""
+
+import re
+from datetime import UTC, datetime
+
+_SPAN = re.compile(r"(\d{1,9})\s*(s|m|h|d|w)")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def parse_span(text: str) -> int:
+    """A span in microseconds. Raises ValueError with a sentence for the person who typed it."""
+    found = _SPAN.fullmatch(text.strip().lower())
+    if found is None:
+        message = f"{text!r} is not a span of time: write a number and s, m, h, d or w, as in 90d."
+        raise ValueError(message)
+    return int(found[1]) * _SECONDS[found[2]] * 1_000_000
+
+
+def parse_moment(text: str, now_us: int) -> int:
+    """A moment in microseconds UTC: so long ago, or a date or time of ISO 8601 (UTC unless it says otherwise)."""
+    if _SPAN.fullmatch(text.strip().lower()):
+        return now_us - parse_span(text)
+    try:
+        when = datetime.fromisoformat(text.strip())
+    except ValueError:
+        message = f"{text!r} is neither a span (24h, 7d) nor a date (2026-11-22, 2026-11-22T10:00Z)."
+        raise ValueError(message) from None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=UTC)
+    return round(when.timestamp() * 1_000_000)

@@ -1,0 +1,120 @@
+"""Clients and their keys: who may call, and the changes that operators make. A change counts at once in this process."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from app.domain.errors import AuthenticationFailed, NotFound
+from app.domain.keys import KeyFault, KeyState, MintedKey, StoredKey, check_client_name, mint, parse
+from app.gateway.ports import ClientStore
+
+_BEARER = b"bearer "
+_FAULTS = {
+    KeyFault.NOT_A_KEY: "That is not a Weighbridge key: those begin with sk-wb-. Ask whoever runs this server for one.",
+    KeyFault.MISTYPED: "This Weighbridge key is mistyped or cut: its checksum is wrong.",
+}
+
+
+class KeyDirectory:
+    """Every key that could be good, in memory: one look-up by id, one comparison of digests."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, StoredKey] = {}
+
+    def fill(self, keys: Sequence[StoredKey]) -> None:
+        """Take these in place of all others."""
+        self._keys = {key.key_id: key for key in keys}
+
+    def put(self, key: StoredKey) -> None:
+        """Add or change one."""
+        self._keys[key.key_id] = key
+
+    def authenticate(self, authorization: bytes | None, now_us: int) -> StoredKey:
+        """The caller's key. Raises AuthenticationFailed with a message that says what is wrong but never the key."""
+        if authorization is None:
+            message = "No API key: send `Authorization: Bearer sk-wb-...` with the key of your Weighbridge client."
+            raise AuthenticationFailed(message)
+        if authorization[:7].lower() != _BEARER:
+            message = "The Authorization header must be `Bearer` and a Weighbridge key."
+            raise AuthenticationFailed(message)
+        claim = parse(authorization[7:].strip(b" "))
+        if isinstance(claim, KeyFault):
+            raise AuthenticationFailed(_FAULTS[claim])
+        key = self._keys.get(claim.key_id)
+        if key is None or not key.matches(claim.digest):
+            message = "Unknown API key."
+            raise AuthenticationFailed(message)
+        state = key.state(now_us)
+        if state is not KeyState.ACTIVE:
+            message = f"This API key is {state.value}."
+            raise AuthenticationFailed(message)
+        return key
+
+
+class Clients:
+    """What operators do with clients and keys. Times in microseconds UTC."""
+
+    def __init__(self, store: ClientStore, directory: KeyDirectory, now_us: Callable[[], int]) -> None:
+        self._store = store
+        self._directory = directory
+        self._now_us = now_us
+
+    async def load(self) -> None:
+        """Fill the directory from the store."""
+        self._directory.fill(await self._store.load_keys())
+
+    async def create_key(self, client: str, *, lifetime_us: int | None = None) -> MintedKey:
+        """A new key, for a new client if need be. Raises ValueError for a bad name."""
+        check_client_name(client)
+        now = self._now_us()
+        minted = mint(secrets.token_bytes)
+        expires_at = None if lifetime_us is None else now + lifetime_us
+        key = StoredKey(minted.key_id, client, minted.digest, now, expires_at, None)
+        await self._store.add_key(key)
+        self._directory.put(key)
+        return minted
+
+    async def revoke_key(self, key_id: str) -> StoredKey:
+        """End a key now. Raises NotFound. Revoking twice changes nothing."""
+        key = await self._find(key_id)
+        if key.revoked_at is not None:
+            return key
+        return await self._change(key, expires_at=key.expires_at, revoked_at=self._now_us())
+
+    async def rotate_key(self, key_id: str, *, grace_us: int) -> tuple[MintedKey, StoredKey]:
+        """A new key for the same client; the old one ends after the grace (never later than it would have)."""
+        old = await self._find(key_id)
+        now = self._now_us()
+        if not old.good(now):
+            message = f"Key {key_id} is {old.state(now).value}: make a new one with `keys create {old.client}`."
+            raise ValueError(message)
+        minted = await self.create_key(old.client)
+        end = now + grace_us
+        expires_at = end if old.expires_at is None else min(end, old.expires_at)
+        return minted, await self._change(old, expires_at=expires_at, revoked_at=None)
+
+    async def list_keys(self) -> Sequence[StoredKey]:
+        """All keys ever made, oldest first."""
+        return await self._store.list_keys()
+
+    async def list_clients(self) -> Sequence[Mapping[str, Any]]:
+        """All clients with the number of their good keys."""
+        now = self._now_us()
+        keys = await self._store.list_keys()
+        return [
+            {**client, "active_keys": sum(key.client == client["name"] and key.good(now) for key in keys)}
+            for client in await self._store.list_clients()
+        ]
+
+    async def _find(self, key_id: str) -> StoredKey:
+        for key in await self._store.list_keys():
+            if key.key_id == key_id:
+                return key
+        message = f"There is no key {key_id[:32]!r}. `weighbridge keys list` shows them."
+        raise NotFound(message)
+
+    async def _change(self, key: StoredKey, *, expires_at: int | None, revoked_at: int | None) -> StoredKey:
+        await self._store.change_key(key.key_id, expires_at=expires_at, revoked_at=revoked_at)
+        changed = StoredKey(key.key_id, key.client, key.digest, key.created_at, expires_at, revoked_at)
+        self._directory.put(changed)
+        return changed

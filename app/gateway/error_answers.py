@@ -1,0 +1,73 @@
+"""Upstream's error answers (4xx, 5xx): collected whole, since only then can it be known that they may pass."""
+
+import re
+
+import orjson
+
+from app.domain.errors import UpstreamErrorReplaced
+from app.domain.headers import value_of
+from app.gateway.ports import Headers
+
+MAX_ERROR_BYTES = 1024 * 1024
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+_HTML = (b"<!doctype", b"<html")
+
+
+class ErrorAnswer:
+    """One error answer. 4xx and JSON 5xx pass as they are; pages for people and whatever holds the key do not."""
+
+    __slots__ = ("_parts", "_size", "error_code", "headers", "status")
+
+    def __init__(self, status: int, headers: Headers) -> None:
+        self.status = status
+        self.headers = headers
+        self.error_code = "upstream_error"  # upstream's own word for it, once judged
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    @property
+    def body(self) -> bytes:
+        """What has come so far."""
+        return b"".join(self._parts)
+
+    def collect(self, chunk: bytes) -> bool:
+        """Keep a piece. False when the answer is too large to be an error message."""
+        self._size += len(chunk)
+        if self._size > MAX_ERROR_BYTES:
+            return False
+        self._parts.append(chunk)
+        return True
+
+    def judge(self, upstream_key: bytes) -> UpstreamErrorReplaced | None:
+        """The error to send instead, or None when this one may pass."""
+        body = self.body
+        if self._size > MAX_ERROR_BYTES:
+            return self._replaced("more than a megabyte of it")
+        if upstream_key in body or value_of(self.headers, b"content-encoding") not in (None, b"identity"):
+            return self._replaced("it holds what must not be passed on")
+        try:
+            value = orjson.loads(body)
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            self.error_code = _code_in(value)
+            return None
+        content_type = (value_of(self.headers, b"content-type") or b"").lower()
+        if self.status >= 500 or b"html" in content_type or body.lstrip()[:9].lower().startswith(_HTML):
+            return self._replaced("it is not JSON")
+        return None
+
+    def _replaced(self, why: str) -> UpstreamErrorReplaced:
+        return UpstreamErrorReplaced(f"Upstream answered with an error (HTTP {self.status}) not shown here: {why}.")
+
+
+def _code_in(value: dict[str, object]) -> str:
+    """Upstream's short word for the error: `code` when it is a word, else `type` (OpenAI, OpenRouter shapes)."""
+    error = value.get("error")
+    if isinstance(error, dict):
+        metadata = error.get("metadata")
+        typed = metadata.get("error_type") if isinstance(metadata, dict) else None
+        for word in (typed, error.get("error_type"), error.get("code"), error.get("type")):
+            if isinstance(word, str) and _IDENTIFIER.fullmatch(word):
+                return word
+    return "upstream_error"

@@ -1,0 +1,168 @@
+"""The seams of the gateway, each owned here by its user. Bytes are pushed through callbacks; only set-up is async.
+
+        door (web)                gateway                     outsides
+    ---------------------   ---------------------   ---------------------------
+    Downstream  <----------  Exchange  <----------   UpstreamCall's listener
+                             Exchange  ---------->   Upstream      (app.upstream)
+                             Settlement ---------->  Ledger        (app.store)
+                             Settlement ---------->  PriceBook     (app.upstream)
+                             Settlement ---------->  Observer      (app.telemetry)
+                             Admission  ---------->  KeyDirectory  (app.gateway.clients, filled by app.store)
+
+All methods are called on the event loop's thread and must not block or raise, except where said.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.domain.errors import ApiError, UpstreamFault
+from app.domain.keys import StoredKey
+from app.domain.pricing import Price
+from app.domain.records import Record
+
+Headers = list[tuple[bytes, bytes]]
+"""Names in lower case, values as they came, in order, repeats kept."""
+
+
+@dataclass(slots=True, frozen=True)
+class UpstreamRequest:
+    """One call as it goes upstream. `path` is below the upstream's base URL and starts with a slash."""
+
+    method: str
+    path: str
+    headers: Headers
+    body: bytes
+
+
+class UpstreamListener(Protocol):
+    """Hears one answer: head, then data any number of times, then end or broken, once. Or broken alone."""
+
+    def head(self, status: int, headers: Headers, retry_count: int) -> None:
+        """The status line and headers are in; `retry_count` is how often the call was repeated (0 or 1)."""
+
+    def data(self, chunk: bytes) -> None:
+        """Body bytes, everything that arrived together, free of transfer coding, never empty."""
+
+    def end(self) -> None:
+        """The answer is whole."""
+
+    def broken(self, fault: UpstreamFault, retry_count: int) -> None:
+        """There will be no (further) answer."""
+
+
+class UpstreamCall(Protocol):
+    """A call under way. After cancel() the listener hears nothing more."""
+
+    def cancel(self) -> None:
+        """Close the upstream connection at once, at whatever stage. Harmless when the call is over."""
+
+    def pause(self) -> None:
+        """Stop reading from upstream until resume()."""
+
+    def resume(self) -> None:
+        """Read on."""
+
+
+class Upstream(Protocol):
+    """A provider, reached with the server's own key."""
+
+    @property
+    def name(self) -> str:
+        """As in the ledger."""
+
+    def open(self, request: UpstreamRequest, listener: UpstreamListener) -> UpstreamCall:
+        """Send the call; never raises, faults go to the listener (never before this returns)."""
+
+
+class Downstream(Protocol):
+    """The client's side of one exchange, owned by a door. Calls come in the order start, body*, finish | abort; or refuse."""
+
+    def start(self, status: int, headers: Headers) -> None:
+        """Send status and headers."""
+
+    def body(self, chunk: bytes) -> None:
+        """Send bytes now."""
+
+    def finish(self) -> None:
+        """End the answer properly."""
+
+    def refuse(self, error: ApiError) -> None:
+        """Instead of all the others: answer with an error of ours."""
+
+    def abort(self) -> None:
+        """Break the answer off so that the client notices: no clean end of body."""
+
+
+class Ledger(Protocol):
+    """Keeps records. One call of settle() for each call of admit()."""
+
+    def admit(self, record: Record) -> None:
+        """The call is under way. A row is written only if it is still open 0.25 s later."""
+
+    def settle(self, record: Record, durable: Callable[[], None]) -> None:
+        """Write the settled record; `durable` is called on the loop once it is on disk (or can not be got there)."""
+
+
+class PriceBook(Protocol):
+    """What models cost."""
+
+    def price(self, model: str) -> Price | None:
+        """The price of a model by the name that upstream uses for it, or None when not known. Quick after the first call."""
+
+
+class Observer(Protocol):
+    """Telemetry's ear."""
+
+    def refused(self, error_type: str) -> None:
+        """A call was refused (`error_type` of the error answered)."""
+
+    def streams_changed(self, delta: int) -> None:
+        """A call began (+1) or ended (-1) being relayed."""
+
+    def overhead_measured(self, seconds: float) -> None:
+        """Our own time between a call's arrival and its leaving for upstream."""
+
+    def meter_failed(self) -> None:
+        """The meter could not read an answer; the bytes went through all the same."""
+
+
+class ClientStore(Protocol):
+    """Clients and their keys, durably. Raises LookupError for what is not there."""
+
+    async def load_keys(self) -> Sequence[StoredKey]:
+        """All keys that could still be good."""
+
+    async def add_key(self, key: StoredKey) -> None:
+        """Store a new key, and its client if that is new."""
+
+    async def change_key(self, key_id: str, *, expires_at: int | None, revoked_at: int | None) -> None:
+        """Set when a key ends."""
+
+    async def list_keys(self) -> Sequence[StoredKey]:
+        """All keys ever made, oldest first."""
+
+    async def list_clients(self) -> Sequence[Mapping[str, Any]]:
+        """One mapping a client: name, created_at, disabled."""
+
+
+@dataclass(slots=True, frozen=True)
+class UsageQuery:
+    """What a report is about. Times in microseconds UTC, `until` exclusive; `by` is a column of the report or None for totals."""
+
+    since: int | None = None
+    until: int | None = None
+    client: str | None = None
+    model: str | None = None
+    by: str | None = None  # client | model | day | hour
+    bucket_offset: int = 0
+
+
+class Reports(Protocol):
+    """Reads the ledger."""
+
+    async def totals(self, query: UsageQuery) -> Sequence[Mapping[str, Any]]:
+        """Sums per group, one mapping each."""
+
+    def records(self, query: UsageQuery) -> AsyncIterator[Record]:
+        """The records themselves, newest last."""

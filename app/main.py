@@ -1,0 +1,160 @@
+"""The only wiring: settings in, a running application out.
+
+create_app() makes the application; its lifespan opens storage, prices, telemetry and the wire in this order, and closes
+them in reverse. Nothing else in the program constructs these.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+
+from app.domain.headers import towards_client, towards_upstream
+from app.domain.pricing import price_from_config
+from app.domain.records import Record
+from app.domain.request_ids import RequestIds
+from app.gateway.clients import Clients, KeyDirectory
+from app.gateway.clock import Clock
+from app.gateway.gateway import Gateway
+from app.gateway.relay import Services
+from app.settings import Settings
+from app.store.sqlite import SqliteStore, open_store
+from app.store.stats import COMMIT_BOUNDS_SECONDS
+from app.telemetry.exchange_log import ExchangeLog
+from app.telemetry.histogram import Reading
+from app.telemetry.logging import LogOutput
+from app.telemetry.loop_lag import LoopLag
+from app.telemetry.metrics import Gauges, Metrics
+from app.upstream.pool import WireTimeouts
+from app.upstream.prices import BundledPrices, provider_of
+from app.upstream.wire import Target, Wire
+from app.web.application import Application, make_application
+from app.web.responses import ResponsesEndpoint
+
+
+def create_app(settings: Settings, log: LogOutput | None = None, *, lock_wait_seconds: float = 0.0) -> Application:
+    """The application. Without an upstream key it serves operators only (the command line uses it so)."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await _open(app, settings, log, lock_wait_seconds, stack)
+            yield
+
+    return make_application(lifespan)
+
+
+async def _open(
+    app: FastAPI, settings: Settings, log: LogOutput | None, lock_wait_seconds: float, stack: AsyncExitStack
+) -> None:
+    clock = Clock()
+    prices = _prices(settings)
+    metrics = Metrics(known=lambda model: prices.price(model) is not None)
+    exchange_log = ExchangeLog(log) if log is not None else None
+
+    def committed(records: list[Record]) -> None:
+        metrics.committed(records)
+        if exchange_log is not None:
+            exchange_log(records)
+
+    store = await stack.enter_async_context(
+        open_store(settings.storage.state_dir, on_committed=committed, lock_wait_seconds=lock_wait_seconds)
+    )
+    directory = KeyDirectory()
+    clients = Clients(store.clients, directory, clock.wall_us)
+    await clients.load()
+    gateway, wire = _gateway(settings, store, prices, metrics, directory, clock)
+    stack.push_async_callback(wire.close)
+    metrics.gauges = _gauges(store, wire, log)
+    lag = LoopLag(metrics.loop_lagged)
+    lag.start()
+    stack.callback(lag.stop)
+    warming = asyncio.get_running_loop().run_in_executor(None, prices.warm)
+    stack.push_async_callback(asyncio.wait, (warming,))
+    _publish(app, settings, store, clients, gateway, metrics, clock)
+    if log is not None:
+        log.redact.learn(app.state.admin_key)
+
+
+def _gateway(
+    settings: Settings, store: SqliteStore, prices: BundledPrices, metrics: Metrics, directory: KeyDirectory, clock: Clock
+) -> tuple[Gateway, Wire]:
+    upstream = settings.upstream
+    # without a key nothing is sent; what stands in for it must not be found in any answer
+    key = upstream.key.reveal() if upstream.key is not None else secrets.token_hex()
+    timeouts = settings.upstream_timeouts
+    wire = Wire(
+        upstream.name,
+        Target.of(upstream.base_url),
+        key,
+        WireTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle),
+    )
+    services = Services(wire, store.ledger, prices, metrics, clock, towards_client(), key.encode("ascii"))
+    ids = RequestIds(secrets.randbits(32))
+    return Gateway(services, directory, ids, towards_upstream(), settings.server.max_streams), wire
+
+
+def _prices(settings: Settings) -> BundledPrices:
+    overrides = {model: price_from_config(table) for model, table in settings.prices.items()}
+    return BundledPrices(overrides, provider_of(settings.upstream.base_url))
+
+
+def _gauges(store: SqliteStore, wire: Wire, log: LogOutput | None) -> Gauges:
+    stats = store.ledger.stats
+    return Gauges(
+        ledger_queue_depth=lambda: stats.queue_depth,
+        ledger_commits=lambda: Reading.of(COMMIT_BOUNDS_SECONDS, stats.commit_buckets.copy(), stats.commit_seconds),
+        ledger_dropped=lambda: stats.dropped,
+        log_writes_dropped=None if log is None else lambda: log.sink.dropped,
+        upstream_connections=wire.connections,
+    )
+
+
+def _publish(
+    app: FastAPI,
+    settings: Settings,
+    store: SqliteStore,
+    clients: Clients,
+    gateway: Gateway,
+    metrics: Metrics,
+    clock: Clock,
+) -> None:
+    """What routes find in `app.state`, and the hot route itself."""
+
+    def readiness() -> dict[str, dict[str, Any]]:
+        storage = store.health()
+        keyed = settings.upstream.key is not None
+        return {
+            "storage": {"ok": storage.ok, "problem": storage.problem},
+            "upstream_key": {"ok": keyed, "problem": None if keyed else "no upstream key is loaded"},
+        }
+
+    app.state.clock = clock
+    app.state.gateway = gateway
+    app.state.clients = clients
+    app.state.reports = store.reports
+    app.state.readiness = readiness
+    app.state.render_metrics = metrics.render
+    app.state.admin_key = admin_key(settings)
+    if isinstance(app, Application) and settings.upstream.key is not None:
+        app.hot = ResponsesEndpoint(gateway, settings.server.max_body_bytes)
+
+
+def admin_key(settings: Settings) -> str:
+    """The admin key: from the settings, or from the state directory, where the first start makes one."""
+    if settings.server.admin_key is not None:
+        return settings.server.admin_key.reveal()
+    path = Path(settings.storage.state_dir) / "admin-key"
+    try:
+        return path.read_text("ascii").strip()
+    except FileNotFoundError:
+        key = f"wb-admin-{secrets.token_urlsafe(32)}"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(key + "\n")
+        return key

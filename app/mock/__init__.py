@@ -1,0 +1,1 @@
+"""A Responses upstream for demos and tests: realistic streams and scripted faults."""

@@ -1,0 +1,50 @@
+"""One run of the server: storage and wire opened, requests served, everything closed in reverse, whatever happened.
+
+    [mock upstream] ──> application's lifespan ──> sockets, uvicorn ──signal──> drain ──> lifespan closes, ledger flushed
+"""
+
+import secrets
+from contextlib import AsyncExitStack
+
+from app.main import create_app
+from app.server import CannotListenError, serve
+from app.settings import Secret, Settings
+from app.store.faults import StoreFault
+from app.telemetry.logging import LogOutput
+from app.welcome import Welcome
+
+FIRST_CLIENT = "default"
+
+
+class Problem(Exception):  # noqa: N818 - a sentence for the person who started us, not a bug
+    """Why the server cannot run."""
+
+
+async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
+    """Serve until told to stop. Raises Problem."""
+    async with AsyncExitStack() as stack:
+        if demo:
+            settings = await _with_mock(settings, stack)
+        app = create_app(settings, log)
+        try:
+            await stack.enter_async_context(app.router.lifespan_context(app))
+        except StoreFault as fault:
+            raise Problem(str(fault)) from None
+        first_key = None
+        if not await app.state.clients.list_clients():
+            first_key = (await app.state.clients.create_key(FIRST_CLIENT)).text
+        try:
+            await serve(settings, app, Welcome(settings.upstream.name, first_key, demo=demo).show)
+        except CannotListenError as error:
+            raise Problem(str(error)) from None
+
+
+async def _with_mock(settings: Settings, stack: AsyncExitStack) -> Settings:
+    """Start the mock upstream on a free port of this machine and point the settings to it."""
+    from app.mock.options import MockOptions
+    from app.mock.server import running_mock
+
+    key = f"sk-mock-{secrets.token_hex(16)}"
+    url = await stack.enter_async_context(running_mock(MockOptions(key=key)))
+    upstream = settings.upstream.model_copy(update={"name": "mock", "base_url": url, "key": Secret(key)})
+    return settings.model_copy(update={"upstream": upstream})

@@ -1,0 +1,98 @@
+"""Addresses: where upstream is and under which names we are called. All raise ValueError without the input in it."""
+
+import ipaddress
+import re
+from collections.abc import Sequence
+from urllib.parse import SplitResult, urlsplit
+
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+"""As a Host header has them, without the port."""
+
+_HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?\.?", re.ASCII)
+_URL_TEXT = re.compile(r"[!-~]+", re.ASCII)
+_KNOWN_PROVIDERS = {
+    "openrouter.ai": "openrouter",
+    "openai.com": "openai",
+    "openai.azure.com": "azure",
+    "cognitiveservices.azure.com": "azure",
+    "services.ai.azure.com": "azure",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host can only be this machine: localhost, 127.0.0.0/8 or ::1. Nothing is looked up."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def parse_host(value: str) -> str:
+    """A host to listen on, in lower case; an IPv6 address without its brackets."""
+    host = value.strip().lower()
+    if host.startswith("[") and host.endswith("]") and _is_ipv6(host[1:-1]):
+        return host[1:-1]
+    if _is_ipv6(host) or _HOST_NAME.fullmatch(host):
+        return host
+    raise ValueError("must be a host name or an IP address, without scheme or port")
+
+
+def parse_host_header(value: str) -> str:
+    """A name as a Host header has it, without the port: lower case, an IPv6 address in brackets."""
+    host = parse_host(value)
+    return f"[{host}]" if _is_ipv6(host) else host
+
+
+def parse_upstream_url(value: str) -> str:
+    """The base URL of an upstream, normalised: no slash at the end, scheme and host in lower case.
+
+    The upstream key goes there, so it must be https unless the host is loopback, and hold no user info.
+    """
+    parts, host = _split(value)
+    if parts.scheme not in {"http", "https"} or not host:
+        raise ValueError("must be a URL that starts with https://")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user name or password")
+    if "?" in value or "#" in value:
+        raise ValueError("must not have a query or a fragment")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise ValueError("must be https, since the upstream key goes there; plain http is for loopback hosts only")
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+def is_url(value: str, schemes: Sequence[str]) -> bool:
+    """Whether a text is a URL of one of the schemes, of plain ASCII characters, its host and port well formed."""
+    try:
+        return value.startswith(tuple(f"{scheme}://" for scheme in schemes)) and bool(_split(value))
+    except ValueError:
+        return False
+
+
+def upstream_name(base_url: str) -> str:
+    """What the ledger calls an upstream that was given no name: the provider's name if known, else the host."""
+    host = urlsplit(base_url).hostname or ""
+    for domain, name in _KNOWN_PROVIDERS.items():
+        if host == domain or host.endswith("." + domain):
+            return name
+    return host
+
+
+def _split(value: str) -> tuple[SplitResult, str]:
+    if not _URL_TEXT.fullmatch(value) or "\\" in value:
+        raise ValueError("must be a URL of plain ASCII characters, without spaces")
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("must be a URL with a valid host and port") from None
+    good_host = not host or _is_ipv6(host) or _HOST_NAME.fullmatch(host)
+    if not good_host or port == 0:
+        raise ValueError("must be a URL with a valid host and port")
+    return parts, host
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).version == 6
+    except ValueError:
+        return False

@@ -1,0 +1,73 @@
+"""Credentials: reading the server's own keys from text, variables and files, and settling which one is meant."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from app.settings.secret import Secret
+
+MAX_KEY_CHARACTERS = 4096
+_KEY = re.compile(rf"[!-~]{{1,{MAX_KEY_CHARACTERS}}}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A key that was found at `origin`, or what is wrong with what was found there."""
+
+    origin: str
+    secret: Secret | None = None
+    fault: str | None = None
+
+    @classmethod
+    def of(cls, origin: str, text: str) -> Self:
+        """Check a key: 1 to 4,096 printable ASCII characters, no spaces. Newlines at the end are not part of it."""
+        text = text.rstrip("\r\n")
+        if not text:
+            return cls(origin, fault="the key is empty")
+        if not _KEY.fullmatch(text):
+            return cls(origin, fault="the key must be 1 to 4,096 printable ASCII characters, without spaces")
+        return cls(origin, Secret(text))
+
+    @classmethod
+    def in_file(cls, origin: str, path: Path) -> Self:
+        """The key in a file; the file is read no further than a key can be long."""
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_KEY_CHARACTERS + 3)  # room for a line end, and one too many
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            return cls(origin, fault=f"cannot read {path}: {getattr(error, 'strerror', None) or 'not a file name'}")
+        return cls.of(origin, content.decode("ascii", errors="replace"))
+
+
+def settle(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
+    """What places of equal rank come to: the one key that they agree on, or everything that is wrong with them.
+
+    Different keys are a fault, since a guess could bill the wrong account.
+    """
+    faulty = [candidate for candidate in candidates if candidate.fault is not None]
+    if faulty or not candidates:
+        return faulty
+    if any(candidate.secret != candidates[0].secret for candidate in candidates):
+        origins = ", ".join(candidate.origin for candidate in candidates)
+        return [Candidate(origins, fault="these hold different keys; keep one of them")]
+    return candidates[:1]
+
+
+def variable_candidates(names: Sequence[str], environ: Mapping[str, str]) -> Iterator[Candidate]:
+    """The keys in variables and in the files that their `..._FILE` twins name. An empty variable is not set."""
+    for name in names:
+        if text := environ.get(name):
+            yield Candidate.of(f"env {name}", text)
+        if path := environ.get(f"{name}_FILE"):
+            yield Candidate.in_file(f"env {name}_FILE", Path(path))
+
+
+def systemd_candidate(environ: Mapping[str, str]) -> Iterator[Candidate]:
+    """The credential `upstream-key` that systemd's LoadCredential= hands over, when there is one."""
+    if directory := environ.get("CREDENTIALS_DIRECTORY"):
+        path = Path(directory, "upstream-key")
+        if os.access(path, os.F_OK):  # unlike exists(), no error for a directory that is closed to us
+            yield Candidate.in_file("systemd credential upstream-key", path)

@@ -1,0 +1,52 @@
+"""What is wrong with the settings: all of it at once, each fault with the place where it stands."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+_SHOULD = re.compile(r"^\w+ should ")
+_FOLLOWS_FROM_ANOTHER = "default_factory_not_called"  # a default made from a setting that is itself at fault
+
+
+class Fault(NamedTuple):
+    """One line of the list. `where` is an origin ("env WEIGHBRIDGE_PORT") or a setting; neither part holds a secret."""
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. Its text is one line a fault, for people."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+def explain(error: ValidationError, origins: Mapping[str, str]) -> Iterator[Fault]:
+    """Pydantic's findings in our words, each placed at the origin of the value; inputs are never repeated."""
+    for found in error.errors(include_url=False, include_context=False, include_input=False):
+        if found["type"] == _FOLLOWS_FROM_ANOTHER:
+            continue
+        what = _SHOULD.sub("must ", found["msg"].removeprefix("Value error, "))
+        yield Fault(_place(tuple(map(str, found["loc"])), origins), what)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: empty when nothing known is like it."""
+    like = get_close_matches(name, list(known), n=1)
+    return f"; did you mean {like[0]}?" if like else ""
+
+
+def _place(location: tuple[str, ...], origins: Mapping[str, str]) -> str:
+    for length in range(len(location), 0, -1):
+        path = ".".join(location[:length])
+        if path in origins:
+            return origins[path]
+    return ".".join(location)

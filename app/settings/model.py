@@ -1,0 +1,247 @@
+"""The settings as one frozen tree. Each field carries its default, its rule and the sentence that documents it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    PlainValidator,
+    PrivateAttr,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from app.domain.pricing import price_from_config
+from app.settings.addresses import (
+    LOOPBACK_NAMES,
+    is_loopback,
+    is_url,
+    parse_host,
+    parse_host_header,
+    parse_upstream_url,
+    upstream_name,
+)
+from app.settings.environment import SECRET_VARIABLES
+from app.settings.quantities import parse_count, parse_duration, parse_size
+from app.settings.secret import Secret, SecretUrl
+from app.settings.source import Source
+
+NOT_IN_FILES = frozenset({"key", "admin_key"})
+"""Fields that hold what a key file or a variable held; the TOML file names those instead."""
+
+
+def _split_names(value: object) -> object:
+    return [name for name in map(str.strip, value.split(",")) if name] if isinstance(value, str) else value
+
+
+def _with_loopback(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*map(parse_host_header, names), *LOOPBACK_NAMES)))
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("must be a path")
+    return path
+
+
+def _secret_url(*schemes: str) -> PlainValidator:
+    def check(value: object) -> SecretUrl:
+        if not isinstance(value, Secret) or not is_url(value.reveal(), schemes):
+            raise ValueError(f"must be a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return SecretUrl(value.reveal())
+
+    return PlainValidator(check)
+
+
+def _price_table(value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError("must be a table of US dollars per million tokens")  # noqa: TRY004  # pydantic reads these
+    price_from_config(value)
+    return dict(value)
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _level(value: object) -> object:
+    return "warning" if _lower(value) == "warn" else _lower(value)
+
+
+Count = Annotated[int, BeforeValidator(parse_count)]
+ByteCount = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+Directory = Annotated[Path, AfterValidator(_absolute)]
+Key = Annotated[InstanceOf[Secret], PlainSerializer(str)]
+HostNames = Annotated[tuple[str, ...], BeforeValidator(_split_names), AfterValidator(_with_loopback)]
+
+
+class Section(BaseModel):
+    """One table of the settings. Inputs stay out of error texts, since any of them could be a misplaced secret."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+
+class Server(Section):
+    """Our own door.
+
+    Any host may be bound: each call is authenticated, and no setting turns that off. If one ever does,
+    it must refuse to stand beside a host for which `on_loopback` is false, and this is where they meet.
+    """
+
+    host: Annotated[str, AfterValidator(parse_host)] = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Annotated[Count, Field(ge=0, le=65535)] = Field(
+        default=8787, description="Port to listen on; 0 takes a free one."
+    )
+    allowed_hosts: HostNames = Field(
+        default_factory=lambda given: (given["host"],),
+        description="Names a Host header may have, without port; others get 421. Loopback names always may.",
+        examples=[["gateway.example.com"]],
+    )
+    admin_key_file: Directory | None = Field(
+        default=None,
+        description="File with the key of dashboard and admin API. Without it, one is made at the first start.",
+        examples=["/run/secrets/admin-key"],
+    )
+    admin_key: Key | None = Field(default=None, description="The admin key itself.")
+    max_body_bytes: ByteCount = Field(default=32 * 2**20, description="Largest request body, also once decoded.")
+    max_streams: Annotated[Count, Field(gt=0)] = Field(default=2000, description="Calls at once; further ones get 503.")
+    request_timeout: Seconds = Field(default=30, description="Time for a client's headers, and again for its body.")
+    keep_alive_timeout: Seconds = Field(default=75, description="How long an idle client connection is kept.")
+    write_timeout: Seconds = Field(default=60, description="How long a client may leave what was sent unread.")
+    drain_timeout: Annotated[float, BeforeValidator(parse_duration), Field(ge=0)] = Field(
+        default=30, description="How long running streams may go on when the server stops."
+    )
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+
+class Upstream(Section):
+    """The provider, and the one key that the server holds for it."""
+
+    base_url: Annotated[str, AfterValidator(parse_upstream_url)] = Field(
+        default="https://openrouter.ai/api/v1",
+        description="Where calls go. https only, unless the host is loopback; no user name or password.",
+    )
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}$")] = Field(
+        default_factory=lambda given: upstream_name(given["base_url"]),
+        description="Its name in the ledger. Without it: openrouter, openai or azure by the host, else the host.",
+        examples=["openrouter"],
+    )
+    key_file: Directory | None = Field(
+        default=None, description="File that holds the upstream key.", examples=["/run/secrets/upstream-key"]
+    )
+    key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = Field(
+        default=None, description="Environment variable that holds the upstream key.", examples=["TEAM_OPENROUTER_KEY"]
+    )
+    key: Key | None = Field(default=None, description="The upstream key itself.")
+
+
+class UpstreamTimeouts(Section):
+    """How long we wait for upstream."""
+
+    connect: Seconds = Field(default=10, description="Time to reach upstream, TLS included.")
+    first_byte: Seconds = Field(
+        default=600, description="Time until its answer begins; reasoning models think for minutes."
+    )
+    idle: Seconds = Field(default=600, description="Longest silence within an answer.")
+
+
+class Storage(Section):
+    """Where the ledger and what belongs to it live."""
+
+    state_dir: Directory = Field(
+        description="Directory of the ledger, the admin key and the lock. Default: the platform's state directory.",
+        examples=["/var/lib/weighbridge"],
+    )
+    database_url: Annotated[SecretUrl, _secret_url("postgresql", "postgres"), PlainSerializer(str)] | None = Field(
+        default=None,
+        description="PostgreSQL instead of SQLite. Without it: the file weighbridge.db in the state directory.",
+        examples=["postgresql://weighbridge@db.example.com/weighbridge"],
+    )
+    redis_url: Annotated[SecretUrl, _secret_url("redis", "rediss", "unix"), PlainSerializer(str)] | None = Field(
+        default=None,
+        description="Redis or Valkey that shares limits among servers. Without it, limits are kept in this process.",
+        examples=["redis://cache.example.com:6379/0"],
+    )
+
+
+class Log(Section):
+    """What operators read."""
+
+    format: Annotated[Literal["auto", "console", "json"], BeforeValidator(_lower)] = Field(
+        default="auto", description="auto, console or json. auto: console on a terminal, else json."
+    )
+    level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level)] = Field(
+        default="info", description="debug, info, warning, error or critical."
+    )
+
+
+class Ledger(Section):
+    """How long records are kept."""
+
+    retention_days: Annotated[Count, Field(gt=0)] = Field(
+        default=90, description="Days that records are kept. Hourly sums are kept for good."
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Built from sources only, highest first; nothing is read from the process itself."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    server: Server = Server()
+    upstream: Upstream = Upstream()
+    upstream_timeouts: UpstreamTimeouts = UpstreamTimeouts()
+    storage: Storage
+    log: Log = Log()
+    ledger: Ledger = Ledger()
+    prices: dict[str, Annotated[dict[str, Any], PlainValidator(_price_table)]] = Field(
+        default_factory=dict,
+        description="Prices by model, in US dollars per million tokens; they come before the built-in ones.",
+    )
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        """Merge the sources, of which earlier ones win. Raises pydantic's ValidationError with every fault."""
+        super().__init__(_build_sources=(tuple(sources), {}))
+        for source in reversed(sources):
+            self._origins.update(source.origins)
+
+    def origin(self, setting: str) -> str:
+        """Where the value of a setting ("server.port", "prices.MODEL") came from. LookupError if there is none such.
+
+        "flag --port", "env WEIGHBRIDGE_PORT", "file /etc/weighbridge.toml:server.port", "default" and the like.
+        """
+        section, _, key = setting.partition(".")
+        known = self.prices if section == "prices" else sections()[section].model_fields
+        if key not in known:
+            raise LookupError(setting)
+        return self._origins.get(setting, "default")
+
+    @property
+    def secret_variables(self) -> tuple[str, ...]:
+        """The environment variables that a running server must not keep (see hardening.scrub_environment)."""
+        return (*SECRET_VARIABLES, self.upstream.key_env) if self.upstream.key_env else SECRET_VARIABLES
+
+
+def sections() -> dict[str, type[Section]]:
+    """The tables of the settings by name, in the order of documentation; prices, whose keys are models, is apart."""
+    return {
+        "server": Server,
+        "upstream": Upstream,
+        "upstream_timeouts": UpstreamTimeouts,
+        "storage": Storage,
+        "log": Log,
+        "ledger": Ledger,
+    }

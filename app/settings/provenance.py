@@ -1,0 +1,31 @@
+"""Provenance: every value in force and where it came from, fit to be shown. Secrets say only that they are set."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from app.settings.model import Settings, sections
+
+
+class Provenance(NamedTuple):
+    """One setting. `value` is what JSON can hold; `origin` as Settings.origin gives it."""
+
+    setting: str
+    value: object
+    origin: str
+
+
+def provenances(settings: Settings) -> Iterator[Provenance]:
+    """All settings in the order of documentation, prices last."""
+    shown = settings.model_dump(mode="json")
+    for section, model in sections().items():
+        for key in model.model_fields:
+            yield _provenance(settings, f"{section}.{key}", shown[section][key])
+    for model_name, price in shown["prices"].items():
+        yield _provenance(settings, f"prices.{model_name}", price)
+
+
+def _provenance(settings: Settings, setting: str, value: object) -> Provenance:
+    origin = settings.origin(setting)
+    if setting in {"upstream.key", "server.admin_key"} and value is not None:
+        value = f"set (from {origin})"
+    return Provenance(setting, value, origin)

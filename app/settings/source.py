@@ -1,0 +1,83 @@
+"""A source is one place that settings come from. It remembers where each value stood, and what it could not read."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from app.settings.credentials import Candidate, settle
+from app.settings.faults import Fault
+from app.settings.secret import Secret
+
+PATHS = frozenset({"storage.state_dir", "server.admin_key_file", "upstream.key_file"})
+"""Settings that name a file or directory; a relative one starts where the source says."""
+
+SECRET_URLS = frozenset({"storage.database_url", "storage.redis_url"})
+"""Settings that may hold a password, so that they are secrets from the moment they are read."""
+
+
+class Source(PydanticBaseSettingsSource):
+    """Values by setting ("server.port"), as pydantic-settings merges them; the filling is the subclass's."""
+
+    def __init__(self, home: Path | None = None) -> None:
+        super().__init__(BaseSettings)
+        self.origins: dict[str, str] = {}
+        self.faults: list[Fault] = []
+        self.key_faults: dict[str, list[Fault]] = {}  # by setting: they count only if no higher source gives the key
+        self._home = home
+        self._tree: dict[str, Any] = {}
+
+    def put(self, section: str, key: str, value: object, origin: str, *, base: Path | None = None) -> None:
+        """Take a value. `base` is the directory that a relative path starts from (else the working directory)."""
+        setting = f"{section}.{key}"
+        if setting in PATHS and isinstance(value, str | Path):
+            value = self._absolute(Path(value), base) if value else value
+        elif setting in SECRET_URLS and isinstance(value, str):
+            value = Secret(value)
+        self._tree.setdefault(section, {})[key] = value
+        self.origins[setting] = origin
+
+    def put_key(self, section: str, key: str, candidates: Sequence[Candidate]) -> None:
+        """Take the secret that the candidates come to, or their faults; either way the setting counts as given."""
+        setting = f"{section}.{key}"
+        for candidate in settle(candidates):
+            self.origins[setting] = candidate.origin
+            if candidate.fault is None:
+                self._tree.setdefault(section, {})[key] = candidate.secret
+            else:
+                self.key_faults.setdefault(setting, []).append(Fault(candidate.origin, candidate.fault))
+
+    def __call__(self) -> dict[str, Any]:
+        return self._tree
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002  # its interface
+        """One section, for pydantic-settings, which asks for nothing finer."""
+        return self._tree.get(field_name), field_name, False
+
+    def _absolute(self, path: Path, base: Path | None) -> Path:
+        if path.parts[:1] == ("~",) and self._home is not None:
+            path = self._home.joinpath(*path.parts[1:])
+        return base / path if base else path.absolute()
+
+
+class FlagSource(Source):
+    """What was typed: settings by name; None is a flag that was not given. Also the key that came on stdin."""
+
+    def __init__(self, flags: Mapping[str, object], stdin_key: str | None, home: Path | None = None) -> None:
+        super().__init__(home)
+        for setting, value in flags.items():
+            if value is not None:
+                section, _, key = setting.partition(".")
+                self.put(section, key, value, f"flag --{key.replace('_', '-')}")
+        if stdin_key is not None:
+            self.put_key("upstream", "key", [Candidate.of("flag --upstream-key-stdin", stdin_key)])
+
+
+class PlatformSource(Source):
+    """The defaults that depend on the machine."""
+
+    def __init__(self, state_dir: Path) -> None:
+        super().__init__()
+        self.put("storage", "state_dir", state_dir, "default")

@@ -1,0 +1,17 @@
+"""What can be wrong with the store when it is opened. Messages are for the operator: they name files, no contents."""
+
+
+class StoreFault(Exception):
+    """The store cannot be opened or brought up to date."""
+
+
+class StoreBusy(StoreFault):
+    """Another process has the store open."""
+
+
+class SchemaTooNew(StoreFault):
+    """A newer Weighbridge has written this database; an older one must not touch it."""
+
+
+class StoreDamaged(StoreFault):
+    """The file is not a database that can be read."""

@@ -1,0 +1,116 @@
+"""The Ledger on the loop's side: what is open, who waits, and how long nobody may wait."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+from app.domain.records import Record
+from app.store.pending import Pending
+from app.store.rows import open_row_of
+from app.store.stats import LedgerStats
+from app.store.writer import Writer
+
+OPEN_ROW_AFTER_SECONDS = 0.25
+LONGEST_WAIT_SECONDS = 1.0
+"""A caller is let go after this, on disk or not: a stream must end even where a disk hangs."""
+SWEEP_SECONDS = 0.1
+CAPACITY = 100_000
+"""Records that may wait for storage; about 100 MB at the most."""
+
+
+class BatchLedger:
+    """The gateway's Ledger port. A call costs a dictionary entry and two appends; all else is the writer's.
+
+    `clock` gives seconds, monotonic. A record that finds the queue full is dropped and counted (`stats.overflowed`).
+    """
+
+    def __init__(
+        self, writer: Writer, stats: LedgerStats, *, clock: Callable[[], float], capacity: int = CAPACITY
+    ) -> None:
+        self.stats = stats
+        self._writer = writer
+        self._clock = clock
+        self._capacity = capacity
+        self._loop = asyncio.get_running_loop()
+        self._young: dict[str, tuple[float, Record]] = {}  # open and without a row, oldest first
+        self._waiting: deque[Pending] = deque()  # in order of settlement; some may have been let go
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def admit(self, record: Record) -> None:
+        """The call is under way. Its row is written once it has been open for 0.25 s."""
+        self._young[record.request_id] = (self._clock(), record)
+        if self._timer is None:
+            self._arm()
+
+    def settle(self, record: Record, durable: Callable[[], None]) -> None:
+        """Write the record; `durable` is called on the loop, never from within this call.
+
+        That is after the commit, or 1 s later at the most when storage is in trouble.
+        """
+        self._young.pop(record.request_id, None)
+        self.stats.taken += 1
+        if self._closed or self.stats.queue_depth > self._capacity:
+            self.stats.overflowed += 1
+            self._loop.call_soon(durable)
+            return
+        pending = Pending(record, durable, self._clock())
+        self._waiting.append(pending)
+        self._writer.put(pending)
+        if self._timer is None:
+            self._arm()
+
+    def in_flight(self) -> int:
+        """Calls that may settle soon: those open for less than 0.25 s or so. Any thread may ask."""
+        return len(self._young)
+
+    def overdue(self) -> bool:
+        """Whether a caller has waited too long and nothing has let it go yet."""
+        self._forget_released()
+        return bool(self._waiting) and self._clock() - self._waiting[0].since >= LONGEST_WAIT_SECONDS
+
+    def deliver(self, batch: list[Pending]) -> None:
+        """Let the callers of a batch go on."""
+        for pending in batch:
+            pending.release()
+        self._forget_released()
+
+    def sweep(self) -> None:
+        """Give the writer the calls that are no longer young, and let go who has waited too long."""
+        now = self._clock()
+        rows = []
+        for opened, record in list(self._young.values()):
+            if now - opened < OPEN_ROW_AFTER_SECONDS:
+                break
+            rows.append(open_row_of(record))
+            del self._young[record.request_id]
+        if rows:
+            self._writer.put_open(rows)
+        while self.overdue():
+            self.stats.released_early += 1
+            self._waiting.popleft().release()
+
+    async def close(self, deadline_seconds: float) -> bool:
+        """Write what is left, rows of calls still open among it, and let everyone go. False when the writer hangs."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._writer.put_open([open_row_of(record) for _, record in self._young.values()])
+        self._young.clear()
+        ended = await self._writer.close(deadline_seconds)
+        self.deliver(list(self._waiting))
+        return ended
+
+    def _forget_released(self) -> None:
+        waiting = self._waiting
+        while waiting and not waiting[0].waits:
+            waiting.popleft()
+
+    def _arm(self) -> None:
+        self._timer = self._loop.call_later(SWEEP_SECONDS, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        self.sweep()
+        if self._young or self._waiting:
+            self._arm()

@@ -1,0 +1,1 @@
+"""The migrations: alembic scripts, run by `app.store.schema`."""

@@ -1,0 +1,34 @@
+"""A Pending is a settled record on its way to disk, and the caller who waits for it."""
+
+import logging
+from collections.abc import Callable
+
+from app.domain.records import Record
+
+LOG = logging.getLogger(__name__)
+
+
+class Pending:
+    """`since` is the ledger clock's reading at settle(). The callback belongs to the loop's thread."""
+
+    __slots__ = ("_durable", "record", "since")
+
+    def __init__(self, record: Record, durable: Callable[[], None], since: float) -> None:
+        self.record = record
+        self.since = since
+        self._durable: Callable[[], None] | None = durable
+
+    @property
+    def waits(self) -> bool:
+        """Whether the caller is still waiting."""
+        return self._durable is not None
+
+    def release(self) -> None:
+        """Let the caller go on: once, however often this is called. Its errors are logged: others wait behind it."""
+        durable, self._durable = self._durable, None
+        if durable is None:
+            return
+        try:
+            durable()
+        except Exception:
+            LOG.exception("A callback of the ledger failed")

@@ -1,0 +1,89 @@
+"""The schema of the database: which revision it is at, and how it gets to ours.
+
+Alembic costs a start 0.25 s, so it is imported only when the revision is not the head.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.store.faults import SchemaTooNew, StoreDamaged, StoreFault
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0001"
+"""The newest revision in migrations/versions (a test compares them)."""
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def current_revision(path: Path) -> str | None:
+    """The revision of the database file; None when it is not there or empty. Only reads. Raises StoreDamaged."""
+    if not path.exists() or path.stat().st_size == 0:
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            names = connection.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchall()
+            if not names:
+                return None
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise StoreDamaged(f"{path} cannot be read: {error}") from error
+    return None if row is None else str(row[0])
+
+
+def upgrade(path: Path) -> bool:
+    """Bring the database to HEAD, in one transaction: killed in the midst of it, nothing has changed.
+
+    The caller holds the StoreLock. True when there was anything to do. Raises SchemaTooNew, StoreDamaged, StoreFault.
+    """
+    revision = current_revision(path)
+    if revision == HEAD:
+        return False
+    from alembic import command
+    from alembic.script import ScriptDirectory
+
+    config = alembic_config()
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise SchemaTooNew(
+            f"{path} has schema {revision}, which this version does not know (it knows {HEAD}): "
+            "a newer Weighbridge has written it"
+        )
+    with _writing(path, config):
+        command.upgrade(config, "head")
+    return True
+
+
+def alembic_config() -> "Config":
+    """Alembic's configuration, without a file."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+@contextlib.contextmanager
+def _writing(path: Path, config: "Config") -> Iterator[None]:
+    """Give alembic a connection with a transaction begun: for SQLite it would not begin one by itself."""
+    import sqlalchemy as sa
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(path, isolation_level=None)
+
+    engine = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            config.attributes["connection"] = connection
+            yield
+            connection.commit()
+    except sa.exc.DBAPIError as error:
+        raise StoreFault(f"{path} could not be brought to schema {HEAD}: {error.orig}") from error
+    finally:
+        engine.dispose()

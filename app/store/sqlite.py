@@ -1,0 +1,146 @@
+"""The SQLite form of the whole store: opened by the lifespan of the server, and by commands when no server runs."""
+
+import asyncio
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from app.store import schema
+from app.store.clients import SqlClients
+from app.store.faults import StoreDamaged
+from app.store.ledger import BatchLedger
+from app.store.lock import StoreLock
+from app.store.reader import Reader
+from app.store.reports import SqlReports
+from app.store.stats import LedgerStats
+from app.store.writer import Committed, Writer
+
+DATABASE_NAME = "weighbridge.db"
+FLUSH_SECONDS = 5.0
+
+
+@dataclass(slots=True, frozen=True)
+class StoreHealth:
+    """`problem` says what is wrong, for operators. Calls are served all the same; their records wait in memory."""
+
+    ok: bool
+    problem: str | None
+    queue_depth: int
+    dropped: int
+
+
+def wall_us() -> int:
+    """Microseconds since 1970 UTC."""
+    return time.time_ns() // 1000
+
+
+class SqliteStore:
+    """The four storage ports on one file. Made by `open`; `close` in the end, or records may be missing."""
+
+    def __init__(
+        self, lock: StoreLock, writer: Writer, ledger: BatchLedger, reader: Reader, now: Callable[[], int]
+    ) -> None:
+        self.ledger = ledger
+        self.clients = SqlClients(writer, reader, now)
+        self.reports = SqlReports(reader)
+        self._lock = lock
+        self._writer = writer
+        self._reader = reader
+
+    @classmethod
+    async def open(
+        cls,
+        state_dir: Path,
+        *,
+        lock_wait_seconds: float = 0.0,
+        on_committed: Committed | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], int] = wall_us,
+    ) -> Self:
+        """Make `state_dir` if need be, lock it, bring the schema up to date and close what a dead process left open.
+
+        `on_committed` is called in the writer's thread with each batch of settled records that has reached the disk.
+        Raises StoreFault: StoreBusy when another process holds the lock for longer than `lock_wait_seconds`,
+        SchemaTooNew, StoreDamaged; and OSError when the directory cannot be used.
+        """
+        _make_directory(state_dir)
+        lock = await StoreLock.acquire(state_dir, lock_wait_seconds)
+        try:
+            path = state_dir / DATABASE_NAME
+            _make_private(path)
+            await asyncio.to_thread(schema.upgrade, path)
+            stats = LedgerStats()
+            writer = Writer(path, stats, on_committed)
+            ledger = BatchLedger(writer, stats, clock=clock)
+            await _start(writer, ledger, path)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(lock, writer, ledger, Reader(path), now)
+
+    def health(self) -> StoreHealth:
+        """The state of the store right now. Touches no file."""
+        stats = self.ledger.stats
+        problem = self._writer.backlog.problem
+        if not self._writer.alive:
+            problem = "the ledger's writer has ended"
+        elif problem is None and self.ledger.overdue():
+            problem = "a commit takes longer than 1 s"
+        return StoreHealth(problem is None, problem, stats.queue_depth, stats.dropped)
+
+    async def close(self, deadline_seconds: float = FLUSH_SECONDS) -> None:
+        """Write what is left, for so long at most, and let go of the files. Harmless when done already."""
+        ended = await self.ledger.close(deadline_seconds)
+        await self._reader.close()
+        if ended:  # else the thread hangs in the file system: its lock must last as long as the process
+            self._lock.release()
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    state_dir: Path,
+    *,
+    lock_wait_seconds: float = 0.0,
+    on_committed: Committed | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    now: Callable[[], int] = wall_us,
+) -> AsyncIterator[SqliteStore]:
+    """`SqliteStore.open`, closed at the end of the block. PostgreSQL will be chosen here, by the database URL."""
+    store = await SqliteStore.open(
+        state_dir, lock_wait_seconds=lock_wait_seconds, on_committed=on_committed, clock=clock, now=now
+    )
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def _start(writer: Writer, ledger: BatchLedger, path: Path) -> None:
+    try:
+        await writer.start(ledger.deliver, ledger.in_flight)
+    except sqlite3.Error as error:
+        raise StoreDamaged(f"{path} cannot be opened: {error}") from error
+
+
+def _make_directory(path: Path) -> None:
+    """One that exists keeps its mode: it may be a volume that others have set up."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _make_private(path: Path) -> None:
+    """Make the file, or make it private: SQLite gives the files it puts beside it the same mode.
+
+    Before any connection is open: closing a descriptor of the file would drop SQLite's locks on it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if os.fstat(descriptor).st_mode & 0o077:
+            with contextlib.suppress(PermissionError):  # another user's file that we may write
+                os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,81 @@
+"""The tables, in SQLAlchemy Core: the one source of every statement, for SQLite and PostgreSQL alike.
+
+Times are integer microseconds since 1970 UTC, money integer nano-dollars; NULL means unknown.
+"""
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+clients = sa.Table(
+    "clients",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("disabled_at", sa.BigInteger),
+    sqlite_with_rowid=False,
+)
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("key_id", sa.Text, primary_key=True),
+    sa.Column("client", sa.Text, sa.ForeignKey("clients.name"), nullable=False),
+    sa.Column("digest", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.BigInteger),
+    sa.Column("revoked_at", sa.BigInteger),
+    sa.Column("replaced_by", sa.Text),
+    sqlite_with_rowid=False,
+)
+
+# What reports add up comes first: SQLite decodes a row from its left end, as far as the last column asked for.
+# Ids sort by time, byte by byte, so they serve ranges of time and no second index is paid for on every call.
+records = sa.Table(
+    "records",
+    metadata,
+    sa.Column("request_id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), primary_key=True),
+    sa.Column("started_at", sa.BigInteger, nullable=False),
+    sa.Column("client", sa.Text, nullable=False),
+    sa.Column("model_requested", sa.Text),
+    sa.Column("model_served", sa.Text),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("input_tokens", sa.BigInteger),
+    sa.Column("cached_input_tokens", sa.BigInteger),
+    sa.Column("cache_write_tokens", sa.BigInteger),
+    sa.Column("output_tokens", sa.BigInteger),
+    sa.Column("reasoning_tokens", sa.BigInteger),
+    sa.Column("total_tokens", sa.BigInteger),
+    sa.Column("cost_nanousd", sa.BigInteger),
+    sa.Column("usage_source", sa.Text, nullable=False),
+    sa.Column("cost_source", sa.Text),
+    sa.Column("price", sa.Text),
+    sa.Column("finished_at", sa.BigInteger),
+    sa.Column("key_id", sa.Text, nullable=False),
+    sa.Column("upstream", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False),
+    sa.Column("method", sa.Text, nullable=False),
+    sa.Column("stream", sa.Boolean, nullable=False),
+    sa.Column("http_status", sa.BigInteger),
+    sa.Column("response_id", sa.Text),
+    sa.Column("generation_id", sa.Text),
+    sa.Column("retry_count", sa.BigInteger, nullable=False),
+    sa.Column("bytes_in", sa.BigInteger, nullable=False),
+    sa.Column("bytes_out", sa.BigInteger, nullable=False),
+    sa.Column("time_to_first_byte_ms", sa.Double),
+    sa.Column("duration_ms", sa.Double),
+    sa.Column("error_type", sa.Text),
+    sqlite_with_rowid=False,
+)
+
+IN_PROGRESS = sa.literal_column("'in_progress'", sa.Text)
+"""Written out, not bound: the planner takes the partial index below only for a literal."""
+
+# Finds the calls that a dead process left open without reading the whole ledger. Settled rows are not in it and do not
+# pay for it.
+sa.Index(
+    "records_in_progress",
+    records.c.request_id,
+    sqlite_where=records.c.outcome == IN_PROGRESS,
+    postgresql_where=records.c.outcome == IN_PROGRESS,
+)

@@ -1,0 +1,79 @@
+"""The closed sets that metric labels are taken from. What is in none of them is `other`.
+
+Paths and model names come from callers: a label made of one as it stands would let anybody grow the metrics at will.
+"""
+
+from collections.abc import Callable, Iterator
+
+from app.domain.errors import ApiError
+from app.domain.records import Outcome, Record
+
+OTHER = "other"
+
+OUTCOMES = tuple(outcome.value for outcome in Outcome if outcome is not Outcome.IN_PROGRESS)
+
+ROUTES = (
+    "/responses",
+    "/responses/compact",
+    "/responses/input_tokens",
+    "/responses/{id}",
+    "/responses/{id}/cancel",
+    "/responses/{id}/input_items",
+    OTHER,
+)
+"""Templates of the forwarded routes, below any base path."""
+
+MOST_MODELS = 200
+LONGEST_MODEL = 256
+
+_BASE_PATHS = ("/api/v1", "/v1")
+
+
+def route_of(path: str) -> str:
+    """The template of a call's path, with or without base path and query."""
+    if path in ROUTES:  # nearly always
+        return path
+    path = path.partition("?")[0]
+    for base in _BASE_PATHS:
+        path = path.removeprefix(base)
+    if path in ROUTES[:3]:
+        return path
+    match path.split("/"):
+        case ["", "responses", response_id] if response_id:
+            return "/responses/{id}"
+        case ["", "responses", response_id, "cancel" | "input_items" as what] if response_id:
+            return f"/responses/{{id}}/{what}"
+    return OTHER
+
+
+def reasons() -> tuple[str, ...]:
+    """Every `error_type` that we answer with."""
+    return tuple(dict.fromkeys([*(kind.error_type for kind in _kinds(ApiError)), OTHER]))
+
+
+def _kinds(kind: type[ApiError]) -> Iterator[type[ApiError]]:
+    yield kind
+    for narrower in kind.__subclasses__():
+        yield from _kinds(narrower)
+
+
+class ModelLabels:
+    """Names of models that are known (have a price), the first `MOST_MODELS` of them. For use by one thread."""
+
+    def __init__(self, known: Callable[[str], bool], most: int = MOST_MODELS) -> None:
+        self._known = known
+        self._most = most
+        # `known` may go by patterns, so that names without end pass it: the set has to be bounded by itself.
+        self._names: set[str] = set()
+
+    def of(self, record: Record) -> str:
+        """The model that served, or was asked for when upstream did not say."""
+        name = record.model_served or record.model_requested
+        if name is None:
+            return OTHER
+        if name in self._names:
+            return name
+        if len(self._names) < self._most and len(name) <= LONGEST_MODEL and name.isprintable() and self._known(name):
+            self._names.add(name)
+            return name
+        return OTHER

@@ -1,0 +1,129 @@
+"""What is counted while calls go through. The counting is ours, plain integers; Prometheus comes in at a scrape.
+
+Two threads count and neither waits for the other: the event loop (refusals, streams, lag) and the ledger's writer
+(everything that a settled record tells). prometheus_client's own objects would cost ten times as much a call.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from threading import Lock
+
+from app.domain.records import Outcome, Record
+from app.telemetry.histogram import Histogram, Reading, doubling
+from app.telemetry.labels import OTHER, OUTCOMES, ROUTES, ModelLabels, reasons, route_of
+
+CALL_SECONDS = doubling(0.01, 17)
+"""10 ms to 11 minutes: a cached word, or the longest thinking that a default upstream timeout waits for."""
+
+SHORT_SECONDS = doubling(0.000025, 17)
+"""25 us to 1.6 s: what we ourselves take."""
+
+
+@dataclass(slots=True, frozen=True, kw_only=True)
+class Gauges:
+    """Numbers that others own, read at each scrape from any thread. One that is None has no series."""
+
+    ledger_queue_depth: Callable[[], int] | None = None
+    ledger_commits: Callable[[], Reading] | None = None  # in seconds
+    ledger_dropped: Callable[[], int] | None = None  # records lost for good
+    unsettled_records: Callable[[], int] | None = None
+    upstream_connections: Callable[[], Mapping[str, int]] | None = None  # by state
+    log_writes_dropped: Callable[[], int] | None = None
+
+
+@dataclass(slots=True, frozen=True)
+class Counts:
+    """The counters of settled calls at one moment. Money is in nano-dollars."""
+
+    requests: Mapping[tuple[str, str], int]  # (route, outcome)
+    tokens: Mapping[tuple[str, str], int]  # (model, kind)
+    cost_nanousd: Mapping[str, int]  # model
+
+
+class Metrics:
+    """The gateway's `Observer`, and the ledger's hook for settled records.
+
+    `known` says whether a model is one that the price book knows; any other is counted as `other`.
+    """
+
+    def __init__(self, known: Callable[[str], bool], gauges: Gauges | None = None) -> None:
+        self.gauges = gauges or Gauges()
+        self.streams = 0
+        self.meter_failures = 0
+        self.refusals = dict.fromkeys(reasons(), 0)
+        self.overhead = Histogram(SHORT_SECONDS)
+        self.loop_lag = Histogram(SHORT_SECONDS)
+        self.time_to_first_byte = Histogram(CALL_SECONDS)
+        self.duration = Histogram(CALL_SECONDS)
+        self._models = ModelLabels(known)
+        self._requests = Counter({(route, outcome): 0 for route in ROUTES for outcome in OUTCOMES})
+        self._tokens: Counter[tuple[str, str]] = Counter()
+        self._cost: Counter[str] = Counter()
+        self._lock = Lock()
+
+    # On the event loop:
+
+    def refused(self, error_type: str) -> None:
+        """A call was refused with this `error_type`."""
+        self.refusals[error_type if error_type in self.refusals else OTHER] += 1
+
+    def streams_changed(self, delta: int) -> None:
+        """A call began (+1) or ended (-1) being relayed."""
+        self.streams += delta
+
+    def meter_failed(self) -> None:
+        """The meter could not read an answer."""
+        self.meter_failures += 1
+
+    def overhead_measured(self, seconds: float) -> None:
+        """So much time went by between a call's arrival and its leaving for upstream."""
+        self.overhead.observe(seconds)
+
+    def loop_lagged(self, seconds: float) -> None:
+        """A timer of the event loop fired so much too late."""
+        self.loop_lag.observe(seconds)
+
+    # In the ledger's writer thread:
+
+    def committed(self, records: Iterable[Record]) -> None:
+        """These records were settled and are durable. Ones still in progress are passed over."""
+        settled = [record for record in records if record.outcome is not Outcome.IN_PROGRESS]
+        labelled = [(record, route_of(record.path), self._models.of(record)) for record in settled]
+        with self._lock:
+            for record, route, model in labelled:
+                self._count(record, route, model)
+
+    def _count(self, record: Record, route: str, model: str) -> None:
+        self._requests[route, record.outcome.value] += 1
+        for kind, tokens in (
+            ("input", record.input_tokens),
+            ("cached_input", record.cached_input_tokens),
+            ("cache_write", record.cache_write_tokens),
+            ("output", record.output_tokens),
+            ("reasoning", record.reasoning_tokens),
+        ):
+            if tokens:
+                self._tokens[model, kind] += tokens
+        if record.cost_nanousd:
+            self._cost[model] += record.cost_nanousd
+        if record.time_to_first_byte_ms is not None:
+            self.time_to_first_byte.observe(record.time_to_first_byte_ms / 1000)
+        if record.duration_ms is not None:
+            self.duration.observe(record.duration_ms / 1000)
+
+    # At a scrape, in any thread:
+
+    def counts(self) -> Counts:
+        """A consistent copy of the counters."""
+        with self._lock:
+            return Counts(dict(self._requests), dict(self._tokens), dict(self._cost))
+
+    def render(self) -> tuple[bytes, str]:
+        """The page in Prometheus' text format and its content type.
+
+        The first call imports prometheus_client, some 50 ms: call it in a worker thread.
+        """
+        from app.telemetry.exposition import render
+
+        return render(self)

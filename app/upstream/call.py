@@ -1,0 +1,75 @@
+"""A call on its way to upstream: what is sent, who listens, and where it is now."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from app.domain.errors import UpstreamFault
+from app.gateway.ports import Headers, UpstreamListener
+
+if TYPE_CHECKING:
+    from app.upstream.connection import Connection
+
+
+class Call:
+    """Implements the gateway's UpstreamCall. First it is connecting (has a task), then it is on a connection."""
+
+    __slots__ = ("body", "connecting", "connection", "head", "listener", "over", "paused", "retry_count")
+
+    def __init__(self, head: bytes, body: bytes, listener: UpstreamListener) -> None:
+        self.head = head  # request line and headers with the blank line
+        self.body = body
+        self.listener = listener
+        self.connecting: asyncio.Task[None] | None = None
+        self.connection: Connection | None = None
+        self.retry_count = 0
+        self.paused = False
+        self.over = False
+
+    def cancel(self) -> None:
+        """Close upstream's connection at once, at whatever stage; the listener hears nothing more."""
+        if self.over:
+            return
+        self.over = True
+        self._let_go()
+        if self.connecting is not None:
+            self.connecting.cancel()
+        connection, self.connection = self.connection, None
+        if connection is not None and connection.call is self:
+            connection.close()
+
+    def pause(self) -> None:
+        """Stop reading until resume()."""
+        self.paused = True
+        if self.connection is not None:
+            self.connection.pause()
+
+    def resume(self) -> None:
+        """Read on."""
+        self.paused = False
+        if self.connection is not None:
+            self.connection.resume()
+
+    # -- the connection's side ---------------------------------------------------------------------------------
+
+    def answered(self, status: int, headers: Headers) -> None:
+        """From here on the call cannot be repeated: what was sent is no longer needed."""
+        self._let_go()
+        self.listener.head(status, headers, self.retry_count)
+
+    def ended(self) -> None:
+        """The answer is whole."""
+        if not self.over:
+            self.over = True
+            self.connection = None
+            self.listener.end()
+
+    def broken(self, fault: UpstreamFault) -> None:
+        """There will be no (further) answer."""
+        if not self.over:
+            self.over = True
+            self.connection = None
+            self._let_go()
+            self.listener.broken(fault, self.retry_count)
+
+    def _let_go(self) -> None:
+        self.head = self.body = b""

@@ -1,0 +1,22 @@
+"""httpx2 clients for everything that is not the hot path. The only place that makes them."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+HttpClient = httpx2.AsyncClient
+HttpAnswer = httpx2.Response
+Unreachable = httpx2.TransportError
+
+
+def socket_client(socket_path: Path, headers: dict[str, str]) -> HttpClient:
+    """A client of an HTTP server on a Unix socket."""
+    transport = httpx2.AsyncHTTPTransport(uds=str(socket_path))
+    return HttpClient(transport=transport, base_url="http://localhost", headers=headers, trust_env=False, timeout=60)
+
+
+def in_process_client(app: Any, headers: dict[str, str]) -> HttpClient:  # noqa: ANN401 - any ASGI application
+    """A client of an application in this process, without a socket."""
+    transport = httpx2.ASGITransport(app)
+    return HttpClient(transport=transport, base_url="http://localhost", headers=headers, trust_env=False, timeout=60)

@@ -1,0 +1,191 @@
+"""The connections to one upstream: which are idle, which carry a call, which are being opened.
+
+    submit(call) ──> the idle connection used last ──> carries the call
+                └──> none idle: a task opens one  ──> carries the call
+                                     └── refused, TLS, too slow: call.broken(UpstreamUnreachable)
+
+Taking, returning and losing a connection are O(1). There is no limit of connections and no queue here: the gateway
+admits no more calls than it can carry (`max_streams`). One timer sweeps for calls that wait too long and for
+connections that idled too long; there is none per call.
+"""
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass
+
+from app.domain.errors import UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
+from app.upstream.call import Call
+from app.upstream.connection import Connection
+
+IDLE_SECONDS = 60.0
+"""An idle connection is closed after this time; most load balancers close theirs somewhat later."""
+
+_LONGEST_SWEEP_SECONDS = 1.0
+
+
+@dataclass(slots=True, frozen=True)
+class Origin:
+    """Where upstream is. `tls` is None for plain http, which settings allow for loopback only."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None
+
+
+@dataclass(slots=True, frozen=True)
+class WireTimeouts:
+    """Seconds. `first_byte` counts from the request to the end of the answer's head, `idle` between two reads."""
+
+    connect: float = 10.0
+    first_byte: float = 600.0
+    idle: float = 600.0
+
+
+class Pool:
+    """Connections of one origin. Use and close it on one event loop."""
+
+    def __init__(self, origin: Origin, timeouts: WireTimeouts) -> None:
+        self._origin = origin
+        self._timeouts = timeouts
+        self._idle: dict[Connection, None] = {}  # insertion order: the last one is the freshest
+        self._busy: set[Connection] = set()
+        self._opening: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweep_seconds = min(_LONGEST_SWEEP_SECONDS, timeouts.first_byte / 8, timeouts.idle / 8)
+        self._closed = False
+
+    def counts(self) -> dict[str, int]:
+        """Connections by state: idle, busy, opening."""
+        return {"idle": len(self._idle), "busy": len(self._busy), "opening": len(self._opening)}
+
+    def submit(self, call: Call) -> None:
+        """Send the call on the freshest idle connection, else on a new one."""
+        while self._idle:
+            connection, _ = self._idle.popitem()
+            if connection.usable:
+                self._carry(connection, call)
+                return
+        self._open(call)
+
+    async def close(self) -> None:
+        """Drop every connection. Calls under way hear nothing more."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in (*self._idle, *self._busy):
+            connection.close()
+        opening = list(self._opening)
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+
+    # -- opening -----------------------------------------------------------------------------------------------
+
+    def _open(self, call: Call) -> None:
+        task = asyncio.get_running_loop().create_task(self._connect(call))
+        call.connecting = task
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _connect(self, call: Call) -> None:
+        connection = Connection(self._returned, self._lost)
+        try:
+            async with asyncio.timeout(self._timeouts.connect):
+                await self._dial(connection)
+        except (OSError, TimeoutError, ssl.SSLError) as error:
+            connection.close()
+            call.broken(UpstreamUnreachable(_why_unreachable(error)))
+            return
+        except asyncio.CancelledError:
+            connection.close()  # the socket may have opened in the same turn
+            raise
+        finally:
+            call.connecting = None
+        if call.over or not connection.usable:
+            connection.close()
+            call.broken(UpstreamUnreachable("Upstream closed the connection as it opened."))
+            return
+        self._carry(connection, call)
+
+    async def _dial(self, connection: Connection) -> None:
+        origin = self._origin
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            lambda: connection,
+            origin.host,
+            origin.port,
+            ssl=origin.tls,
+            server_hostname=origin.host if origin.tls is not None else None,
+        )
+        raw = transport.get_extra_info("socket")
+        if raw is not None:  # a peer that vanished without a word is noticed by the kernel
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def _carry(self, connection: Connection, call: Call) -> None:
+        self._busy.add(connection)
+        connection.carry(call)
+        self._watch()
+
+    # -- what connections report -------------------------------------------------------------------------------
+
+    def _returned(self, connection: Connection) -> None:
+        self._busy.discard(connection)
+        if self._closed:
+            connection.close()
+        else:
+            self._idle[connection] = None
+
+    def _lost(self, connection: Connection, call: Call | None) -> None:
+        self._busy.discard(connection)
+        self._idle.pop(connection, None)
+        if call is None or call.over:
+            return
+        call.connection = None
+        if connection.reused and not connection.heard and call.retry_count == 0 and not self._closed:
+            call.retry_count = 1  # it died of old age in our hands: nothing was answered, so nothing is repeated twice
+            self._open(call)
+            return
+        call.broken(UpstreamProtocolError("Upstream closed the connection before its answer was whole."))
+
+    # -- time --------------------------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        if self._sweeper is None and not self._closed:
+            self._sweeper = asyncio.get_running_loop().call_later(self._sweep_seconds, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeper = None
+        now = asyncio.get_running_loop().time()
+        for connection in [c for c in self._busy if c.waiting]:
+            limit = self._timeouts.idle if connection.answering else self._timeouts.first_byte
+            if now - connection.since > limit:
+                connection.fail(UpstreamTimedOut(_why_timed_out(answering=connection.answering, limit=limit)))
+        while self._idle:
+            oldest = next(iter(self._idle))
+            if now - oldest.since <= IDLE_SECONDS:
+                break
+            del self._idle[oldest]
+            oldest.close()
+        if self._busy or self._idle:
+            self._watch()
+
+
+def _why_unreachable(error: Exception) -> str:
+    """For the caller: which step failed, without addresses or certificates of the inside."""
+    match error:
+        case TimeoutError():
+            return "Connecting to upstream took too long."
+        case ssl.SSLCertVerificationError():
+            return "Upstream's certificate could not be verified."
+        case ssl.SSLError():
+            return "The TLS handshake with upstream failed."
+        case socket.gaierror():
+            return "Upstream's host name could not be resolved."
+        case ConnectionRefusedError():
+            return "Upstream refused the connection."
+    return "Upstream could not be reached."
+
+
+def _why_timed_out(*, answering: bool, limit: float) -> str:
+    what = "Upstream fell silent in mid-answer" if answering else "Upstream did not answer"
+    return f"{what} for {limit:g} seconds."

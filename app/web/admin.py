@@ -1,0 +1,146 @@
+"""The admin API: what operators do while the server runs. The command line is its first client."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+import orjson
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response, StreamingResponse
+
+from app import __version__
+from app.domain.errors import InvalidRequest, NotFound
+from app.domain.keys import MintedKey, StoredKey
+from app.domain.record_json import record_fields, rfc3339
+from app.gateway.clients import Clients
+from app.gateway.ports import Reports, UsageQuery
+from app.web.credentials import require_admin
+from app.web.usage_report import moment, report_row
+
+router = APIRouter(prefix="/admin/api", tags=["admin"], dependencies=[Depends(require_admin)])
+
+
+class NewKey(BaseModel):
+    """A key to make. `expires_seconds` is its lifetime; without it, it does not expire."""
+
+    model_config = ConfigDict(extra="forbid")
+    client: str
+    expires_seconds: Annotated[int, Field(gt=0, le=3_153_600_000)] | None = None
+
+
+class Rotation(BaseModel):
+    """How long the old key goes on working."""
+
+    model_config = ConfigDict(extra="forbid")
+    grace_seconds: Annotated[int, Field(ge=0, le=315_360_000)] = 86_400
+
+
+def _clients(request: Request) -> Clients:
+    clients: Clients = request.app.state.clients
+    return clients
+
+
+def _minted(client: str, key: MintedKey) -> dict[str, Any]:
+    return {"client": client, "key_id": key.key_id, "key": key.text}
+
+
+def _shown(key: StoredKey, now_us: int) -> dict[str, Any]:
+    return {
+        "key_id": key.key_id,
+        "client": key.client,
+        "state": key.state(now_us).value,
+        "created_at": rfc3339(key.created_at),
+        "expires_at": None if key.expires_at is None else rfc3339(key.expires_at),
+        "revoked_at": None if key.revoked_at is None else rfc3339(key.revoked_at),
+    }
+
+
+@router.get("/server")
+async def server() -> dict[str, Any]:
+    """What is running here."""
+    return {"version": __version__}
+
+
+@router.post("/keys", status_code=201)
+async def create_key(request: Request, wanted: NewKey) -> dict[str, Any]:
+    """Make a key, and its client if that is new. The key is shown here and never again."""
+    lifetime = None if wanted.expires_seconds is None else wanted.expires_seconds * 1_000_000
+    try:
+        return _minted(wanted.client, await _clients(request).create_key(wanted.client, lifetime_us=lifetime))
+    except ValueError as error:
+        raise InvalidRequest(str(error), param="client") from None
+
+
+@router.get("/keys")
+async def list_keys(request: Request) -> dict[str, Any]:
+    """All keys ever made, oldest first, without their secrets."""
+    now = request.app.state.clock.wall_us()
+    return {"keys": [_shown(key, now) for key in await _clients(request).list_keys()]}
+
+
+@router.post("/keys/{key_id}/revoke")
+async def revoke_key(request: Request, key_id: str) -> dict[str, Any]:
+    """End a key at once."""
+    return _shown(await _clients(request).revoke_key(key_id), request.app.state.clock.wall_us())
+
+
+@router.post("/keys/{key_id}/rotate", status_code=201)
+async def rotate_key(request: Request, key_id: str, rotation: Rotation) -> dict[str, Any]:
+    """Make a new key for the same client; the old one works until the grace ends."""
+    try:
+        new, old = await _clients(request).rotate_key(key_id, grace_us=rotation.grace_seconds * 1_000_000)
+    except ValueError as error:
+        raise InvalidRequest(str(error), param="key_id") from None
+    return {**_minted(old.client, new), "old_key": _shown(old, request.app.state.clock.wall_us())}
+
+
+@router.get("/clients")
+async def list_clients(request: Request) -> dict[str, Any]:
+    """All clients."""
+    found = await _clients(request).list_clients()
+    return {"clients": [{**client, "created_at": rfc3339(client["created_at"])} for client in found]}
+
+
+@router.get("/clients/{name}")
+async def show_client(request: Request, name: str) -> dict[str, Any]:
+    """One client: its keys, and its usage in all."""
+    now = request.app.state.clock.wall_us()
+    client = next((c for c in await _clients(request).list_clients() if c["name"] == name), None)
+    if client is None:
+        message = f"There is no client {name[:64]!r}."
+        raise NotFound(message)
+    reports: Reports = request.app.state.reports
+    totals = await reports.totals(UsageQuery(client=name))
+    keys = [_shown(key, now) for key in await _clients(request).list_keys() if key.client == name]
+    usage = report_row(totals[0]) if totals else None
+    return {**client, "created_at": rfc3339(client["created_at"]), "keys": keys, "usage": usage}
+
+
+@router.get("/usage")
+async def usage(
+    request: Request,
+    since: Annotated[str | None, Query()] = None,
+    until: Annotated[str | None, Query()] = None,
+    client: Annotated[str | None, Query()] = None,
+    model: Annotated[str | None, Query()] = None,
+    by: Annotated[Literal["client", "model", "day", "hour", "request"] | None, Query()] = None,
+) -> Response:
+    """The ledger: sums as one JSON document, or with by=request each record as one line of JSON."""
+    now = request.app.state.clock.wall_us()
+    reports: Reports = request.app.state.reports
+    query = UsageQuery(moment(since, now), moment(until, now), client, model, None if by == "request" else by)
+    if by == "request":
+        return StreamingResponse(_lines(reports, query), media_type="application/x-ndjson")
+    rows = [report_row(row, by) for row in await reports.totals(query)]
+    return Response(orjson.dumps({"by": by, "rows": rows}), media_type="application/json")
+
+
+async def _lines(reports: Reports, query: UsageQuery) -> AsyncIterator[bytes]:
+    """In pieces of a few hundred records: one send each would cost more than the reading."""
+    lines: list[bytes] = []
+    async for record in reports.records(query):
+        lines.append(orjson.dumps(record_fields(record), option=orjson.OPT_APPEND_NEWLINE))
+        if len(lines) >= 256:  # noqa: PLR2004
+            yield b"".join(lines)
+            lines.clear()
+    yield b"".join(lines)

@@ -1,0 +1,65 @@
+"""The FastAPI application: the hot route in front of everything, ordinary routes for all else.
+
+`/docs` and `/redoc` are off: they load scripts from elsewhere. The OpenAPI document is for holders of a key.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app import __version__
+from app.web import account, admin, probes
+from app.web.errors import install_error_pages
+from app.web.responses import PATHS, PREFIXES, openapi_path
+
+_HOT_PATHS = frozenset(path.encode("ascii") for path in PATHS)
+
+
+class Application(FastAPI):
+    """FastAPI, but for the forwarding routes, which never enter its middleware and router."""
+
+    hot: ASGIApp | None = None  # set when the gateway is up
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Exact paths only, as they came: no decoding, no redirect for a slash."""
+        if scope["type"] == "http" and self.hot is not None and scope["raw_path"] in _HOT_PATHS:
+            await self.hot(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    def openapi(self) -> dict[str, Any]:
+        """FastAPI's document with the forwarding routes added."""
+        if self.openapi_schema is None:
+            document = super().openapi()
+            for prefix in PREFIXES:
+                document["paths"][f"{prefix}/responses"] = openapi_path(prefix)
+            schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+            schemes["client_key"] = {"type": "http", "scheme": "bearer", "description": "A client's key, sk-wb-..."}
+        return self.openapi_schema or document
+
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def make_application(lifespan: Lifespan) -> Application:
+    """The application with its routes. `lifespan` fills `app.state` (see app.main) before the first request."""
+    app = Application(
+        title="Weighbridge",
+        version=__version__,
+        summary="A proxy for the Responses API that passes every byte and weighs every token.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    install_error_pages(app)
+    app.include_router(probes.router)
+    app.include_router(admin.router)
+    for prefix in PREFIXES:
+        app.include_router(account.router, prefix=prefix)
+    return app

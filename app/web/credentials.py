@@ -1,0 +1,58 @@
+"""Who asks on the ordinary routes: a client with its key, an operator with the admin key."""
+
+import hmac
+import ipaddress
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from app.domain.errors import ApiError, AuthenticationFailed
+from app.gateway.gateway import Ticket
+
+
+def _authorization(request: Request) -> bytes | None:
+    value = request.headers.get("authorization")
+    return None if value is None else value.encode("latin-1")
+
+
+def client_ticket(request: Request) -> Ticket:
+    """The caller's client. Raises AuthenticationFailed."""
+    ticket: Ticket = request.app.state.gateway.admit(_authorization(request))
+    return ticket
+
+
+def require_admin(request: Request) -> None:
+    """Pass the holder of the admin key. Raises AuthenticationFailed."""
+    given = _authorization(request) or b""
+    scheme, _, key = given.partition(b" ")
+    wanted: bytes = request.app.state.admin_key.encode("ascii")
+    if scheme.lower() != b"bearer" or not hmac.compare_digest(key.strip(), wanted):
+        message = "This needs the admin key: `Authorization: Bearer` and the text of the file admin-key in the state directory."
+        raise AuthenticationFailed(message)
+
+
+def require_admin_or_loopback(request: Request) -> None:
+    """Pass who asks from this machine without going through a proxy, or holds the admin key."""
+    client = request.scope.get("client")
+    forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip", "via"))
+    if client is not None and not forwarded and _is_loopback(client[0]):
+        return
+    require_admin(request)
+
+
+def require_any_key(request: Request) -> None:
+    """Pass the holder of the admin key or of a client's."""
+    try:
+        require_admin(request)
+    except ApiError:
+        client_ticket(request)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+Caller = Annotated[Ticket, Depends(client_ticket)]

@@ -1,0 +1,72 @@
+"""Where errors become HTTP: one body that the OpenAI, OpenRouter, Vercel and Codex clients all parse (protocol.md 6.1)."""
+
+from typing import Any
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from app.domain.errors import ApiError, InternalError, InvalidRequest, NotFound
+from app.gateway.ports import Headers
+
+JSON = (b"content-type", b"application/json")
+
+
+def error_body(error: ApiError, status: int, request_id: str) -> bytes:
+    """`code` is an integer because OpenRouter's SDKs insist; the rest is what OpenAI's read."""
+    return orjson.dumps(
+        {
+            "error": {
+                "code": status,
+                "message": error.message,
+                "type": error.type,
+                "param": error.param,
+                "metadata": {"error_type": error.error_type, "request_id": request_id},
+            }
+        }
+    )
+
+
+def error_answer(error: ApiError, request_id: str) -> tuple[int, Headers, bytes]:
+    """Status, headers and body for one of our errors."""
+    body = error_body(error, error.status, request_id)
+    headers: Headers = [JSON, (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id.encode("ascii"))]
+    headers += [(name.encode("ascii"), value.encode("ascii")) for name, value in (*error.headers, *error.extra_headers)]
+    return error.status, headers, body
+
+
+def install_error_pages(app: FastAPI) -> None:
+    """Give the ordinary routes the same errors: nothing answers FastAPI's `{"detail": ...}`."""
+
+    def answer(request: Request, error: ApiError, status: int | None = None) -> Response:
+        request_id = request.app.state.gateway.new_id()
+        code, headers, body = error_answer(error, request_id)
+        response = Response(body, status or code)
+        response.raw_headers = headers
+        return response
+
+    @app.exception_handler(ApiError)
+    def ours(request: Request, error: ApiError) -> Response:
+        return answer(request, error)
+
+    @app.exception_handler(HTTPException)
+    def starlettes(request: Request, error: HTTPException) -> Response:
+        if error.status_code == 404:
+            return answer(request, NotFound("There is nothing here. The API is at /api/v1/responses and /v1/responses."))
+        return answer(request, InvalidRequest(str(error.detail)), error.status_code)
+
+    @app.exception_handler(RequestValidationError)
+    def validations(request: Request, error: RequestValidationError) -> Response:
+        return answer(request, InvalidRequest(_first_fault(error.errors())))
+
+    @app.exception_handler(Exception)
+    def anything(request: Request, error: Exception) -> Response:  # noqa: ARG001 - it is logged, not shown
+        return answer(request, InternalError("Weighbridge failed on this request. Its log says more."))
+
+
+def _first_fault(faults: Any) -> str:  # noqa: ANN401 - pydantic's own shape
+    first = faults[0] if faults else {}
+    where = ".".join(str(part) for part in first.get("loc", ()))
+    return f"{where}: {first.get('msg', 'invalid')}"

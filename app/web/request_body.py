@@ -1,0 +1,49 @@
+"""Reading a request: its content type judged before a byte is read, its size while reading, its coding after."""
+
+from starlette.types import Receive
+
+from app.domain.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from app.domain.headers import value_of
+from app.gateway.coding import decode
+from app.gateway.ports import Headers
+
+
+class ClientLeft(Exception):  # noqa: N818 - not an error: it is what clients do
+    """The client was gone before its request was whole."""
+
+
+async def read_request(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
+    """The body, decoded. Raises an ApiError (413, 415, 400), or ClientLeft."""
+    _check_type(value_of(headers, b"content-type"))
+    too_large = f"The request body is over {max_bytes} bytes."
+    announced = value_of(headers, b"content-length")
+    if announced is not None and int(announced) > max_bytes:
+        raise PayloadTooLarge(too_large)
+    parts: list[bytes] = []
+    size = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        part: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
+        size += len(part)
+        if size > max_bytes:
+            raise PayloadTooLarge(too_large)
+        parts.append(part)
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    coding = value_of(headers, b"content-encoding")
+    if coding is not None:
+        body = decode(coding, body, max_bytes)
+    if not body:
+        message_text = "The request has no body."
+        raise InvalidRequest(message_text)
+    return body
+
+
+def _check_type(content_type: bytes | None) -> None:
+    kind = (content_type or b"").split(b";", 1)[0].strip().lower()
+    if kind != b"application/json":
+        message = "The request must have `Content-Type: application/json`."
+        raise UnsupportedMediaType(message)

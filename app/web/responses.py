@@ -1,0 +1,127 @@
+"""The hot route: a raw ASGI endpoint, taken before FastAPI's middleware and router (100-220 us a call, measured).
+
+It owns receive and send. That is what makes a disconnect visible at every stage: while the body is read, while upstream
+is silent, in mid-stream.
+"""
+
+import asyncio
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from app.domain.errors import ApiError, InvalidRequest, UpgradeNotSupported
+from app.domain.headers import value_of
+from app.gateway.gateway import Gateway
+from app.gateway.ports import Headers
+from app.gateway.relay import Exchange
+from app.web.downstream import AsgiDownstream
+from app.web.errors import error_answer
+from app.web.request_body import ClientLeft, read_request
+
+PREFIXES = ("/api/v1", "/v1", "")
+PATHS = frozenset(prefix + "/responses" for prefix in PREFIXES)
+
+_CLOSE = ((b"connection", b"close"),)
+
+
+class ResponsesEndpoint:
+    """POST passes a call on; GET is Codex probing for WebSockets, and 426 sends it to HTTP at once."""
+
+    def __init__(self, gateway: Gateway, max_body_bytes: int) -> None:
+        self._gateway = gateway
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Raises only what the server should end the connection for."""
+        if scope["method"] != "POST":
+            await self._not_post(scope["method"], send)
+            return
+        headers: Headers = scope["headers"]
+        try:
+            ticket = self._gateway.admit(_credential(headers))
+        except ApiError as error:
+            await self._answer(send, error, _CLOSE)  # the body is not read
+            return
+        made: list[AsgiDownstream] = []
+
+        def make(request_id: str) -> AsgiDownstream:
+            made.append(AsgiDownstream(request_id))
+            return made[0]
+
+        exchange = self._gateway.open(ticket, "POST", scope["path"], make)
+        try:
+            await self._serve(exchange, made[0], headers, receive, send)
+        except asyncio.CancelledError:  # the server is stopping and has waited long enough
+            exchange.interrupt()
+            raise
+
+    async def _serve(
+        self, exchange: Exchange, downstream: AsgiDownstream, headers: Headers, receive: Receive, send: Send
+    ) -> None:
+        full = self._gateway.room()
+        try:
+            if full is not None:
+                raise full
+            body = await read_request(headers, receive, self._max_body_bytes)
+        except ClientLeft:
+            exchange.leave()
+            return
+        except ApiError as error:
+            exchange.reject(error)
+            await downstream.run(exchange, send)
+            return
+        self._gateway.send(exchange, "/responses", headers, body)
+        watch = asyncio.ensure_future(receive())  # resolves when the client leaves, or when all is sent
+        watch.add_done_callback(lambda _: downstream.left(exchange))
+        try:
+            await downstream.run(exchange, send)
+        finally:
+            watch.cancel()
+
+    async def _not_post(self, method: str, send: Send) -> None:
+        if method == "GET":
+            message = "WebSockets are not served here: POST the request over HTTP."
+            await self._answer(send, UpgradeNotSupported(message), _CLOSE)
+            return
+        await self._answer(send, InvalidRequest(f"{method[:16]} is not served here, only POST."), ((b"allow", b"POST"),), 405)
+
+    async def _answer(
+        self, send: Send, error: ApiError, extra: tuple[tuple[bytes, bytes], ...], status: int | None = None
+    ) -> None:
+        code, headers, body = error_answer(error, self._gateway.new_id())
+        await send({"type": "http.response.start", "status": status or code, "headers": [*headers, *extra]})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _credential(headers: Headers) -> bytes | None:
+    """The one place that reads a credential of a call."""
+    return value_of(headers, b"authorization")
+
+
+def openapi_path(prefix: str) -> dict[str, Any]:
+    """How the route shows in the OpenAPI document: passed through, not modelled."""
+    anything = {"schema": {"type": "object", "additionalProperties": True}}
+    error = {"description": "An error of Weighbridge's own, or upstream's, passed on.", "content": {"application/json": anything}}
+    return {
+        "post": {
+            "operationId": f"create_response{prefix.replace('/', '_')}",
+            "summary": "Create a response; forwarded upstream, answered byte for byte.",
+            "security": [{"client_key": []}],
+            "requestBody": {"required": True, "content": {"application/json": anything}},
+            "responses": {
+                "200": {
+                    "description": "Upstream's answer, unchanged: a stream of events when the body asks for one.",
+                    "content": {
+                        "application/json": anything,
+                        "text/event-stream": {"schema": {"type": "string"}},
+                    },
+                },
+                "default": error,
+            },
+        },
+        "get": {
+            "operationId": f"probe_websocket{prefix.replace('/', '_')}",
+            "summary": "Answers 426: WebSockets are not served.",
+            "responses": {"426": error},
+        },
+    }

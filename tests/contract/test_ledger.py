@@ -1,0 +1,202 @@
+"""The contract of the Ledger port: each admitted call has one record, durable before its caller goes on."""
+
+import asyncio
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.domain.records import CostSource, Outcome, Record, UsageSource
+from app.gateway.ports import Ledger, UsageQuery
+from app.store.sqlite import SqliteStore
+from tests.contract.conftest import SqliteForm
+from tests.store.samples import PATIENCE_SECONDS, Samples, settle
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+async def read_back(store: SqliteStore) -> list[Record]:
+    return [record async for record in store.reports.records(UsageQuery())]
+
+
+async def test_a_record_is_kept_as_it_was(store: SqliteStore) -> None:
+    full = Samples(1).settled(
+        finished_at=1_790_000_000_123_456,
+        usage_source=UsageSource.SETTLED,
+        cost_source=CostSource.ESTIMATED,
+        cached_input_tokens=0,
+        cache_write_tokens=7,
+        reasoning_tokens=5,
+        total_tokens=2**53 - 1,
+        price='{"input": 250000}',
+        response_id="resp_ü",
+        generation_id="gen-1",
+        retry_count=1,
+        bytes_in=10,
+        bytes_out=20,
+        time_to_first_byte_ms=12.25,
+        error_type="upstream_timeout",
+        method="GET",
+    )
+    bare = Samples(2).open(outcome=Outcome.REJECTED)
+    ledger: Ledger = store.ledger
+    await settle(ledger, full)
+    await settle(ledger, bare)
+    assert await read_back(store) == sorted([full, bare], key=lambda record: record.request_id)
+
+
+async def test_a_record_is_there_for_others_when_its_caller_goes_on(store: SqliteStore, form: SqliteForm) -> None:
+    samples = Samples()
+    for _ in range(20):
+        record = samples.settled()
+        seen: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def durable(record: Record = record, seen: "asyncio.Future[bool]" = seen) -> None:
+            seen.set_result(record.request_id in form.stored())
+
+        store.ledger.settle(record, durable)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            assert await seen
+
+
+async def test_ten_thousand_settlements_are_all_durable_and_counted_once(store: SqliteStore, form: SqliteForm) -> None:
+    samples = Samples()
+    records = [samples.settled() for _ in range(10_000)]
+    for record in records:
+        store.ledger.admit(record)
+    await settle(store.ledger, *records)
+    assert form.stored() == {record.request_id: "completed" for record in records}
+    totals = await store.reports.totals(UsageQuery())
+    assert (totals[0]["requests"], totals[0]["input_tokens"]) == (10_000, 10_000 * 1000)
+    stats = store.ledger.stats
+    assert (stats.settled, stats.queue_depth, stats.dropped) == (10_000, 0, 0)
+
+
+async def test_the_caller_is_not_let_go_from_within_settle(store: SqliteStore) -> None:
+    called: list[str] = []
+    record = Samples().settled()
+    store.ledger.settle(record, lambda: called.append("durable"))
+    assert called == []
+    await settle(store.ledger, Samples(2).settled())
+    assert called == ["durable"]
+
+
+async def test_an_admission_that_comes_after_the_settlement_changes_nothing(form: SqliteForm) -> None:
+    record = Samples().settled()
+    async with form.open() as store:
+        await settle(store.ledger, record)
+        store.ledger.admit(record)  # closing writes the row of what is open
+    assert form.stored() == {record.request_id: "completed"}
+
+
+async def test_a_call_admitted_twice_has_one_row(form: SqliteForm) -> None:
+    record = Samples().open()
+    async with form.open() as store:
+        store.ledger.admit(record)
+        store.ledger.admit(record)
+    async with form.open() as store:
+        store.ledger.admit(record)
+    assert form.stored() == {record.request_id: "interrupted"}
+
+
+async def test_the_first_settlement_of_an_id_stands_and_both_callers_go_on(store: SqliteStore) -> None:
+    samples = Samples()
+    first = samples.settled(input_tokens=5)
+    second = samples.settled(input_tokens=99, outcome=Outcome.FAILED)
+    second.request_id = first.request_id
+    await settle(store.ledger, first, second)
+    await settle(store.ledger, second)
+    kept = await read_back(store)
+    assert kept == [first]
+
+
+async def test_calls_that_were_open_when_a_process_ended_are_interrupted(form: SqliteForm) -> None:
+    left_open = Samples(1).open()
+    done = Samples(2).settled()
+    async with form.open() as store:
+        store.ledger.admit(left_open)
+        await settle(store.ledger, done)
+    assert form.stored() == {left_open.request_id: "in_progress", done.request_id: "completed"}
+    async with form.open() as store:
+        records = {record.request_id: record for record in await read_back(store)}
+    closed = records[left_open.request_id]
+    assert (closed.outcome, closed.finished_at, closed.duration_ms) == (
+        Outcome.INTERRUPTED,
+        left_open.started_at,
+        None,
+    )
+    assert records[done.request_id] == done
+
+
+async def test_closing_writes_what_is_left(form: SqliteForm) -> None:
+    samples = Samples()
+    records = [samples.settled() for _ in range(3_000)]
+    let_go: list[str] = []
+    async with form.open() as store:
+        for record in records:
+            store.ledger.settle(record, lambda record=record: let_go.append(record.request_id))  # type: ignore[misc]
+    assert set(form.stored()) == {record.request_id for record in records}
+    assert sorted(let_go) == sorted(form.stored())
+
+
+async def test_after_closing_a_caller_is_let_go_and_the_loss_counted(form: SqliteForm) -> None:
+    async with form.open() as store:
+        pass
+    await settle(store.ledger, Samples().settled())
+    assert store.ledger.stats.dropped == 1
+    assert form.stored() == {}
+
+
+async def test_a_caller_that_fails_does_not_keep_others_waiting(
+    store: SqliteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = Samples()
+
+    def fails() -> None:
+        raise RuntimeError("of the caller's own")
+
+    store.ledger.settle(samples.settled(), fails)
+    await settle(store.ledger, samples.settled())
+    assert "A callback of the ledger failed" in caplog.text
+
+
+async def test_what_no_database_takes_is_mended_not_lost(store: SqliteStore) -> None:
+    samples = Samples()
+    odd = samples.settled(model_requested="a\ud800b", total_tokens=2**70)
+    good = samples.settled()
+    await settle(store.ledger, odd, good)
+    kept = await read_back(store)
+    assert [(record.model_requested, record.total_tokens) for record in kept] == [
+        ("a?b", None),
+        ("openai/gpt-5.5", None),
+    ]
+    assert store.health().ok
+
+
+async def test_kill_9_loses_no_record_whose_caller_went_on_and_doubles_none(form: SqliteForm) -> None:
+    seen: set[str] = set()
+    chance = random.Random(9)
+    for round_number in range(5):
+        seen |= await settle_until_killed(form.directory, round_number, lines=chance.randint(1, 3_000))
+        async with form.open():
+            kept = form.stored()  # which also asserts that ids are unique
+            assert seen <= kept.keys()
+            assert set(kept.values()) == {"completed"}
+
+
+async def settle_until_killed(state_dir: Path, seed: int, lines: int) -> set[str]:
+    """The ids that a child printed before it was killed, which happens once it has printed so many."""
+    arguments = ["-m", "tests.contract.settling_child", str(state_dir), str(seed)]
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, *arguments, cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            printed = [(await child.stdout.readline()).decode().strip() for _ in range(lines)]
+    finally:
+        child.kill()
+    rest = (await child.stdout.read()).decode().split()
+    assert await child.wait() == -9
+    return {*printed, *rest}

@@ -1,0 +1,146 @@
+"""The contract of the Reports port, against sums made the plain way."""
+
+import random
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from app.domain.records import Outcome, Record
+from app.gateway.ports import Reports, UsageQuery
+from app.store.reports import PAGE_ROWS, SUMS
+from app.store.sqlite import SqliteStore
+from tests.store.samples import Samples, settle
+
+HOUR = 3_600_000_000
+DAY = 24 * HOUR
+START = 1_790_000_000_000_000
+UNWEIGHED = (Outcome.REJECTED, Outcome.IN_PROGRESS)
+
+GROUPS: dict[str, Callable[[Record, int], Any]] = {
+    "client": lambda record, _: record.client,
+    "model": lambda record, _: record.model_served or record.model_requested,
+    "hour": lambda record, offset: (record.started_at + offset) // HOUR * HOUR - offset,
+    "day": lambda record, offset: (record.started_at + offset) // DAY * DAY - offset,
+}
+
+
+def some_records(count: int) -> list[Record]:
+    chance = random.Random(count)
+    samples = Samples()
+    outcomes = [outcome for outcome in Outcome if outcome is not Outcome.IN_PROGRESS]
+    return [
+        samples.settled(
+            START + number * 97_000_000,
+            client=chance.choice(["alice", "bob", "carol"]),
+            outcome=chance.choice(outcomes),
+            model_requested=chance.choice(["openai/a", "b", None]),
+            model_served=chance.choice(["a-2026", None]),
+            **{name: chance.choice([None, 0, chance.randint(1, 10**6)]) for name in SUMS},
+        )
+        for number in range(count)
+    ]
+
+
+def chosen(records: Sequence[Record], query: UsageQuery) -> list[Record]:
+    return [
+        record
+        for record in records
+        if (query.since is None or record.started_at >= query.since)
+        and (query.until is None or record.started_at < query.until)
+        and query.client in {None, record.client}
+        and query.model in {None, record.model_served or record.model_requested}
+    ]
+
+
+def added_up(records: Sequence[Record]) -> dict[str, Any]:
+    weighed = [record for record in records if record.outcome not in UNWEIGHED]
+    outcomes = [str(record.outcome) for record in records]
+    totals: dict[str, Any] = {"requests": len(records)}
+    for name in SUMS:
+        known = [getattr(record, name) for record in records if getattr(record, name) is not None]
+        totals[name] = sum(known) if known or not records else None
+    for name in ("completed", "rejected", "in_progress"):
+        totals[name] = outcomes.count(name)
+    totals["other"] = len(records) - sum(totals[name] for name in ("completed", "rejected", "in_progress"))
+    totals["unknown_usage"] = sum(record.input_tokens is None or record.output_tokens is None for record in weighed)
+    totals["unknown_cost"] = sum(record.cost_nanousd is None for record in weighed)
+    return totals
+
+
+def expected(records: Sequence[Record], query: UsageQuery) -> list[dict[str, Any]]:
+    picked = chosen(records, query)
+    if query.by is None:
+        return [added_up(picked)]
+    by, group_of = query.by, GROUPS[query.by]
+    groups: dict[Any, list[Record]] = {}
+    for record in picked:
+        groups.setdefault(group_of(record, query.bucket_offset), []).append(record)
+    in_order = sorted(groups, key=lambda group: (group is not None, group))
+    return [{by: group, **added_up(groups[group])} for group in in_order]
+
+
+def queries() -> list[UsageQuery]:
+    chance = random.Random(4)
+    ends = [None, START, START + 7 * HOUR, START + 7 * HOUR + 1, START + 97_000_000 * 150, START + 97_000_001]
+    found = [UsageQuery(by=by) for by in (None, *GROUPS)]
+    for _ in range(100):
+        found.append(
+            UsageQuery(
+                since=chance.choice(ends),
+                until=chance.choice(ends),
+                client=chance.choice([None, None, "alice", "nobody"]),
+                model=chance.choice([None, None, "openai/a", "a-2026"]),
+                by=chance.choice([None, *GROUPS]),
+                bucket_offset=chance.choice([0, HOUR, -5 * HOUR, 11 * HOUR // 2]),
+            )
+        )
+    return found
+
+
+async def test_totals_are_the_sums_of_the_records(store: SqliteStore) -> None:
+    reports: Reports = store.reports
+    records = some_records(300)
+    await settle(store.ledger, *records)
+    for query in queries():
+        assert [dict(row) for row in await reports.totals(query)] == expected(records, query), query
+        assert [record async for record in reports.records(query)] == chosen(records, query), query
+
+
+async def test_an_empty_ledger_has_spent_nothing(store: SqliteStore) -> None:
+    totals = await store.reports.totals(UsageQuery())
+    assert [dict(row) for row in totals] == [added_up([])]
+    assert totals[0]["cost_nanousd"] == 0
+    assert await store.reports.totals(UsageQuery(by="model")) == []
+
+
+async def test_calls_under_way_are_counted_apart(store: SqliteStore) -> None:
+    clock = [0.0]
+    store.ledger._clock = lambda: clock[0]
+    store.ledger.admit(Samples().open())
+    clock[0] += 1
+    store.ledger.sweep()
+    await settle(store.ledger, Samples(2).settled())
+    totals = (await store.reports.totals(UsageQuery()))[0]
+    assert (totals["requests"], totals["in_progress"], totals["completed"], totals["other"]) == (2, 1, 1, 0)
+    assert (totals["unknown_usage"], totals["unknown_cost"]) == (0, 0)
+
+
+async def test_records_are_read_page_by_page_and_none_twice(store: SqliteStore) -> None:
+    records = some_records(2 * PAGE_ROWS)
+    await settle(store.ledger, *records)
+    assert [record async for record in store.reports.records(UsageQuery())] == records
+
+
+async def test_reading_can_stop_anywhere(store: SqliteStore) -> None:
+    records = some_records(PAGE_ROWS + 5)
+    await settle(store.ledger, *records)
+    async for record in store.reports.records(UsageQuery()):
+        assert record == records[0]
+        break
+    await settle(store.ledger, Samples(2).settled())
+
+
+async def test_another_grouping_is_refused(store: SqliteStore) -> None:
+    with pytest.raises(ValueError, match="cannot be grouped by 'key_id; DROP TABLE records'"):
+        await store.reports.totals(UsageQuery(by="key_id; DROP TABLE records"))

@@ -1,0 +1,78 @@
+"""Records to write, and what a test does with a ledger again and again."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from app.domain.records import CostSource, Outcome, Record, UsageSource
+from app.domain.request_ids import RequestIds
+from app.gateway.ports import Ledger
+from app.store.sqlite import DATABASE_NAME
+
+PATIENCE_SECONDS = 20.0
+
+
+class Samples:
+    """Makes records whose ids belong together."""
+
+    def __init__(self, process: int = 1) -> None:
+        self._ids = RequestIds(process)
+
+    def open(self, started_at: int | None = None, **values: Any) -> Record:
+        """A call under way."""
+        now = time.time_ns() // 1000 if started_at is None else started_at
+        named = {"client": "alice", "key_id": "k123456789", "upstream": "openrouter", "path": "/responses", **values}
+        return Record(self._ids.next(now), now, **named)
+
+    def settled(self, started_at: int | None = None, **values: Any) -> Record:
+        """A call that went well."""
+        usual: dict[str, Any] = {
+            "outcome": Outcome.COMPLETED,
+            "usage_source": UsageSource.REPORTED,
+            "cost_source": CostSource.PRICED,
+            "model_requested": "openai/gpt-5.5",
+            "model_served": "gpt-5.5-2026-08-01",
+            "http_status": 200,
+            "stream": True,
+            "input_tokens": 1000,
+            "output_tokens": 100,
+            "cost_nanousd": 1_250_000,
+            "duration_ms": 812.5,
+        }
+        return self.open(started_at, **{**usual, **values})
+
+
+async def settle(ledger: Ledger, *records: Record) -> None:
+    """Settle them all and wait until each is durable."""
+    waiting = {id(record) for record in records}
+    done = asyncio.Event()
+
+    def durable(record: Record) -> None:
+        waiting.remove(id(record))
+        if not waiting:
+            done.set()
+
+    for record in records:
+        ledger.settle(record, lambda record=record: durable(record))  # type: ignore[misc]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        await done.wait()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for a state that must come."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+def stored(state_dir: Path) -> dict[str, str]:
+    """Request id -> outcome, as another process would read it."""
+    uri = (state_dir / DATABASE_NAME).absolute().as_uri()
+    with closing(sqlite3.connect(f"{uri}?mode=ro", uri=True)) as connection:
+        rows = connection.execute("SELECT request_id, outcome FROM records").fetchall()
+    assert len(rows) == len({row[0] for row in rows})
+    return dict(rows)

@@ -1,0 +1,110 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.domain.record_json import record_fields
+from app.domain.records import CostSource, Outcome, Record, UsageSource
+from app.telemetry.exchange_log import ExchangeLog, console_line
+
+Configure = Callable[..., Any]
+
+
+def test_json_lines_carry_the_contracts_fields(log: Configure, record: Record) -> None:
+    out = log("json")
+    ExchangeLog(out.output)([record])
+    (line,) = out.lines()
+    read = json.loads(line)
+    assert (read.pop("event"), read.pop("level"), read.pop("time")) == ("exchange", "info", read["finished_at"])
+    assert read == record_fields(record)
+    assert list(read) == list(record_fields(record))
+
+
+def test_a_console_line_is_for_reading(log: Configure, record: Record) -> None:
+    out = log("console")
+    ExchangeLog(out.output)([record])
+    assert out.text() == (
+        "20:58:44 alice openai/gpt-5.5 completed 200 1.2s ttfb 310ms in 1,523 (1,024 cached) out 87 $0.0012 req_1\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "part"),
+    [
+        ({"duration_ms": 0.26}, " 0.3ms "),
+        ({"duration_ms": 999.6}, " 1.0s "),
+        ({"duration_ms": 59_960.0}, " 1m00s "),
+        ({"duration_ms": 119_600.0}, " 2m00s "),
+        ({"duration_ms": None}, " 200 ? "),
+        ({"cost_nanousd": None}, " $? "),
+        ({"cost_nanousd": 0}, " $0 "),
+        ({"cost_nanousd": 80_001}, " $0.000080001 "),
+        ({"cost_nanousd": 999_999}, " $0.000999999 "),
+        ({"cost_nanousd": 1_999_960_000}, " $2.0000 "),
+        ({"cost_source": CostSource.ESTIMATED}, " ~$0.0012 "),
+        ({"input_tokens": None, "output_tokens": None}, " tokens ? "),
+        ({"usage_source": UsageSource.ESTIMATED, "output_tokens": None}, " in ~1,523 (1,024 cached) out ~? "),
+        ({"http_status": None, "outcome": Outcome.CLIENT_CLOSED}, " client_closed - "),
+        ({"error_type": "upstream_timeout"}, " upstream_timeout req_1"),
+        ({"model_served": None}, " openai/gpt-5.5 "),
+        ({"model_served": None, "model_requested": None}, " /responses "),
+    ],
+)
+def test_console_parts(record: Record, changes: dict[str, Any], part: str) -> None:
+    assert part in console_line(replace(record, **changes))
+
+
+def test_a_batch_is_one_write_and_open_calls_are_passed_over(log: Configure, record: Record) -> None:
+    out = log("json")
+    writes: list[str] = []
+    out.output.sink.write = writes.append
+    ExchangeLog(out.output)([record, replace(record, outcome=Outcome.IN_PROGRESS), replace(record, request_id="req_2")])
+    ExchangeLog(out.output)([])
+    assert len(writes) == 1
+    assert [json.loads(line)["request_id"] for line in writes[0].splitlines()] == ["req_1", "req_2"]
+
+
+def test_silent_above_info(log: Configure, record: Record) -> None:
+    out = log("json", "warning")
+    ExchangeLog(out.output)([record])
+    assert not out.text()
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("field", ["model_requested", "model_served", "response_id", "client", "error_type", "path"])
+def test_no_key_gets_through(log: Configure, record: Record, canary_key: str, form: str, field: str) -> None:
+    out = log(form, secrets=["plain-admin-secret"])
+    jwt = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2ln"
+    for secret in (canary_key, "plain-admin-secret", "sk-wb-0123456789abcdef", jwt, "Bearer 0pensesame"):
+        changes: dict[str, Any] = {field: f"x{secret}y"}
+        ExchangeLog(out.output)([replace(record, **changes)])
+        assert secret.removeprefix("Bearer ") not in out.text()
+    assert len(out.lines()) == 5
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(max_size=400) | st.text("ab \n\r\t\x1b\x7f") | st.just("\ud800"))
+def test_one_record_is_one_line_whatever_it_holds(log: Configure, record: Record, form: str, text: str) -> None:
+    out = log(form)
+    ExchangeLog(out.output)([replace(record, model_served=text, model_requested=text, response_id=text)])
+    (line,) = out.lines()
+    assert line.isprintable()
+    if form == "json":
+        assert json.loads(line)["request_id"] == "req_1"
+
+
+def test_long_names_are_cut(log: Configure, record: Record) -> None:
+    out = log("json")
+    ExchangeLog(out.output)([replace(record, model_requested="m" * 10_000)])
+    assert json.loads(out.text())["model_requested"] == "m" * 256 + "..."
+
+
+def test_numbers_beyond_64_bits_are_written_too(log: Configure, record: Record) -> None:
+    out = log("json")
+    ExchangeLog(out.output)([replace(record, bytes_out=2**70)])
+    assert json.loads(out.text())["bytes_out"] == 2**70

@@ -21,6 +21,7 @@ from app.domain.request_ids import RequestIds
 from app.gateway.clients import Clients, KeyDirectory
 from app.gateway.clock import Clock
 from app.gateway.gateway import Gateway
+from app.gateway.key_guard import KeyGuard
 from app.gateway.relay import Services
 from app.settings import Settings
 from app.store.sqlite import SqliteStore, open_store
@@ -68,35 +69,37 @@ async def _open(
     directory = KeyDirectory()
     clients = Clients(store.clients, directory, clock.wall_us)
     await clients.load()
-    gateway, wire = _gateway(settings, store, prices, metrics, directory, clock)
+    wire, key_guard = _upstream(settings)
     stack.push_async_callback(wire.close)
+    services = Services(wire, store.ledger, prices, metrics, clock, towards_client(), key_guard)
+    ids = RequestIds(secrets.randbits(32))
+    gateway = Gateway(services, directory, ids, towards_upstream(), settings.server.max_streams)
     metrics.gauges = _gauges(store, wire, log)
     lag = LoopLag(metrics.loop_lagged)
     lag.start()
     stack.callback(lag.stop)
     warming = asyncio.get_running_loop().run_in_executor(None, prices.warm)
     stack.push_async_callback(asyncio.wait, (warming,))
-    _publish(app, settings, store, clients, gateway, metrics, clock)
+    app.state.clients = clients
+    app.state.clock = clock
+    app.state.render_metrics = metrics.render
+    _publish(app, settings, store, gateway)
     if log is not None:
         log.redact.learn(app.state.admin_key)
 
 
-def _gateway(
-    settings: Settings, store: SqliteStore, prices: BundledPrices, metrics: Metrics, directory: KeyDirectory, clock: Clock
-) -> tuple[Gateway, Wire]:
+def _upstream(settings: Settings) -> tuple[Wire, KeyGuard]:
     upstream = settings.upstream
     # without a key nothing is sent; what stands in for it must not be found in any answer
     key = upstream.key.reveal() if upstream.key is not None else secrets.token_hex()
     timeouts = settings.upstream_timeouts
     wire = Wire(
         upstream.name,
-        Target.of(upstream.base_url),
+        Target.of(upstream.base_url, ca_file=None if upstream.ca_file is None else str(upstream.ca_file)),
         key,
         WireTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle),
     )
-    services = Services(wire, store.ledger, prices, metrics, clock, towards_client(), key.encode("ascii"))
-    ids = RequestIds(secrets.randbits(32))
-    return Gateway(services, directory, ids, towards_upstream(), settings.server.max_streams), wire
+    return wire, KeyGuard(key)
 
 
 def _prices(settings: Settings) -> BundledPrices:
@@ -115,16 +118,8 @@ def _gauges(store: SqliteStore, wire: Wire, log: LogOutput | None) -> Gauges:
     )
 
 
-def _publish(
-    app: FastAPI,
-    settings: Settings,
-    store: SqliteStore,
-    clients: Clients,
-    gateway: Gateway,
-    metrics: Metrics,
-    clock: Clock,
-) -> None:
-    """What routes find in `app.state`, and the hot route itself."""
+def _publish(app: FastAPI, settings: Settings, store: SqliteStore, gateway: Gateway) -> None:
+    """The rest of what routes find in `app.state`, and the hot route itself."""
 
     def readiness() -> dict[str, dict[str, Any]]:
         storage = store.health()
@@ -134,12 +129,9 @@ def _publish(
             "upstream_key": {"ok": keyed, "problem": None if keyed else "no upstream key is loaded"},
         }
 
-    app.state.clock = clock
     app.state.gateway = gateway
-    app.state.clients = clients
     app.state.reports = store.reports
     app.state.readiness = readiness
-    app.state.render_metrics = metrics.render
     app.state.admin_key = admin_key(settings)
     if isinstance(app, Application) and settings.upstream.key is not None:
         app.hot = ResponsesEndpoint(gateway, settings.server.max_body_bytes)

@@ -1,13 +1,15 @@
-"""One run of the server: storage and wire opened, requests served, everything closed in reverse, whatever happened.
+"""One run of the server: what opens in which order.
 
-    [mock upstream] ──> application's lifespan ──> sockets, uvicorn ──signal──> drain ──> lifespan closes, ledger flushed
+    [mock upstream] ──> the application's lifespan ──> socket, uvicorn ──signal──> drain ──> lifespan ends, ledger kept
+
+Everything is closed in reverse, whatever happened.
 """
 
 import secrets
 from contextlib import AsyncExitStack
 
 from app.main import create_app
-from app.server import CannotListenError, serve
+from app.server import CannotListenError, listen, serve
 from app.settings import Secret, Settings
 from app.store.faults import StoreFault
 from app.telemetry.logging import LogOutput
@@ -16,8 +18,8 @@ from app.welcome import Welcome
 FIRST_CLIENT = "default"
 
 
-class Problem(Exception):  # noqa: N818 - a sentence for the person who started us, not a bug
-    """Why the server cannot run."""
+class Problem(Exception):
+    """Why the server cannot run: a sentence for the person who started it."""
 
 
 async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
@@ -30,13 +32,14 @@ async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
             await stack.enter_async_context(app.router.lifespan_context(app))
         except StoreFault as fault:
             raise Problem(str(fault)) from None
+        try:
+            listener = stack.enter_context(listen(settings.server.host, settings.server.port))
+        except CannotListenError as error:
+            raise Problem(str(error)) from None
         first_key = None
         if not await app.state.clients.list_clients():
             first_key = (await app.state.clients.create_key(FIRST_CLIENT)).text
-        try:
-            await serve(settings, app, Welcome(settings.upstream.name, first_key, demo=demo).show)
-        except CannotListenError as error:
-            raise Problem(str(error)) from None
+        await serve(settings, app, listener, Welcome(settings.upstream.name, first_key, demo=demo).show)
 
 
 async def _with_mock(settings: Settings, stack: AsyncExitStack) -> Settings:

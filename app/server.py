@@ -1,12 +1,16 @@
-"""Running the application: sockets, uvicorn, and the note that tells the command line where the server is.
+"""Running the application: sockets, uvicorn, and a note of where they are.
 
     state directory/
         server.json   {"pid", "url", "admin_socket"}: there while a server runs
         admin.sock    the same application on a Unix socket, for this user (and containers that share the volume)
+
+The note is how commands find the server that runs.
 """
 
 import asyncio
 import contextlib
+import errno
+import gc
 import json
 import os
 import socket
@@ -19,8 +23,10 @@ import uvicorn
 
 from app.settings import Settings
 from app.web.application import Application
+from app.web.protocol import ClientConnection
 
 BACKLOG = 4096
+GC_THRESHOLDS = (10_000, 20, 50)
 _LONGEST_SOCKET_PATH = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
 
 
@@ -56,18 +62,19 @@ class _Server(uvicorn.Server):
         await asyncio.sleep(0)
 
 
-async def serve(settings: Settings, app: Application, on_started: Callable[[str], None]) -> None:
-    """Serve until a signal says stop; the application's lifespan is open already.
+async def serve(
+    settings: Settings, app: Application, listener: socket.socket, on_started: Callable[[str], None]
+) -> None:
+    """Serve until a signal says stop; the application's lifespan is open already, and so its state directory is ours.
 
-    `on_started` gets the URL once requests are answered. Raises CannotListenError.
+    `on_started` gets the URL once requests are answered.
     """
-    listener = _listen(settings.server.host, settings.server.port)
     host, port = listener.getsockname()[:2]
     url = f"http://{_shown_host(host)}:{port}"
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=ClientConnection,
         ws="none",
         interface="asgi3",
         lifespan="off",
@@ -81,10 +88,13 @@ async def serve(settings: Settings, app: Application, on_started: Callable[[str]
         timeout_keep_alive=int(settings.server.keep_alive_timeout),
         timeout_graceful_shutdown=max(1, int(settings.server.drain_timeout)),
     )
-    with listener, _admin_socket(settings.storage.state_dir) as admin:
+    with _admin_socket(settings.storage.state_dir) as admin:
         note = settings.storage.state_dir / "server.json"
 
         def started() -> None:
+            gc.collect()
+            gc.freeze()  # what start-up made stays: a full collection would stop every stream for tens of milliseconds
+            gc.set_threshold(*GC_THRESHOLDS)
             content = {"pid": os.getpid(), "url": url, "admin_socket": admin.getsockname()}
             note.write_text(json.dumps(content) + "\n", "utf-8")
             on_started(url)
@@ -95,20 +105,16 @@ async def serve(settings: Settings, app: Application, on_started: Callable[[str]
             note.unlink(missing_ok=True)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """The listening socket; port 0 takes a free one. Raises CannotListenError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        listener.close()
         message = f"cannot listen on {_shown_host(host)}:{port}: {error.strerror or error}"
-        if error.errno == 98:  # noqa: PLR2004 - EADDRINUSE
+        if error.errno == errno.EADDRINUSE:
             message += ". Is Weighbridge running already? Choose another port with --port."
         raise CannotListenError(message) from None
-    return listener
 
 
 @contextlib.contextmanager

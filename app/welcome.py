@@ -6,6 +6,18 @@ import sys
 from app import __version__
 
 MODEL = "openai/gpt-5.5"
+_TEXT = """\
+Weighbridge {version} is ready at {url}
+Upstream: {upstream}
+
+{exports}
+
+  curl -N $OPENAI_BASE_URL/responses -H "Authorization: Bearer $OPENAI_API_KEY" -H 'Content-Type: application/json' \\
+    -d '{{"model": "{model}", "input": "Say hello.", "stream": true}}'
+
+  python -c "import openai; print(openai.responses.create(model='{model}', input='Say hello.').output_text)"
+
+What it cost: {command} usage"""
 
 
 class Welcome:
@@ -21,22 +33,14 @@ class Welcome:
 
     def text(self, url: str) -> str:
         """The text, for a server at `url`."""
-        command = "weighbridge" if shutil.which("weighbridge") else sys.argv[0]
-        return "\n".join(
-            (
-                f"Weighbridge {__version__} is ready at {url}",
-                f"Upstream: {self._upstream}",
-                "",
-                *self._exports(url, command),
-                "",
-                "  curl -N $OPENAI_BASE_URL/responses -H \"Authorization: Bearer $OPENAI_API_KEY\" "
-                f"-H 'Content-Type: application/json' -d '{{\"model\": \"{MODEL}\", \"input\": \"Say hello.\", \"stream\": true}}'",
-                "",
-                "  python -c \"from openai import OpenAI; "
-                f"print(OpenAI().responses.create(model='{MODEL}', input='Say hello.').output_text)\"",
-                "",
-                f"What it cost: {command} usage",
-            )
+        command = _command()
+        return _TEXT.format(
+            version=__version__,
+            url=url,
+            upstream=self._upstream,
+            exports="\n".join(self._exports(url, command)),
+            model=MODEL,
+            command=command,
         )
 
     def _exports(self, url: str, command: str) -> tuple[str, ...]:
@@ -54,3 +58,10 @@ class Welcome:
             address,
             "  export OPENAI_API_KEY=sk-wb-...",
         )
+
+
+def _command() -> str:
+    """How this program is called from the shell that started it."""
+    if shutil.which("weighbridge"):
+        return "weighbridge"
+    return "python -m app" if sys.argv[0].endswith("__main__.py") else sys.argv[0]

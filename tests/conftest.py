@@ -1,11 +1,19 @@
-"""What every test may use: the profiles of the law tests, and a key whose appearance anywhere is a leak."""
+"""What every test may use: the laws' profiles, a key whose appearance anywhere is a leak, the program itself."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.e2e.program import Gateway, Mock
+    from tests.e2e.replay import ReplayUpstream
+
+GatewayStarter = Callable[..., "Gateway"]
 
 
 @pytest.hookimpl(tryfirst=True)  # before hypothesis looks up the profile named on the command line
@@ -35,3 +43,56 @@ def sealed(
     assert canary_key not in "".join([*capfd.readouterr(), *logged]), "the canary key was printed or logged"
     shown = [path for path in tmp_path.rglob("*") if path.is_file() and canary_key.encode() in path.read_bytes()]
     assert not shown, "the canary key was stored"
+
+
+@pytest.fixture(scope="session")
+def replay() -> Iterator["ReplayUpstream"]:
+    """An upstream that answers with the bytes that a test gives it."""
+    from tests.e2e.replay import ReplayUpstream
+
+    upstream = ReplayUpstream()
+    yield upstream
+    upstream.close()
+
+
+@pytest.fixture(scope="session")
+def mock_process(canary_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Mock"]:
+    """The mock upstream as a process."""
+    from tests.e2e.program import Mock
+
+    with Mock(tmp_path_factory.mktemp("mock"), canary_key) as mock:
+        yield mock
+
+
+@pytest.fixture(scope="session")
+def gateway(replay: "ReplayUpstream", canary_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Gateway"]:
+    """The program as a process, in front of `replay`. Shared: a test looks at its own calls and nobody else's."""
+    from tests.e2e.program import Gateway
+
+    folder = tmp_path_factory.mktemp("gateway")
+    with Gateway(folder, canary_key, WEIGHBRIDGE_UPSTREAM_URL=replay.url) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mocked(mock_process: "Mock", canary_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Gateway"]:
+    """The program as a process, in front of the mock upstream; `x-mock-fault` asks that for a fault."""
+    from tests.e2e.program import Gateway
+
+    folder = tmp_path_factory.mktemp("mocked")
+    with Gateway(folder, canary_key, WEIGHBRIDGE_UPSTREAM_URL=f"{mock_process.url}/api/v1") as running:
+        yield running
+
+
+@pytest.fixture
+def start_gateway(replay: "ReplayUpstream", canary_key: str, tmp_path: Path) -> Iterator[GatewayStarter]:
+    """Starts a gateway of the test's own, with more arguments and environment; in front of `replay` unless told."""
+    from tests.e2e.program import Gateway
+
+    with ExitStack() as stack:
+
+        def start(*arguments: str, **env: str) -> Gateway:
+            given = {"WEIGHBRIDGE_UPSTREAM_URL": replay.url, **env}
+            return stack.enter_context(Gateway(tmp_path, canary_key, *arguments, **given))
+
+        yield start

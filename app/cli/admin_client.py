@@ -4,9 +4,7 @@ Either way one process writes the database. With no server the command holds the
 """
 
 import json
-import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from app.upstream.http_client import HttpAnswer, HttpClient
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from app.settings import Settings
+    from app.upstream.http_client import HttpAnswer, HttpClient
 
 LOCK_WAIT_SECONDS = 5.0
 Result = TypeVar("Result")
@@ -64,30 +63,28 @@ async def _client(settings: "Settings") -> "AsyncIterator[HttpClient]":
             await running.aclose()
         return
     from app.main import admin_key, create_app
-    from app.store.lock import StoreBusy
+    from app.store.faults import StoreFault
     from app.upstream.http_client import in_process_client
 
     app = create_app(settings, lock_wait_seconds=LOCK_WAIT_SECONDS)
     try:
-        async with app.router.lifespan_context(app):
-            async with in_process_client(app, _authorization(admin_key(settings))) as client:
-                yield client
-    except StoreBusy as error:
+        async with (
+            app.router.lifespan_context(app),
+            in_process_client(app, _authorization(admin_key(settings))) as client,
+        ):
+            yield client
+    except StoreFault as error:
         raise CommandFailedError(str(error)) from None
 
 
 async def _running(state_dir: Path, settings: "Settings") -> "HttpClient | None":
     """A client of the server that the note in the state directory tells of, if it answers."""
-    try:
-        note = json.loads((state_dir / "server.json").read_text("utf-8"))
-        socket_path = Path(note["admin_socket"])
-    except (OSError, ValueError, KeyError, TypeError):
+    socket_path = _noted_socket(state_dir)
+    if socket_path is None:
         return None
     from app.main import admin_key
     from app.upstream.http_client import Unreachable, socket_client
 
-    if not os.path.exists(socket_path):
-        socket_path = state_dir / "admin.sock"  # the volume may be mounted elsewhere here
     client = socket_client(socket_path, _authorization(admin_key(settings)))
     try:
         answer = await client.get("/admin/api/server")
@@ -98,6 +95,15 @@ async def _running(state_dir: Path, settings: "Settings") -> "HttpClient | None"
         await client.aclose()
         raise CommandFailedError(_words_of(answer))
     return client
+
+
+def _noted_socket(state_dir: Path) -> Path | None:
+    try:
+        note = json.loads((state_dir / "server.json").read_text("utf-8"))
+        noted = Path(note["admin_socket"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return noted if noted.exists() else state_dir / "admin.sock"  # the volume may be mounted elsewhere here
 
 
 def _authorization(admin_key: str) -> dict[str, str]:

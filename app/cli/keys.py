@@ -63,7 +63,8 @@ def rotate(
     made = _call("POST", f"/keys/{_path(key_id)}/rotate", config, json={"grace_seconds": _seconds(grace, "--grace")})
     _print_key(made, as_json)
     if not as_json:
-        typer.echo(f"The old key {made['old_key']['key_id']} works until {_short(made['old_key']['expires_at'])}.", err=True)
+        old = made["old_key"]
+        typer.echo(f"The old key {old['key_id']} works until {_short(old['expires_at'])}.", err=True)
 
 
 def _call(method: str, path: str, config: Path | None, **arguments: Any) -> Any:  # noqa: ANN401 - JSON

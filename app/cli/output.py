@@ -14,7 +14,9 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON holds
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: frozenset[str] = frozenset()) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: frozenset[str] = frozenset()
+) -> None:
     """Columns divided by spaces, in a terminal of any width; `numbers` stand to the right."""
     shown = [[_cell(cell) for cell in row] for row in rows]
     widths = [max(len(cells[i]) for cells in (columns, *shown)) for i in range(len(columns))]

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
 WRONG_USE = 2
 
 
-def serve(  # noqa: PLR0913 - each is an option that someone types
+def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on. [default: 8787]")] = None,
     config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file to read.")] = None,
-    demo: Annotated[bool, typer.Option("--demo", help="Use a mock upstream inside: no upstream key, no network.")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Use a mock upstream inside: no upstream key, no network.")
+    ] = False,
     upstream_key_stdin: Annotated[
         bool, typer.Option("--upstream-key-stdin", help="Read the upstream key from standard input.")
     ] = False,

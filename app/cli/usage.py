@@ -25,7 +25,19 @@ COLUMNS = {
     "cost_usd": "cost_usd",
     "unknown_usage": "unknown",
 }
-REQUEST_COLUMNS = ("started_at", "client", "model_served", "outcome", "http_status", "input_tokens", "output_tokens", "cost_usd", "duration_ms", "request_id")
+NUMBERS = frozenset(("input_tokens", "output_tokens", "cost_usd", "duration_ms"))
+REQUEST_COLUMNS = (
+    "started_at",
+    "client",
+    "model_served",
+    "outcome",
+    "http_status",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "duration_ms",
+    "request_id",
+)
 
 
 class By(StrEnum):
@@ -38,7 +50,7 @@ class By(StrEnum):
     REQUEST = "request"
 
 
-def usage(  # noqa: PLR0913 - each is an option that someone types
+def usage(
     since: Annotated[str | None, typer.Option(metavar="24h|DATE", help="From when on.")] = None,
     until: Annotated[str | None, typer.Option(metavar="DATE", help="Until when, exclusive.")] = None,
     client: Annotated[str | None, typer.Option(help="Only this client.")] = None,
@@ -52,8 +64,8 @@ def usage(  # noqa: PLR0913 - each is an option that someone types
     if as_csv and as_json:
         message = "--csv and --json exclude each other"
         raise typer.BadParameter(message)
-    query = {"since": since, "until": until, "client": client, "model": model, "by": by.value}
-    query = {name: value for name, value in query.items() if value is not None}
+    given = {"since": since, "until": until, "client": client, "model": model, "by": by.value}
+    query = {name: value for name, value in given.items() if value is not None}
     if by is By.REQUEST:
         _show_requests(query, config, as_csv=as_csv, as_json=as_json)
         return
@@ -95,7 +107,7 @@ def _show_requests(query: Mapping[str, str], config: Path | None, *, as_csv: boo
                     writer.writeheader()
                 writer.writerow({name: _harmless(value) for name, value in record.items()})
         if rows:
-            print_table(REQUEST_COLUMNS, rows, numbers=frozenset(("input_tokens", "output_tokens", "cost_usd", "duration_ms")))
+            print_table(REQUEST_COLUMNS, rows, numbers=NUMBERS)
 
     run_admin(work, config)
 
@@ -136,7 +148,7 @@ def _sum(values: Iterable[object]) -> object:
 
     known = [value for value in values if value is not None]
     if any(isinstance(value, str) for value in known):
-        return format(sum(Decimal(str(value)) for value in known).normalize(), "f")
+        return format(sum((Decimal(str(value)) for value in known), Decimal(0)).normalize(), "f")
     return sum(value for value in known if isinstance(value, int)) if known else None
 
 

@@ -15,9 +15,6 @@ Loads = Callable[[bytes], object]
 """Decodes one JSON document; raises ValueError (or RecursionError) when it is none."""
 
 COLLECT_LIMIT_BYTES = 256 * 1024
-SEARCH_OVERLAP_BYTES = 31
-"""More than any marker is long, less one byte: markers are found though chunks cut them."""
-
 BLANK = b" \t\r\n"
 CLOSERS = b"}]"
 
@@ -25,9 +22,9 @@ CLOSERS = b"}]"
 class Document:
     """Collects one document. Once `whole`, `value` is it, or at least the wanted part of it, decoded.
 
-    With a `marker` only documents that match it are read; others are never whole. A document counts as whole when its
-    outermost bracket closes, whatever follows. `unreadable` says that finish() found a document to be read, and could
-    not. No method raises for any input, given a `loads` that keeps to its promise.
+    A document counts as whole when its outermost bracket closes, whatever follows. With a `marker`, a pattern without
+    brackets, only a document in which it is found is read; another is never whole. `unreadable` says that finish()
+    found a document to be read, and could not. No method raises for any input, given a `loads` that keeps its promise.
     """
 
     __slots__ = (
@@ -52,7 +49,7 @@ class Document:
         self._wanted = wanted
         self._marker = marker
         self._collected: bytearray | None = bytearray()  # None once there is too much of it, or no more use for it
-        self._searched = 0  # no marker starts before this
+        self._searched = 0  # no marker is in what comes before this
         self._tap: JsonTap | None = None
         self._tapped = 0  # how much of what is collected the tap has had
         self._closer_seen = False  # the last thing seen is a closing bracket
@@ -106,7 +103,7 @@ class Document:
         if self._marker is None:
             return True
         if self._marker.search(collected, self._searched) is None:
-            self._searched = max(0, len(collected) - SEARCH_OVERLAP_BYTES)
+            self._searched = len(collected)  # no marker is cut here: a bracket came last, and markers have none
             return False
         return True
 

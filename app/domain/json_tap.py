@@ -177,7 +177,6 @@ class JsonTap:
         wanted = self._scopes[-1].get(self._key)
         if wanted is None:
             return position
-        self._kept[-1].pop(self._key, None)  # of a key given twice the last counts
         if not wanted or chunk[position] != OPEN_BRACE:
             self._start_keep(position)
             return position

@@ -21,7 +21,7 @@ from app.domain.sse import BYTE_ORDER_MARK, DataLines, event_start
 
 __all__ = ["BodyMeter", "Loads", "Meter", "Reading", "StreamMeter"]
 
-# What every event that can end, name or fail an answer has in it. No part of it is longer than Document's overlap.
+# What every event that can end, name or fail an answer has in it.
 CANDIDATE = re.compile(rb'"(?:response(?:\.(?:completed|incomplete|failed|done|error))?|error)"')
 
 # What every event that can end or fail an answer has in it: this spares us the long `response.in_progress`.

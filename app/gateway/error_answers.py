@@ -6,6 +6,7 @@ import orjson
 
 from app.domain.errors import UpstreamErrorReplaced
 from app.domain.headers import value_of
+from app.gateway.key_guard import KeyGuard
 from app.gateway.ports import Headers
 
 MAX_ERROR_BYTES = 1024 * 1024
@@ -38,12 +39,12 @@ class ErrorAnswer:
         self._parts.append(chunk)
         return True
 
-    def judge(self, upstream_key: bytes) -> UpstreamErrorReplaced | None:
+    def judge(self, guard: KeyGuard) -> UpstreamErrorReplaced | None:
         """The error to send instead, or None when this one may pass."""
         body = self.body
         if self._size > MAX_ERROR_BYTES:
             return self._replaced("more than a megabyte of it")
-        if upstream_key in body or value_of(self.headers, b"content-encoding") not in (None, b"identity"):
+        if guard.found_in(body) or value_of(self.headers, b"content-encoding") not in (None, b"identity"):
             return self._replaced("it holds what must not be passed on")
         try:
             value = orjson.loads(body)

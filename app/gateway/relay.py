@@ -12,6 +12,7 @@ The wire pushes in (UpstreamListener), the door takes out (Downstream) and says 
 No method blocks, awaits or raises.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -19,6 +20,7 @@ from enum import Enum, auto
 from app.domain.errors import (
     ApiError,
     UpstreamAuthFailed,
+    UpstreamErrorReplaced,
     UpstreamFault,
     UpstreamRedirected,
 )
@@ -26,9 +28,12 @@ from app.domain.headers import HeaderRule, value_of, with_defaults
 from app.domain.records import Outcome, Record
 from app.gateway.clock import Clock
 from app.gateway.error_answers import ErrorAnswer
+from app.gateway.key_guard import KeyGuard
 from app.gateway.ports import Downstream, Headers, Ledger, Observer, PriceBook, Upstream, UpstreamCall, UpstreamRequest
 from app.gateway.settlement import outcome_of, outcome_of_fault, write_reading
 from app.gateway.tap import Tap
+
+_log = logging.getLogger(__name__)
 
 _HELD_BYTES = 256 * 1024
 _STREAM_DEFAULTS = ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no"))
@@ -55,7 +60,7 @@ class Services:
     observer: Observer
     clock: Clock
     to_client: HeaderRule
-    upstream_key: bytes  # looked for in what goes to clients; shown nowhere
+    key_guard: KeyGuard
 
 
 class Exchange:
@@ -74,6 +79,7 @@ class Exchange:
         "_services",
         "_started",
         "_tap",
+        "_watch",
         "record",
     )
 
@@ -89,11 +95,17 @@ class Exchange:
         self._phase = _Phase.WAITING
         self._call: UpstreamCall | None = None
         self._tap = Tap()
+        self._watch = services.key_guard.watch()
         self._error_answer: ErrorAnswer | None = None
         self._refusal: ApiError | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._ending: Callable[[], None] | None = None
+
+    @property
+    def committing(self) -> bool:
+        """Does all that is to be sent wait for the record? (Not for long.)"""
+        return self._phase is _Phase.COMMITTING
 
     # -- the door's side ---------------------------------------------------------------------------------------
 
@@ -141,19 +153,24 @@ class Exchange:
         if 200 <= status < 300:
             self._pass_on(status, headers)
         elif status in (401, 403):
-            message = f"Upstream refused this server's credentials or permissions (HTTP {status}). Tell its operator."
+            message = (
+                f"Upstream refused this call (HTTP {status}): it does not accept this server's key, or its rules forbid "
+                "the request. The operator of this server can find out which."
+            )
             self._refuse(UpstreamAuthFailed(message), Outcome.UPSTREAM_ERROR)
         elif status < 400:
             message = f"Upstream answered with a redirect (HTTP {status}), which is not followed."
             self._refuse(UpstreamRedirected(message), Outcome.UPSTREAM_ERROR)
         else:
-            self._phase = _Phase.COLLECTING
+            self._phase = _Phase.COLLECTING  # judged as a whole, also for the key
             self._error_answer = ErrorAnswer(status, headers)
 
     def data(self, chunk: bytes) -> None:
         """Pass a chunk on, or hold it while the record is committed."""
         phase = self._phase
-        if phase is _Phase.PASSING:
+        if self._watch.sees_key(chunk) and phase is not _Phase.COLLECTING:
+            self._break_off()
+        elif phase is _Phase.PASSING:
             self.record.bytes_out += len(chunk)
             if self._tap.feed(chunk):
                 self._hold(chunk)
@@ -199,8 +216,8 @@ class Exchange:
     # -- answering ---------------------------------------------------------------------------------------------
 
     def _crossing(self, headers: Headers) -> Headers:
-        key = self._services.upstream_key
-        crossing = [header for header in self._services.to_client.select(headers) if key not in header[1]]
+        guard = self._services.key_guard
+        crossing = [header for header in self._services.to_client.select(headers) if not guard.found_in(header[1])]
         return with_defaults(crossing, ((b"x-request-id", self.record.request_id.encode("ascii")),))
 
     def _pass_on(self, status: int, headers: Headers) -> None:
@@ -230,7 +247,7 @@ class Exchange:
         answer = self._error_answer
         if answer is None:
             return
-        replacement = answer.judge(self._services.upstream_key)
+        replacement = answer.judge(self._services.key_guard)
         if replacement is not None:
             self._refuse(replacement, Outcome.UPSTREAM_ERROR)
             return
@@ -288,6 +305,19 @@ class Exchange:
         if phase not in (_Phase.COMMITTING, _Phase.SETTLED, _Phase.OVER):
             self._settle(outcome_of(self._tap.reading, outcome))
             self._phase = _Phase.OVER
+
+    def _break_off(self) -> None:
+        """The upstream key is in the answer: not one byte more goes to the client."""
+        _log.critical("the upstream key stands in upstream's answer to %s: broken off", self.record.request_id)
+        if self._call is not None:
+            self._call.cancel()
+        self._held.clear()
+        self._ending = self._downstream.abort
+        if self._phase is _Phase.SETTLED:
+            self._over(self._ending)
+        elif self._phase is _Phase.PASSING:
+            self.record.error_type = UpstreamErrorReplaced.error_type
+            self._settle(Outcome.TRUNCATED)
 
     def _over(self, ending: Callable[[], None]) -> None:
         self._phase = _Phase.OVER

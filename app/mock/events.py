@@ -1,7 +1,7 @@
 """Events of a stream before a dialect has shaped them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 TERMINAL_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
@@ -28,4 +28,4 @@ class Event:
 
 def numbered(events: Iterable[Event]) -> list[Event]:
     """The events with their sequence numbers, from 0."""
-    return [replace(event, sequence=number) for number, event in enumerate(events)]
+    return [Event(event.type, event.fields, event.tokens, number) for number, event in enumerate(events)]

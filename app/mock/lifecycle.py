@@ -3,13 +3,14 @@
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-from sse_starlette import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from app.mock.course import Course
+from app.mock.event_stream import event_stream
 from app.mock.faults import FaultSet
 from app.mock.framing import Framing, encode
+from app.mock.headers import content_type
 from app.mock.refusals import Refusal
 from app.mock.state import MockState
 from app.mock.stored import Json, StoredResponse
@@ -34,7 +35,8 @@ class Lifecycle:
         events = [event for event in stored.course.events if event.sequence >= first]
         if not (stored.call.background and stored.call.stream and events):
             raise Refusal(400, "Only background responses made with stream=true can be streamed again.", param="stream")
-        return EventSourceResponse(_replay(stored, replace(stored.course, events=events)), ping=0)
+        headers = [(b"content-type", content_type(stored.call.dialect, stream=True))]
+        return event_stream(_replay(stored, replace(stored.course, events=events)), headers)
 
     async def delete(self, request: Request) -> Response:
         """Forget it."""

@@ -28,7 +28,7 @@ class MockOptions:
     seed: int | None = None
     books_delay_seconds: float = 0.0  # until GET /generation knows a call
     kept_calls: int = 10_000
-    kept_responses: int = 1_000
+    kept_responses: int = 200
     max_body_bytes: int = 64_000_000
     clock: Callable[[], float] = time.time
 

@@ -1,9 +1,9 @@
 """POST /responses: an answer as a stream or as one JSON document, and the faults of its HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
+from dataclasses import replace
 
-from sse_starlette import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 
@@ -12,6 +12,7 @@ from app.mock.call import item_text
 from app.mock.course import plan
 from app.mock.delivery import Delivery
 from app.mock.dialects import Dialect
+from app.mock.event_stream import event_stream
 from app.mock.faults import FaultSet
 from app.mock.framing import Frame, Framing, encode
 from app.mock.headers import Headers, content_type, dialect_headers, odd_headers
@@ -26,8 +27,6 @@ CAUGHT_PATH = "/_mock/caught"
 
 _FAILED_PAGE = "<html><head><title>500</title></head><body><h1>Internal Server Error</h1></body></html>"
 _LENGTH_FAULTS = ("short-length", "long-length", "duplicate-length")
-_OUTLIVING_SECONDS = 3600.0
-"""sse-starlette ends all streams of a process at a signal to any server in it; ours end with the mock's own server."""
 
 
 class Responses:
@@ -48,7 +47,7 @@ class Responses:
         course = plan(answer, faults)
         entry = books.open(call, answer.ids, path=request.url.path, full=course.usage, faults=",".join(faults))
         delivery = Delivery(call, entry, course, books, Wire(request.scope), faults, options.pace, rng)
-        if call.stored:
+        if call.stored and "big-terminal" not in faults:
             self._keep(answer, delivery)
         if call.background:
             seconds = options.pace.planned(answer.usage.output_tokens)
@@ -71,11 +70,15 @@ class Responses:
         return instead(faults)
 
     def _keep(self, answer: Answer, delivery: Delivery) -> None:
-        call, said = answer.call, "\n".join(item_text(item.json()) for item in answer.items)
+        """For later; all the events only where they can be streamed again."""
+        call, course = answer.call, delivery.course
+        said = "\n".join(item_text(item.json()) for item in answer.items)
+        if not (call.background and call.stream):
+            course = replace(course, events=[event for event in course.events if event.terminal] or course.events[-1:])
         self._state.stored.add(
             StoredResponse(
                 call=call,
-                course=delivery.course,
+                course=course,
                 entry=delivery.entry,
                 opening=answer.opening("in_progress"),
                 history=f"{call.prompt}\n{said}",
@@ -102,7 +105,7 @@ class Responses:
         if faults.first(*_LENGTH_FAULTS):
             return await _lying(delivery, frames, headers)
         if call.stream:
-            return flanked(_stream(delivery.chunks(frames, framing.comment()), headers), faults)
+            return flanked(event_stream(delivery.chunks(frames, framing.comment()), headers), faults)
         return flanked(_document(delivery, frames, headers), faults)
 
     def _headers(self, answer: Answer, delivery: Delivery) -> Headers:
@@ -120,12 +123,6 @@ async def _stays(request: Request, seconds: float) -> bool:
     except TimeoutError:
         return True
     return False
-
-
-def _stream(chunks: AsyncIterator[bytes], headers: Headers) -> Response:
-    response = EventSourceResponse(chunks, ping=0, shutdown_grace_period=_OUTLIVING_SECONDS)
-    response.raw_headers = headers  # without those that the library adds and the real servers do not
-    return response
 
 
 def _document(delivery: Delivery, frames: Iterable[Frame], headers: Headers) -> Response:

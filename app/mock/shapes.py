@@ -59,7 +59,8 @@ def openai(resource: Json) -> Json:
     """With tool_usage in the end, and a few keys that only OpenAI has."""
     extra: Json = {"moderation": None, "prompt_cache_retention": "24h"}
     if resource["status"] not in _OPENING:
-        images = {"input_tokens": 0, "output_tokens": 0, "total_tokens": 0}
+        nothing = {"image_tokens": 0, "text_tokens": 0}
+        images = {"input_tokens": 0, "input_tokens_details": nothing, "output_tokens": 0, "total_tokens": 0}
         extra["tool_usage"] = {"image_gen": images, "web_search": {"num_requests": 0}}
     return resource | extra
 

@@ -23,6 +23,7 @@ VARIABLES: Mapping[str, str] = {
     "WEIGHBRIDGE_WRITE_TIMEOUT": "server.write_timeout",
     "WEIGHBRIDGE_DRAIN_TIMEOUT": "server.drain_timeout",
     "WEIGHBRIDGE_UPSTREAM_URL": "upstream.base_url",
+    "WEIGHBRIDGE_UPSTREAM_CA_FILE": "upstream.ca_file",
     "WEIGHBRIDGE_CONNECT_TIMEOUT": "upstream_timeouts.connect",
     "WEIGHBRIDGE_FIRST_BYTE_TIMEOUT": "upstream_timeouts.first_byte",
     "WEIGHBRIDGE_IDLE_TIMEOUT": "upstream_timeouts.idle",

@@ -144,6 +144,11 @@ class Upstream(Section):
         default=None, description="Environment variable that holds the upstream key.", examples=["TEAM_OPENROUTER_KEY"]
     )
     key: Key | None = Field(default=None, description="The upstream key itself.")
+    ca_file: Directory | None = Field(
+        default=None,
+        description="PEM file of the authorities to trust for upstream, in place of the system's.",
+        examples=["/etc/ssl/corporate-ca.pem"],
+    )
 
 
 class UpstreamTimeouts(Section):

@@ -11,7 +11,7 @@ from app.settings.credentials import Candidate, settle
 from app.settings.faults import Fault
 from app.settings.secret import Secret
 
-PATHS = frozenset({"storage.state_dir", "server.admin_key_file", "upstream.key_file"})
+PATHS = frozenset({"storage.state_dir", "server.admin_key_file", "upstream.key_file", "upstream.ca_file"})
 """Settings that name a file or directory; a relative one starts where the source says."""
 
 SECRET_URLS = frozenset({"storage.database_url", "storage.redis_url"})

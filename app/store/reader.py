@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 
+CONNECTIONS = 2
+"""Kept open once used: a fresh one costs as much as reading 200 records. More are opened at need, and closed again."""
+
+
 class Reader:
     """Makes its engine when it is first asked something: SQLAlchemy's async part costs a start 0.1 s and 8 MB."""
 
@@ -20,11 +24,13 @@ class Reader:
         self._engine: AsyncEngine | None = None
 
     async def rows(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
-        """All rows of the answer, by column name; the caller keeps it small. The connection is closed again."""
+        """All rows of the answer, by column name; the caller keeps it small."""
         if self._engine is None:
             self._engine = self._make_engine()
         async with self._engine.connect() as connection:
-            return [dict(row.items()) for row in (await connection.execute(statement)).mappings()]
+            result = await connection.execute(statement)
+            names = list(result.keys())
+            return [dict(zip(names, row, strict=True)) for row in result]
 
     async def close(self) -> None:
         """Harmless when nothing was ever read."""
@@ -33,9 +39,11 @@ class Reader:
 
     def _make_engine(self) -> AsyncEngine:
         from sqlalchemy.ext.asyncio import create_async_engine
-        from sqlalchemy.pool import NullPool
+        from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-        return create_async_engine("sqlite+aiosqlite://", async_creator=self._connect, poolclass=NullPool)
+        return create_async_engine(
+            "sqlite+aiosqlite://", async_creator=self._connect, poolclass=AsyncAdaptedQueuePool, pool_size=CONNECTIONS
+        )
 
     async def _connect(self) -> aiosqlite.Connection:
         import aiosqlite

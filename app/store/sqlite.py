@@ -95,10 +95,11 @@ class SqliteStore:
 
     async def close(self, deadline_seconds: float = FLUSH_SECONDS) -> None:
         """Write what is left, for so long at most, and let go of the files. Harmless when done already."""
-        ended = await self.ledger.close(deadline_seconds)
+        # Reading connections go first: the last one to close tidies the files up, and must be one that may write.
         await self._reader.close()
-        if ended:  # else the thread hangs in the file system: its lock must last as long as the process
+        if await self.ledger.close(deadline_seconds):
             self._lock.release()
+        # Else the thread hangs in the file system, and its lock must last as long as the process.
 
 
 @contextlib.asynccontextmanager

@@ -77,5 +77,4 @@ sa.Index(
     "records_in_progress",
     records.c.request_id,
     sqlite_where=records.c.outcome == IN_PROGRESS,
-    postgresql_where=records.c.outcome == IN_PROGRESS,
 )

@@ -14,7 +14,7 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-from app.domain.errors import UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
+from app.domain.errors import UpstreamFault, UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
 from app.upstream.call import Call
 from app.upstream.connection import Connection
 
@@ -63,13 +63,21 @@ class Pool:
         """Send the call on the freshest idle connection, else on a new one."""
         while self._idle:
             connection, _ = self._idle.popitem()
-            if connection.usable:
+            if connection.usable and connection.quiet:
                 self._carry(connection, call)
                 return
+            connection.close()
+        if self._closed:
+            self.refuse(call, UpstreamUnreachable("The connections to upstream have been closed."))
+            return
         self._open(call)
 
+    def refuse(self, call: Call, fault: UpstreamFault) -> None:
+        """Break the call without sending anything, and not before the caller has it in hand."""
+        asyncio.get_running_loop().call_soon(call.broken, fault)
+
     async def close(self) -> None:
-        """Drop every connection. Calls under way hear nothing more."""
+        """Drop every connection. Calls under way hear nothing more; later ones are refused."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -93,7 +101,7 @@ class Pool:
         try:
             async with asyncio.timeout(self._timeouts.connect):
                 await self._dial(connection)
-        except (OSError, TimeoutError, ssl.SSLError) as error:
+        except (OSError, ValueError) as error:  # among them TLS, time-outs, and names that cannot be a host's
             connection.close()
             call.broken(UpstreamUnreachable(_why_unreachable(error)))
             return
@@ -155,6 +163,8 @@ class Pool:
 
     def _sweep(self) -> None:
         self._sweeper = None
+        if self._busy or self._idle:
+            self._watch()
         now = asyncio.get_running_loop().time()
         for connection in [c for c in self._busy if c.waiting]:
             limit = self._timeouts.idle if connection.answering else self._timeouts.first_byte
@@ -166,8 +176,6 @@ class Pool:
                 break
             del self._idle[oldest]
             oldest.close()
-        if self._busy or self._idle:
-            self._watch()
 
 
 def _why_unreachable(error: Exception) -> str:

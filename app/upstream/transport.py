@@ -8,7 +8,7 @@ import httpx2
 
 from app.domain.errors import UpstreamFault, UpstreamTimedOut, UpstreamUnreachable
 from app.gateway.ports import Headers
-from app.upstream.call import Call
+from app.upstream.call import Call, is_sendable
 from app.upstream.pool import Pool, WireTimeouts
 from app.upstream.wire import Target
 
@@ -17,7 +17,7 @@ _OURS = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"proxy-c
 
 
 class WireTransport(httpx2.AsyncBaseTransport):
-    """An httpx2 transport on a Pool of ours. It serves one origin; timeouts are the pool's, not the request's."""
+    """An httpx2 transport on a Pool of ours. It serves one origin, no HEAD, and has the pool's timeouts for all."""
 
     def __init__(self, base_url: str, timeouts: WireTimeouts | None = None, *, ca_file: str | None = None) -> None:
         self._target = Target.of(base_url, ca_file=ca_file)
@@ -25,15 +25,14 @@ class WireTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send and await the head; the body streams. Raises httpx2's own exceptions."""
-        if (request.url.host, request.url.port or self._target.origin.port) != (
-            self._target.origin.host,
-            self._target.origin.port,
-        ):
-            message = f"this transport only reaches {self._target.authority}"
-            raise httpx2.UnsupportedProtocol(message)
+        if not self._reaches(request.url):
+            raise httpx2.UnsupportedProtocol(f"this transport only reaches {self._target.authority}", request=request)
+        if request.method == "HEAD":  # the parser would wait for the body that its answer announces
+            raise httpx2.UnsupportedProtocol("this transport sends no HEAD", request=request)
         body = await request.aread()
+        head = _head_of(request, len(body))
         answer = _Answer(request)
-        call = Call(_head_of(request, len(body)), body, answer)
+        call = Call(head, body, answer)
         answer.call = call
         self._pool.submit(call)
         try:
@@ -47,9 +46,15 @@ class WireTransport(httpx2.AsyncBaseTransport):
         """Drop every connection."""
         await self._pool.close()
 
+    def _reaches(self, url: httpx2.URL) -> bool:
+        origin = self._target.origin
+        secure = origin.tls is not None
+        port = url.port or (443 if secure else 80)
+        return (url.scheme, url.host, port) == ("https" if secure else "http", origin.host, origin.port)
+
 
 def _head_of(request: httpx2.Request, length: int) -> bytes:
-    lines = [b"%s %s HTTP/1.1\r\n" % (request.method.encode("ascii"), request.url.raw_path)]
+    lines = [b"%s %s HTTP/1.1\r\n" % (request.method.encode(), request.url.raw_path)]
     lines += [
         b"%s: %s\r\n" % (name.lower(), value)
         for name, value in request.headers.raw
@@ -58,7 +63,10 @@ def _head_of(request: httpx2.Request, length: int) -> bytes:
     if length or request.method in ("POST", "PUT", "PATCH"):
         lines.append(b"content-length: %d\r\n" % length)
     lines.append(b"\r\n")
-    return b"".join(lines)
+    head = b"".join(lines)
+    if not is_sendable(head, len(lines)):
+        raise httpx2.LocalProtocolError("the request can not be written as HTTP", request=request)
+    return head
 
 
 class _Answer(httpx2.AsyncByteStream):

@@ -5,14 +5,26 @@ The key is put in here, last, into every request head, and nowhere else; the hea
 """
 
 import ssl
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import truststore
-
-from app.gateway.ports import UpstreamListener, UpstreamRequest
-from app.upstream.call import Call
+from app.domain.errors import UpstreamUnreachable
+from app.upstream.call import Call, is_sendable
 from app.upstream.pool import Origin, Pool, WireTimeouts
+
+if TYPE_CHECKING:
+    from app.gateway.ports import UpstreamListener, UpstreamRequest
+
+_CA_BUNDLES = (
+    "/etc/ssl/cert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/ssl/ca-bundle.pem",
+)
+"""Where systems keep their certificates, for a Python that was built to look elsewhere."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -37,13 +49,23 @@ class Target:
 
 def tls_context(ca_file: str | None = None) -> ssl.SSLContext:
     """Trust what the system trusts, or only `ca_file` when one is given. HTTP/1.1 is what we speak."""
-    context: ssl.SSLContext
-    if ca_file is not None:
-        context = ssl.create_default_context(cafile=ca_file)
-    else:
-        context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = _system_context() if ca_file is None else ssl.create_default_context(cafile=ca_file)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _system_context() -> ssl.SSLContext:
+    if sys.platform in {"darwin", "win32"}:  # the store is not a file there
+        import truststore
+
+        return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    # truststore would read the whole bundle anew for every connection, on the loop: 36-47 ms each, measured
+    context = ssl.create_default_context()
+    if ssl.get_default_verify_paths().cafile is None:
+        bundle = next((path for path in _CA_BUNDLES if Path(path).is_file()), None)
+        if bundle is not None:
+            context.load_verify_locations(cafile=bundle)
     return context
 
 
@@ -66,10 +88,14 @@ class Wire:
         """As in the ledger."""
         return self._name
 
-    def open(self, request: UpstreamRequest, listener: UpstreamListener) -> Call:
+    def open(self, request: "UpstreamRequest", listener: "UpstreamListener") -> Call:
         """Send the call. Faults go to the listener, never before this returns."""
-        call = Call(self._head(request), request.body, listener)
-        self._pool.submit(call)
+        head, lines = self._head(request)
+        call = Call(head, request.body, listener)
+        if is_sendable(head, lines):
+            self._pool.submit(call)
+        else:
+            self._pool.refuse(call, UpstreamUnreachable("The request can not be written as HTTP; nothing was sent."))
         return call
 
     def connections(self) -> dict[str, int]:
@@ -80,11 +106,14 @@ class Wire:
         """Drop every connection."""
         await self._pool.close()
 
-    def _head(self, request: UpstreamRequest) -> bytes:
-        parts = [f"{request.method} {self._prefix}{request.path}".encode("ascii"), self._fixed]
+    def _head(self, request: "UpstreamRequest") -> tuple[bytes, int]:
+        """The head, and how many lines it must have, the empty one too."""
+        parts = [f"{request.method} {self._prefix}{request.path}".encode("utf-8", "surrogatepass"), self._fixed]
+        lines = 5 + len(request.headers)
         for name, value in request.headers:
             parts += (name, b": ", value, b"\r\n")
         if request.body or request.method == "POST":
             parts.append(b"content-length: %d\r\n" % len(request.body))
+            lines += 1
         parts.append(b"\r\n")
-        return b"".join(parts)
+        return b"".join(parts), lines

@@ -41,9 +41,9 @@ class AsgiDownstream:
     # -- the gateway's side ------------------------------------------------------------------------------------
 
     def start(self, status: int, headers: Headers) -> None:
-        """Send status and headers."""
+        """Send status and headers: in the loop's next turn, since what came with them may have to wait for a commit."""
         self._head = (status, headers)
-        self._wake()
+        self._loop.call_soon(self._announce)
 
     def body(self, chunk: bytes) -> None:
         """Send bytes."""
@@ -71,6 +71,10 @@ class AsgiDownstream:
         self._parts.append(body)
         self._finished = True
         self._wake()
+
+    def _announce(self) -> None:
+        if self._exchange is None or not self._exchange.committing:
+            self._wake()
 
     def _wake(self) -> None:
         if self._news is not None and not self._news.done():

@@ -5,6 +5,8 @@ is silent, in mid-stream.
 """
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -16,6 +18,7 @@ from app.gateway.ports import Headers
 from app.gateway.relay import Exchange
 from app.web.downstream import AsgiDownstream
 from app.web.errors import error_answer
+from app.web.protocol import CONNECTION, ClientConnection
 from app.web.request_body import ClientLeft, read_request
 
 PREFIXES = ("/api/v1", "/v1", "")
@@ -50,14 +53,15 @@ class ResponsesEndpoint:
 
         exchange = self._gateway.open(ticket, "POST", scope["path"], make)
         try:
-            await self._serve(exchange, made[0], headers, receive, send)
+            await self._serve(exchange, made[0], scope, receive, send)
         except asyncio.CancelledError:  # the server is stopping and has waited long enough
             exchange.interrupt()
             raise
 
     async def _serve(
-        self, exchange: Exchange, downstream: AsgiDownstream, headers: Headers, receive: Receive, send: Send
+        self, exchange: Exchange, downstream: AsgiDownstream, scope: Scope, receive: Receive, send: Send
     ) -> None:
+        headers: Headers = scope["headers"]
         full = self._gateway.room()
         try:
             if full is not None:
@@ -71,12 +75,8 @@ class ResponsesEndpoint:
             await downstream.run(exchange, send)
             return
         self._gateway.send(exchange, "/responses", headers, body)
-        watch = asyncio.ensure_future(receive())  # resolves when the client leaves, or when all is sent
-        watch.add_done_callback(lambda _: downstream.left(exchange))
-        try:
+        with _watching(scope, receive, lambda: downstream.left(exchange)):
             await downstream.run(exchange, send)
-        finally:
-            watch.cancel()
 
     async def _not_post(self, method: str, send: Send) -> None:
         if method == "GET":
@@ -91,6 +91,27 @@ class ResponsesEndpoint:
         code, headers, body = error_answer(error, self._gateway.new_id())
         await send({"type": "http.response.start", "status": status or code, "headers": [*headers, *extra]})
         await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+@contextmanager
+def _watching(scope: Scope, receive: Receive, left: Callable[[], None]) -> Iterator[None]:
+    """Call `left` when the client leaves: by our own protocol class, or under another server by a waiting task."""
+    connection: ClientConnection | None = scope.get(CONNECTION)
+    if connection is None:
+        watch = asyncio.ensure_future(receive())  # resolves when the client leaves, or when all is sent
+        watch.add_done_callback(lambda _: left())
+        try:
+            yield
+        finally:
+            watch.cancel()
+        return
+    if connection.transport.is_closing():
+        left()
+    connection.on_lost = left
+    try:
+        yield
+    finally:
+        connection.on_lost = None
 
 
 def _credential(headers: Headers) -> bytes | None:

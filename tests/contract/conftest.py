@@ -17,7 +17,7 @@ class SqliteForm:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
-    def open(self, **options: Any) -> AbstractAsyncContextManager[SqliteStore]:
+    def open(self, **options: Any) -> AbstractAsyncContextManager[SqliteStore]:  # noqa: ANN401 - as open_store has them
         return open_store(self.directory, **options)
 
     def stored(self) -> dict[str, str]:

@@ -163,14 +163,12 @@ async def test_a_caller_that_fails_does_not_keep_others_waiting(
 
 async def test_what_no_database_takes_is_mended_not_lost(store: SqliteStore) -> None:
     samples = Samples()
-    odd = samples.settled(model_requested="a\ud800b", total_tokens=2**70)
-    good = samples.settled()
+    odd = samples.settled(model_requested="a\ud800b", total_tokens=2**70, key_id="k\udfff")
+    good = samples.settled(total_tokens=3)
     await settle(store.ledger, odd, good)
-    kept = await read_back(store)
-    assert [(record.model_requested, record.total_tokens) for record in kept] == [
-        ("a?b", None),
-        ("openai/gpt-5.5", None),
-    ]
+    mended, same = await read_back(store)
+    assert (mended.model_requested, mended.total_tokens, mended.key_id) == ("a?b", None, "k?")
+    assert same == good
     assert store.health().ok
 
 

@@ -10,6 +10,7 @@ from app.domain.records import Outcome, Record
 from app.gateway.ports import Reports, UsageQuery
 from app.store.reports import PAGE_ROWS, SUMS
 from app.store.sqlite import SqliteStore
+from tests.contract.conftest import SqliteForm
 from tests.store.samples import Samples, settle
 
 HOUR = 3_600_000_000
@@ -84,18 +85,18 @@ def queries() -> list[UsageQuery]:
     chance = random.Random(4)
     ends = [None, START, START + 7 * HOUR, START + 7 * HOUR + 1, START + 97_000_000 * 150, START + 97_000_001]
     found = [UsageQuery(by=by) for by in (None, *GROUPS)]
-    for _ in range(100):
-        found.append(
-            UsageQuery(
-                since=chance.choice(ends),
-                until=chance.choice(ends),
-                client=chance.choice([None, None, "alice", "nobody"]),
-                model=chance.choice([None, None, "openai/a", "a-2026"]),
-                by=chance.choice([None, *GROUPS]),
-                bucket_offset=chance.choice([0, HOUR, -5 * HOUR, 11 * HOUR // 2]),
-            )
+    mixed = (
+        UsageQuery(
+            since=chance.choice(ends),
+            until=chance.choice(ends),
+            client=chance.choice([None, None, "alice", "nobody"]),
+            model=chance.choice([None, None, "openai/a", "a-2026"]),
+            by=chance.choice([None, *GROUPS]),
+            bucket_offset=chance.choice([0, HOUR, -5 * HOUR, 11 * HOUR // 2]),
         )
-    return found
+        for _ in range(100)
+    )
+    return [*found, *mixed]
 
 
 async def test_totals_are_the_sums_of_the_records(store: SqliteStore) -> None:
@@ -107,6 +108,16 @@ async def test_totals_are_the_sums_of_the_records(store: SqliteStore) -> None:
         assert [record async for record in reports.records(query)] == chosen(records, query), query
 
 
+async def test_a_span_is_exact_to_the_microsecond(store: SqliteStore) -> None:
+    samples = Samples()
+    records = [samples.settled(START + offset) for offset in (0, 1, 998, 999, 1000, 1001)]
+    await settle(store.ledger, *records)
+    for since in (START, START + 1, START + 999, START + 1000):
+        for until in (START + 1, START + 999, START + 1000, START + 1001, START + 1002):
+            query = UsageQuery(since=since, until=until)
+            assert [record async for record in store.reports.records(query)] == chosen(records, query)
+
+
 async def test_an_empty_ledger_has_spent_nothing(store: SqliteStore) -> None:
     totals = await store.reports.totals(UsageQuery())
     assert [dict(row) for row in totals] == [added_up([])]
@@ -114,14 +125,14 @@ async def test_an_empty_ledger_has_spent_nothing(store: SqliteStore) -> None:
     assert await store.reports.totals(UsageQuery(by="model")) == []
 
 
-async def test_calls_under_way_are_counted_apart(store: SqliteStore) -> None:
+async def test_calls_under_way_are_counted_apart(form: SqliteForm) -> None:
     clock = [0.0]
-    store.ledger._clock = lambda: clock[0]
-    store.ledger.admit(Samples().open())
-    clock[0] += 1
-    store.ledger.sweep()
-    await settle(store.ledger, Samples(2).settled())
-    totals = (await store.reports.totals(UsageQuery()))[0]
+    async with form.open(clock=lambda: clock[0]) as store:
+        store.ledger.admit(Samples().open())
+        clock[0] += 1
+        store.ledger.sweep()
+        await settle(store.ledger, Samples(2).settled())
+        totals = (await store.reports.totals(UsageQuery()))[0]
     assert (totals["requests"], totals["in_progress"], totals["completed"], totals["other"]) == (2, 1, 1, 0)
     assert (totals["unknown_usage"], totals["unknown_cost"]) == (0, 0)
 

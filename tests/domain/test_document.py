@@ -6,8 +6,9 @@ import re
 import pytest
 
 from app.domain.document import COLLECT_LIMIT_BYTES, Document
+from app.domain.json_tap import Wanted
 
-WANTED = {b"type": {}}
+WANTED: Wanted = {b"type": {}}
 
 
 class CountingLoads:
@@ -66,9 +67,10 @@ def test_a_document_without_the_marker_is_not_read() -> None:
     assert loads.decoded_bytes == 0
 
 
-def test_a_marker_cut_by_chunks_is_found() -> None:
-    document = Document(json.loads, WANTED, re.compile(b'"type":"abcdefghijklmnop"'))
-    data = b'{"pad":[{}, {}, {}, {}, {}, {}, {}], "type":"abcdefghijklmnop"}'
+@pytest.mark.parametrize("place", ['{"a":[%s, {}, {}],"b":{}}', '{"a":[{}, {%s: {}}, {}]}', '{"a":[{}, {}], "b":%s}'])
+def test_a_marker_is_found_wherever_it_stands(place: str) -> None:
+    document = Document(json.loads, WANTED, re.compile(b'"abcdefghijklmnop"'))
+    data = (place % '"abcdefghijklmnop"').encode()
     assert feed(document, data, 1) == len(data)
 
 

@@ -38,7 +38,9 @@ def tap(document: bytes, size: int = 1) -> tuple[JsonTap, int]:
 
 
 @given(documents, st.booleans(), st.sampled_from([None, 1]), st.integers(1, 40))
-def test_it_keeps_what_a_decoder_says(value: dict[str, object], ascii_only: bool, indent: int | None, size: int) -> None:
+def test_it_keeps_what_a_decoder_says(
+    value: dict[str, object], ascii_only: bool, indent: int | None, size: int
+) -> None:
     document = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
     it, closed_at = tap(document, size)
     assert closed_at == len(document)

@@ -28,6 +28,7 @@ EXPECTED = {
     "20-openrouter-current": ("completed", Usage(2310, 2048, 0, 141, 96, 2451, 1_234_560)),
     "21-openrouter-named-events": ("completed", Usage(2310, 2048, 0, 141, 96, 2451, 400_000)),
     "22-openrouter-docs-legacy": ("completed", LEGACY),
+    "22b-openrouter-docs-example": ("completed", LEGACY),
     "23-openrouter-failed-error_type": ("failed", None),
     "24-openrouter-response.error": (None, None),
     "25-openrouter-chat-style-error": (None, None),
@@ -69,11 +70,9 @@ def stream_of(name: str) -> bytes:
 
 
 def weigh(meter: Meter, stream: bytes, size: int) -> list[int]:
-    """Feed all of it; returns how many bytes were in at each True, and 'one more' for end()."""
-    said = []
-    for start in range(0, len(stream), size):
-        if meter.feed(stream[start : start + size]):
-            said.append(min(start + size, len(stream)))
+    """Feed all of it; returns how many bytes were in at each True, and one more for end()."""
+    ends = range(size, len(stream) + size, size)
+    said = [min(end, len(stream)) for end in ends if meter.feed(stream[end - size : end])]
     return [*said, len(stream) + 1] if meter.end() else said
 
 
@@ -123,32 +122,18 @@ def test_for_every_cut_the_chunk_that_closes_the_event_is_the_moment(name: str) 
             assert (first, second) == (cut >= closing, cut < closing), cut
 
 
-def test_the_example_stream_of_the_openrouter_documents() -> None:
-    stream = b"".join(
-        b"data: %b\n\n" % event
-        for event in (
-            b'{"type":"response.created","response":{"id":"resp_1234567890","object":"response","status":"in_progress"}}',
-            b'{"type":"response.content_part.delta","response_id":"resp_1234567890","output_index":0,"delta":"Once"}',
-            b'{"type":"response.done","response":{"id":"resp_1234567890","object":"response","status":"completed",'
-            b'"usage":{"input_tokens":12,"output_tokens":45,"total_tokens":57}}}',
-            b"[DONE]",
-        )
-    )
-    meter = StreamMeter()
-    assert weigh(meter, stream, 50) != []
-    assert meter.reading == Reading("completed", LEGACY, "resp_1234567890")
-
-
-USAGE = '"usage":{"input_tokens":12,"output_tokens":45,"total_tokens":57}'
-DONE = '{"type":"response.completed","response":{"status":"completed",%s}}' % USAGE
+USAGE = {"input_tokens": 12, "output_tokens": 45, "total_tokens": 57}
+TERMINAL_EVENT = {"type": "response.completed", "response": {"status": "completed", "usage": USAGE}}
+DONE = json.dumps(TERMINAL_EVENT)
+IN_PROGRESS = {"status": "in_progress", "metadata": TERMINAL_EVENT}
 DECOYS = [
     json.dumps({"type": "response.output_text.delta", "delta": DONE}),
     json.dumps({"type": "response.output_text.delta", "delta": f"\n\ndata: {DONE}\n\n"}),
     json.dumps({"type": "response.output_text.delta", "delta": "\\" + DONE}),
-    '{"type":"response.output_item.done","item":%s}' % DONE,
-    '{"type":"response.in_progress","response":{"status":"in_progress","metadata":%s}}' % DONE,
-    '{"type":"x","deep":[[{"response":%s}]]}' % DONE,
-    '{"type":"response.output_text.delta","delta":"\u2028data: %s"}' % json.dumps(DONE)[1:-1],
+    json.dumps({"type": "response.output_text.delta", "delta": f"\u2028data: {DONE}\x85"}, ensure_ascii=False),
+    json.dumps({"type": "response.output_item.done", "item": TERMINAL_EVENT}),
+    json.dumps({"type": "response.in_progress", "response": IN_PROGRESS}),
+    json.dumps({"type": "x", "deep": [[{"response": TERMINAL_EVENT}]]}),
 ]
 
 
@@ -166,6 +151,13 @@ def test_the_first_of_two_terminal_events_counts(size: int) -> None:
     second = DONE.replace("12", "99").replace("completed", "failed")
     assert len(weigh(meter, f"data: {DONE}\n\ndata: {second}\n\nevent: error\ndata: {{}}\n\n".encode(), size)) == 1
     assert meter.reading == Reading("completed", LEGACY)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 10**6])
+def test_a_byte_order_mark_counts_at_the_start_only(size: int) -> None:
+    marked = b"\xef\xbb\xbfdata: " + DONE.encode()
+    assert weigh(StreamMeter(), marked, size) == [len(marked)]
+    assert weigh(StreamMeter(), b"\n" + marked, size) == []
 
 
 def test_faults_are_counted_and_forgotten() -> None:
@@ -209,5 +201,5 @@ def test_a_body_that_is_none_is_never_whole(body: bytes) -> None:
 def test_an_error_body_of_openrouter() -> None:
     meter = BodyMeter()
     body = (WIRE / "json" / "openrouter-402.json").read_bytes()
-    assert weigh(meter, body, 10) == [-(-len(body.rstrip()) // 10) * 10]
+    assert weigh(meter, body, 1) == [len(body.rstrip())]
     assert meter.reading == Reading("failed", error_code="payment_required", failed=True)

@@ -126,7 +126,10 @@ def test_bodies_of_the_wire(name: str, expected: Reading) -> None:
         ({"status": "completed", "usage": USAGE, "error": None}, Reading("completed", COUNTED)),
         ({"status": "incomplete", "usage": USAGE}, Reading("incomplete", COUNTED)),
         ({"status": "in_progress", "usage": None, "id": "r"}, Reading(response_id="r")),
-        ({"status": "failed", "usage": USAGE, "error": {"code": "c"}}, Reading("failed", COUNTED, None, None, "c", True)),
+        (
+            {"status": "failed", "usage": USAGE, "error": {"code": "c"}},
+            Reading("failed", COUNTED, None, None, "c", True),
+        ),
         ({"status": "cancelled", "usage": None}, Reading("cancelled")),
         (["completed"], Reading()),
     ],

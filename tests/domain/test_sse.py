@@ -1,6 +1,7 @@
 """Lines and events as bytes: any mixture of line ends, cut anywhere, gives the same data."""
 
 import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,23 @@ from hypothesis import strategies as st
 
 from app.domain.sse import DataLines, event_start
 
-PIECES = ["data:", "data: ", "dat", "data", "a", ":", "event: x", " {}", "é", "\u2028", "\x85", "\n", "\r", "\r\n", "\n\n"]
+PIECES = [
+    "data:",
+    "data: ",
+    "dat",
+    "data",
+    "a",
+    ":",
+    "event: x",
+    " {}",
+    "é",
+    "\u2028",
+    "\x85",
+    "\n",
+    "\r",
+    "\r\n",
+    "\n\n",
+]
 streams = st.lists(st.sampled_from(PIECES), max_size=40).map(lambda pieces: "".join(pieces).encode())
 cuts = st.lists(st.integers(0, 200), max_size=8)
 LINE_END = re.compile(rb"\r\n|\r|\n")
@@ -29,7 +46,7 @@ def walk(stream: bytes, cut_at: list[int]) -> tuple[bytes, bool]:
     lines = DataLines()
     data = b""
     places = sorted({0, len(stream), *(place for place in cut_at if place < len(stream))})
-    for start, stop in zip(places, places[1:], strict=False):
+    for start, stop in pairwise(places):
         chunk = stream[start:stop]
         data += b"".join(chunk[a:b] for a, b in lines.feed(chunk, 0)).replace(b"\r", b"\n")
         if lines.end >= 0:

@@ -4,39 +4,14 @@ import asyncio
 import queue
 import threading
 from collections.abc import Iterator
-from typing import Any
 
-import httpx2
 import pytest
 import uvloop
 
 from app.mock.options import MockOptions
 from app.mock.pace import Pace
 from app.mock.server import running_mock
-
-KEY = "sk-mock-upstream"
-
-
-class RunningMock:
-    """One mock; `url` has no path."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self.key = KEY
-        self.client = httpx2.Client(base_url=url, headers={"authorization": f"Bearer {KEY}"}, timeout=20)
-
-    def post(self, body: dict[str, Any], fault: str = "", path: str = "/v1/responses") -> httpx2.Response:
-        return self.client.post(path, json=body, headers={"x-mock-fault": fault} if fault else {})
-
-    def get(self, path: str) -> Any:
-        return self.client.get(path).json()
-
-    def calls(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.get("/_mock/books")["calls"]
-        return found
-
-    def last(self) -> dict[str, Any]:
-        return self.calls()[-1]
+from tests.mock.running import KEY, RunningMock
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ VALUES = {
     "WEIGHBRIDGE_WRITE_TIMEOUT": ("500ms", 0.5),
     "WEIGHBRIDGE_DRAIN_TIMEOUT": ("0", 0.0),
     "WEIGHBRIDGE_UPSTREAM_URL": ("https://api.openai.com/v1/", "https://api.openai.com/v1"),
+    "WEIGHBRIDGE_UPSTREAM_CA_FILE": ("/etc/ca.pem", "/etc/ca.pem"),
     "WEIGHBRIDGE_CONNECT_TIMEOUT": ("3", 3.0),
     "WEIGHBRIDGE_FIRST_BYTE_TIMEOUT": ("1h", 3600.0),
     "WEIGHBRIDGE_IDLE_TIMEOUT": ("90s", 90.0),

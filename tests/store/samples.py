@@ -11,6 +11,7 @@ from typing import Any
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.domain.request_ids import RequestIds
 from app.gateway.ports import Ledger
+from app.store import schema
 from app.store.sqlite import DATABASE_NAME
 
 PATIENCE_SECONDS = 20.0
@@ -22,13 +23,13 @@ class Samples:
     def __init__(self, process: int = 1) -> None:
         self._ids = RequestIds(process)
 
-    def open(self, started_at: int | None = None, **values: Any) -> Record:
+    def open(self, started_at: int | None = None, **values: Any) -> Record:  # noqa: ANN401 - Record's fields
         """A call under way."""
         now = time.time_ns() // 1000 if started_at is None else started_at
         named = {"client": "alice", "key_id": "k123456789", "upstream": "openrouter", "path": "/responses", **values}
         return Record(self._ids.next(now), now, **named)
 
-    def settled(self, started_at: int | None = None, **values: Any) -> Record:
+    def settled(self, started_at: int | None = None, **values: Any) -> Record:  # noqa: ANN401 - Record's fields
         """A call that went well."""
         usual: dict[str, Any] = {
             "outcome": Outcome.COMPLETED,
@@ -44,6 +45,14 @@ class Samples:
             "duration_ms": 812.5,
         }
         return self.open(started_at, **{**usual, **values})
+
+
+def make_database(state_dir: Path) -> Path:
+    """An empty database of the present schema."""
+    path = state_dir / DATABASE_NAME
+    path.touch()
+    schema.upgrade(path)
+    return path
 
 
 async def settle(ledger: Ledger, *records: Record) -> None:
@@ -65,7 +74,7 @@ async def settle(ledger: Ledger, *records: Record) -> None:
 async def until(holds: Callable[[], bool]) -> None:
     """Wait for a state that must come."""
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - the state is a file's or a thread's
             await asyncio.sleep(0.01)
 
 

@@ -1,0 +1,220 @@
+"""The gateway's ports in memory: small, real and driven by hand. They keep what a port promises and check who uses them."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from app.domain.errors import ApiError, UpstreamFault
+from app.domain.keys import StoredKey
+from app.domain.pricing import Price
+from app.domain.records import Record
+from app.gateway.clock import Clock
+from app.gateway.ports import Headers, UpstreamListener, UpstreamRequest
+
+NOW = 1_790_000_000_000_000
+
+
+class HandClock:
+    """Both clocks; they move when told to."""
+
+    def __init__(self) -> None:
+        self.us = NOW
+        self.clock = Clock(lambda: self.us, lambda: self.us / 1_000_000)
+
+    def advance(self, seconds: float) -> None:
+        self.us += round(seconds * 1_000_000)
+
+
+class HandCall:
+    """A call upstream; the test speaks for upstream. After the end, or cancel(), the listener hears nothing."""
+
+    def __init__(self, request: UpstreamRequest, listener: UpstreamListener) -> None:
+        self.request = request
+        self.listener = listener
+        self.over = False
+        self.cancelled = asyncio.Event()
+        self.paused = asyncio.Event()
+
+    def cancel(self) -> None:
+        if not self.over:
+            self.over = True
+            self.cancelled.set()
+
+    def pause(self) -> None:
+        self.paused.set()
+
+    def resume(self) -> None:
+        self.paused.clear()
+
+    def head(self, status: int, *headers: tuple[bytes, bytes], retry_count: int = 0) -> None:
+        if not self.over:
+            self.listener.head(status, list(headers), retry_count)
+
+    def stream_head(self, *headers: tuple[bytes, bytes]) -> None:
+        self.head(200, (b"content-type", b"text/event-stream"), *headers)
+
+    def json_head(self, status: int = 200, *headers: tuple[bytes, bytes]) -> None:
+        self.head(status, (b"content-type", b"application/json"), *headers)
+
+    def data(self, *chunks: bytes) -> None:
+        for chunk in chunks:
+            if not self.over:
+                self.listener.data(chunk)
+
+    def end(self) -> None:
+        if not self.over:
+            self.over = True
+            self.listener.end()
+
+    def broken(self, fault: UpstreamFault, retry_count: int = 0) -> None:
+        if not self.over:
+            self.over = True
+            self.listener.broken(fault, retry_count)
+
+
+class HandUpstream:
+    """An Upstream whose calls wait for the test."""
+
+    name = "hand"
+
+    def __init__(self) -> None:
+        self.calls: list[HandCall] = []
+        self._fresh: asyncio.Queue[HandCall] = asyncio.Queue()
+
+    def open(self, request: UpstreamRequest, listener: UpstreamListener) -> HandCall:
+        call = HandCall(request, listener)
+        self.calls.append(call)
+        self._fresh.put_nowait(call)
+        return call
+
+    async def next_call(self) -> HandCall:
+        """The next call that nobody has asked for yet, as soon as it is there."""
+        return await asyncio.wait_for(self._fresh.get(), 10)
+
+
+class RecordingDownstream:
+    """A client that keeps everything. It insists on the order start, body*, finish | abort; or refuse alone."""
+
+    def __init__(self, request_id: str = "req_0") -> None:
+        self.request_id = request_id
+        self.status: int | None = None
+        self.headers: Headers = []
+        self.chunks: list[bytes] = []
+        self.ending: str | None = None
+        self.error: ApiError | None = None
+
+    @property
+    def received(self) -> bytes:
+        return b"".join(self.chunks)
+
+    def start(self, status: int, headers: Headers) -> None:
+        assert self.status is None
+        assert self.ending is None
+        self.status, self.headers = status, headers
+
+    def body(self, chunk: bytes) -> None:
+        assert self.status is not None
+        assert self.ending is None
+        self.chunks.append(chunk)
+
+    def finish(self) -> None:
+        self._end("finish")
+
+    def abort(self) -> None:
+        self._end("abort")
+
+    def refuse(self, error: ApiError) -> None:
+        assert self.status is None
+        assert self.ending is None
+        self.ending, self.error = "refuse", error
+
+    def _end(self, how: str) -> None:
+        assert self.status is not None
+        assert self.ending is None
+        self.ending = how
+
+
+class MemoryLedger:
+    """A Ledger that is durable when told: at once (even within settle()), by commit(), or never."""
+
+    def __init__(self, *, at_once: bool = False) -> None:
+        self.at_once = at_once
+        self.admitted: list[str] = []
+        self.settled: dict[str, Record] = {}
+        self._waiting: list[Callable[[], None]] = []
+
+    def admit(self, record: Record) -> None:
+        assert record.request_id not in self.settled
+        self.admitted.append(record.request_id)
+
+    def settle(self, record: Record, durable: Callable[[], None]) -> None:
+        assert record.request_id not in self.settled, "settled twice"
+        self.settled[record.request_id] = replace(record)
+        if self.at_once:
+            durable()
+        else:
+            self._waiting.append(durable)
+
+    def commit(self) -> None:
+        """Make durable what waits."""
+        waiting, self._waiting = self._waiting, []
+        for durable in waiting:
+            durable()
+
+
+class MemoryPrices(dict[str, Price]):
+    """A PriceBook."""
+
+    def price(self, model: str) -> Price | None:
+        return self.get(model)
+
+
+class CountingObserver:
+    """An Observer that counts."""
+
+    def __init__(self) -> None:
+        self.refusals: Counter[str] = Counter()
+        self.streams = 0
+        self.overheads: list[float] = []
+        self.meter_failures = 0
+
+    def refused(self, error_type: str) -> None:
+        self.refusals[error_type] += 1
+
+    def streams_changed(self, delta: int) -> None:
+        self.streams += delta
+
+    def overhead_measured(self, seconds: float) -> None:
+        self.overheads.append(seconds)
+
+    def meter_failed(self) -> None:
+        self.meter_failures += 1
+
+
+class MemoryClientStore:
+    """A ClientStore. While `gate` is closed, changes wait before they count, as they do for a disk."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, StoredKey] = {}
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def load_keys(self) -> Sequence[StoredKey]:
+        return [key for key in self.keys.values() if key.revoked_at is None]
+
+    async def add_key(self, key: StoredKey) -> None:
+        await self.gate.wait()
+        self.keys[key.key_id] = key
+
+    async def change_key(self, key_id: str, *, expires_at: int | None, revoked_at: int | None) -> None:
+        await self.gate.wait()
+        self.keys[key_id] = replace(self.keys[key_id], expires_at=expires_at, revoked_at=revoked_at)
+
+    async def list_keys(self) -> Sequence[StoredKey]:
+        return list(self.keys.values())
+
+    async def list_clients(self) -> Sequence[Mapping[str, Any]]:
+        names = dict.fromkeys(key.client for key in self.keys.values())
+        return [{"name": name, "created_at": NOW, "disabled": False} for name in names]

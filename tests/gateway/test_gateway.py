@@ -1,0 +1,79 @@
+"""Admission, the room that is left, and what is sent upstream."""
+
+import pytest
+
+from app.domain.errors import AuthenticationFailed, Draining, InvalidRequest, Overloaded
+from app.domain.records import Outcome
+from tests.gateway.house import COMPLETED, House
+
+
+def test_a_good_key_is_a_ticket(house: House) -> None:
+    key = house.make_key("bob")
+    ticket = house.gateway.admit(f"Bearer {key.text}".encode())
+    assert (ticket.client, ticket.key_id) == ("bob", key.key_id)
+    assert not house.observer.refusals
+
+
+def test_a_refused_caller_is_counted_and_leaves_no_record(house: House) -> None:
+    with pytest.raises(AuthenticationFailed):
+        house.gateway.admit(None)
+    assert house.observer.refusals == {"authentication": 1}
+    assert (house.gateway.in_flight, house.ledger.settled) == (0, {})
+
+
+def test_the_bytes_that_came_go_upstream_without_what_must_stay(house: House) -> None:
+    body = b'{ "stream" : true,\n "model":"\xc3\xa9" }'
+    headers = [(b"authorization", b"Bearer sk-wb-x"), (b"x-title", b"t"), (b"content-type", b"application/json")]
+    visit = house.visit(body, headers)
+    request = visit.upstream.request
+    assert (request.method, request.path, request.body) == ("POST", "/responses", body)
+    assert request.headers == headers[1:]
+    assert house.ledger.admitted == [visit.exchange.record.request_id]
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'{"a":1,"a":2}', b'{"stream":1}', b"\xff"])
+def test_a_body_that_is_refused_never_goes_upstream(house: House, body: bytes) -> None:
+    visit = house.visit(body)
+    assert house.upstream.calls == []
+    assert visit.client.ending is None
+    visit.commit()
+    assert isinstance(visit.client.error, InvalidRequest)
+    record = visit.record
+    assert (record.outcome, record.http_status, record.error_type) == (Outcome.REJECTED, 400, "invalid_request")
+    assert (record.bytes_in, record.bytes_out, record.model_requested) == (len(body), 0, None)
+    assert house.observer.refusals == {"invalid_request": 1}
+    assert house.gateway.in_flight == house.observer.streams == 0
+
+
+def test_there_is_room_for_so_many_streams_and_no_more() -> None:
+    house = House(max_streams=2)
+    visits = []
+    for _ in range(2):
+        visits.append(house.visit())
+        assert house.gateway.room() is None
+    third = house.arrive()
+    full = house.gateway.room()
+    assert isinstance(full, Overloaded)
+    third.exchange.reject(full)
+    third.commit()
+    assert third.client.error is full
+    assert (third.record.outcome, third.record.http_status, third.record.error_type) == (
+        Outcome.REJECTED,
+        503,
+        "overloaded",
+    )
+    house.upstream.calls[0].stream_head()
+    house.upstream.calls[0].data(COMPLETED)
+    assert house.gateway.in_flight == house.observer.streams == 1
+    house.visit()
+    assert house.gateway.room() is None
+
+
+def test_who_comes_while_we_stop_is_told_so(house: House) -> None:
+    house.gateway.draining = True
+    assert isinstance(house.gateway.room(), Draining)
+
+
+def test_ids_rise(house: House) -> None:
+    ids = [house.gateway.new_id() for _ in range(3)]
+    assert ids == sorted(set(ids))

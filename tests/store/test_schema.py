@@ -1,0 +1,96 @@
+"""Migrations: from nothing to the tables of app.store.tables, all or nothing, and never backwards."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from app.store import schema
+from app.store.faults import SchemaTooNew, StoreDamaged, StoreFault
+from app.store.tables import metadata, records
+
+REPOSITORY = Path(__file__).parents[2]
+
+OPENS_A_STORE = """
+import asyncio, sys
+from pathlib import Path
+from app.store.sqlite import open_store
+
+async def main():
+    async with open_store(Path(sys.argv[1])) as store:
+        await store.clients.load_keys()
+
+asyncio.run(main())
+print(sorted({"alembic", "aiosqlite", "sqlalchemy.ext.asyncio"} & set(sys.modules)))
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "a ?#%41.db"
+
+
+def test_the_head_is_the_newest_script() -> None:
+    assert ScriptDirectory.from_config(schema.alembic_config()).get_heads() == [schema.HEAD]
+
+
+def test_from_nothing_to_the_tables(path: Path) -> None:
+    assert schema.current_revision(path) is None
+    path.touch()
+    assert schema.current_revision(path) is None
+    assert schema.upgrade(path)
+    assert schema.current_revision(path) == schema.HEAD
+    assert not schema.upgrade(path)
+    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path), poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        columns = sa.inspect(connection).get_columns("records")
+        assert [column["name"] for column in columns] == [column.name for column in records.c]
+        described = "".join(connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").scalars())
+    assert described.count("WITHOUT ROWID") == 3
+    assert "WHERE outcome = 'in_progress'" in described
+
+
+def test_open_calls_are_found_without_reading_the_ledger(path: Path) -> None:
+    schema.upgrade(path)
+    with closing(sqlite3.connect(path)) as connection:
+        plan = connection.execute("EXPLAIN QUERY PLAN SELECT 1 FROM records WHERE outcome = 'in_progress'").fetchall()
+    assert "USING INDEX records_in_progress" in str(plan) or "USING COVERING INDEX records_in_progress" in str(plan)
+
+
+def test_a_newer_schema_is_left_alone(path: Path) -> None:
+    schema.upgrade(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(SchemaTooNew, match="has schema 9999, which this version does not know"):
+        schema.upgrade(path)
+    assert schema.current_revision(path) == "9999"
+
+
+def test_what_is_no_database_is_left_alone(path: Path) -> None:
+    path.write_text("This is a letter to my grandmother. " * 200)
+    with pytest.raises(StoreDamaged, match="cannot be read"):
+        schema.upgrade(path)
+    assert path.read_text().startswith("This is a letter")
+
+
+def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE records (someone_elses TEXT)")
+    with pytest.raises(StoreFault, match="could not be brought to schema"):
+        schema.upgrade(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("records",)]
+
+
+def test_a_start_at_head_imports_neither_alembic_nor_the_reading_side(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPENS_A_STORE, str(tmp_path)]
+    for imported in (b"['alembic']\n", b"[]\n"):
+        assert subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True).stdout == imported

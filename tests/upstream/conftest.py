@@ -1,0 +1,107 @@
+"""Wires to scripted servers, on both event loops; a test fails when the loop, a listener or the pool was left in disorder."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+import uvloop
+
+from app.gateway.ports import UpstreamRequest
+from app.upstream.pool import WireTimeouts
+from app.upstream.wire import Target, Wire
+from tests.upstream.hearing import Hearing
+from tests.upstream.raw_server import RawServer, Script, until
+
+KEY = "sk-or-server-key"
+POST = UpstreamRequest("POST", "/responses", [(b"content-type", b"application/json")], b'{"model": "m"}')
+GET = UpstreamRequest("GET", "/models", [], b"")
+LARGE = UpstreamRequest("POST", "/responses", [], bytes(range(256)) * 32 * 1024)  # 8 MiB
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
+    """Every asynchronous test runs on both: uvloop is what we serve on, asyncio's own what others may use us with."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """An authority of this test run, and a server certificate of it for localhost."""
+
+    ca_file: str
+    server: ssl.SSLContext
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    authority = trustme.CA()
+    ca_file: Path = tmp_path_factory.mktemp("tls") / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca_file))
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(server)
+    return Certificates(str(ca_file), server)
+
+
+class Scene:
+    """Servers, wires to them and what was heard. Everything is closed, and looked over, at the end."""
+
+    def __init__(self) -> None:
+        self._servers: list[RawServer] = []
+        self._wires: list[Wire] = []
+        self._hearings: list[Hearing] = []
+        self.loop_faults: list[dict[str, Any]] = []
+
+    async def serve(self, script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> RawServer:
+        server = await RawServer(script).start(tls, host)
+        self._servers.append(server)
+        return server
+
+    def wire(self, url: str, *, ca_file: str | None = None, **timeouts: float) -> Wire:
+        defaults = {"connect": 5.0, "first_byte": 5.0, "idle": 5.0}
+        wire = Wire("test", Target.of(url, ca_file=ca_file), KEY, WireTimeouts(**{**defaults, **timeouts}))
+        self._wires.append(wire)
+        return wire
+
+    async def wired(self, script: Script, **timeouts: float) -> tuple[Wire, RawServer]:
+        """A plain server with this script, and a wire to it."""
+        server = await self.serve(script)
+        return self.wire(f"http://127.0.0.1:{server.port}/v1", **timeouts), server
+
+    def open(
+        self,
+        wire: Wire,
+        request: UpstreamRequest = POST,
+        react: Callable[[str, Hearing], None] | None = None,
+    ) -> Hearing:
+        hearing = Hearing(react)
+        self._hearings.append(hearing)
+        hearing.call = wire.open(request, hearing)
+        return hearing
+
+    async def ask(self, wire: Wire, request: UpstreamRequest = POST) -> Hearing:
+        """One call, heard to its end."""
+        hearing = self.open(wire, request)
+        await hearing.finished()
+        return hearing
+
+    async def close(self) -> None:
+        for wire in self._wires:
+            await wire.close()
+        for wire in self._wires:
+            await until(lambda wire=wire: not any(wire.connections().values()), 2)  # type: ignore[misc]
+        for server in self._servers:
+            await server.close()
+        assert [wrong for hearing in self._hearings for wrong in hearing.wrong] == []
+        assert self.loop_faults == []
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    scene = Scene()
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: scene.loop_faults.append(context))
+    yield scene
+    await scene.close()

@@ -19,9 +19,8 @@ LOCKS := requirements.txt requirements-build.txt requirements-dev.txt
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: $(VENV)/.installed ## the gateway; with the mock upstream behind it unless an upstream key is set
-	@demo=--demo; \
-	[ -z "$$OPENROUTER_API_KEY$$OPENROUTER_API_KEY_FILE$$WEIGHBRIDGE_UPSTREAM_KEY$$WEIGHBRIDGE_UPSTREAM_KEY_FILE" ] || demo=; \
+run: $(VENV)/.installed ## the gateway; with the mock upstream behind it unless an upstream key is set somewhere
+	@demo=; ! $(BIN)/weighbridge config check 2>&1 | grep -q "no upstream key" || demo=--demo; \
 	exec $(BIN)/weighbridge serve $$demo $(ARGS)
 
 test: $(VENV)/.dev ## the tests

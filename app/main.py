@@ -5,25 +5,26 @@ them in reverse. Nothing else in the program constructs these.
 """
 
 import asyncio
-import os
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
 
 from app.domain.headers import towards_client, towards_upstream
+from app.domain.leaving import GRACE_SECONDS
 from app.domain.pricing import price_from_config
 from app.domain.records import Record
 from app.domain.request_ids import RequestIds
+from app.gateway.bookkeeper import Bookkeeper
 from app.gateway.clients import Clients, KeyDirectory
 from app.gateway.clock import Clock
 from app.gateway.gateway import Gateway
 from app.gateway.key_guard import KeyGuard
-from app.gateway.relay import Services
+from app.gateway.services import Services
 from app.settings import Settings
+from app.settings.admin_key import admin_key
 from app.store.sqlite import SqliteStore, open_store
 from app.store.stats import COMMIT_BOUNDS_SECONDS
 from app.telemetry.exchange_log import ExchangeLog
@@ -31,6 +32,9 @@ from app.telemetry.histogram import Reading
 from app.telemetry.logging import LogOutput
 from app.telemetry.loop_lag import LoopLag
 from app.telemetry.metrics import Gauges, Metrics
+from app.upstream.account import OpenRouterAccount
+from app.upstream.books import OpenRouterBooks
+from app.upstream.documents import Documents
 from app.upstream.pool import WireTimeouts
 from app.upstream.prices import BundledPrices, provider_of
 from app.upstream.wire import Target, Wire
@@ -57,35 +61,54 @@ async def _open(
     prices = _prices(settings)
     metrics = Metrics(known=lambda model: prices.price(model) is not None)
     exchange_log = ExchangeLog(log) if log is not None else None
+    bookkeeper: Bookkeeper | None = None
 
     def committed(records: list[Record]) -> None:
+        if bookkeeper is not None:
+            bookkeeper.committed(records)
         metrics.committed(records)
         if exchange_log is not None:
             exchange_log(records)
 
-    store = await stack.enter_async_context(
-        open_store(settings.storage.state_dir, on_committed=committed, lock_wait_seconds=lock_wait_seconds)
-    )
+    store = await stack.enter_async_context(_store(settings, committed, lock_wait_seconds))
     directory = KeyDirectory()
     clients = Clients(store.clients, directory, clock.wall_us)
     await clients.load()
     wire, key_guard = _upstream(settings)
     stack.push_async_callback(wire.close)
-    services = Services(wire, store.ledger, prices, metrics, clock, towards_client(), key_guard)
+    estimates = settings.ledger.missing_usage == "estimate"
+    services = Services(wire, store.ledger, prices, metrics, clock, towards_client(), key_guard, estimates)
     ids = RequestIds(secrets.randbits(32))
     gateway = Gateway(services, directory, ids, towards_upstream(), settings.server.max_streams)
-    metrics.gauges = _gauges(store, wire, log)
-    lag = LoopLag(metrics.loop_lagged)
-    lag.start()
-    stack.callback(lag.stop)
-    warming = asyncio.get_running_loop().run_in_executor(None, prices.warm)
-    stack.push_async_callback(asyncio.wait, (warming,))
+    stack.push_async_callback(gateway.close, GRACE_SECONDS)
+    documents = _documents(app, settings, stack)
+    if log is not None and documents is not None:  # a server; commands settle nothing
+        bookkeeper = _bookkeeper(documents, store, services, stack)
+    metrics.gauges = _gauges(store, wire, log, bookkeeper)
+    if log is not None:  # a server; commands price nothing and block nobody
+        lag = LoopLag(metrics.loop_lagged)
+        lag.start()
+        stack.callback(lag.stop)
+        warming = asyncio.get_running_loop().run_in_executor(None, prices.warm)
+        stack.push_async_callback(asyncio.wait, (warming,))
     app.state.clients = clients
     app.state.clock = clock
     app.state.render_metrics = metrics.render
     _publish(app, settings, store, gateway)
     if log is not None:
         log.redact.learn(app.state.admin_key)
+
+
+def _store(
+    settings: Settings, committed: Callable[[list[Record]], None], lock_wait_seconds: float
+) -> AbstractAsyncContextManager[SqliteStore]:
+    return open_store(
+        settings.storage.state_dir,
+        on_committed=committed,
+        lock_wait_seconds=lock_wait_seconds,
+        relaxed=settings.ledger.durability == "relaxed",
+        retention_days=settings.ledger.retention_days,
+    )
 
 
 def _upstream(settings: Settings) -> tuple[Wire, KeyGuard]:
@@ -102,17 +125,37 @@ def _upstream(settings: Settings) -> tuple[Wire, KeyGuard]:
     return wire, KeyGuard(key)
 
 
+def _documents(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Documents | None:
+    """What upstream tells the server's key beside answering calls. Nothing is asked until there is something to ask."""
+    upstream = settings.upstream
+    app.state.account = None
+    if upstream.key is None:
+        return None
+    documents = Documents(upstream.base_url, upstream.key.reveal(), upstream.ca_file)
+    stack.push_async_callback(documents.close)
+    app.state.account = OpenRouterAccount(documents)
+    return documents
+
+
+def _bookkeeper(documents: Documents, store: SqliteStore, services: Services, stack: AsyncExitStack) -> Bookkeeper:
+    bookkeeper = Bookkeeper(OpenRouterBooks(documents), store.reports, services)
+    bookkeeper.start()
+    stack.push_async_callback(bookkeeper.close)
+    return bookkeeper
+
+
 def _prices(settings: Settings) -> BundledPrices:
     overrides = {model: price_from_config(table) for model, table in settings.prices.items()}
     return BundledPrices(overrides, provider_of(settings.upstream.base_url))
 
 
-def _gauges(store: SqliteStore, wire: Wire, log: LogOutput | None) -> Gauges:
+def _gauges(store: SqliteStore, wire: Wire, log: LogOutput | None, bookkeeper: Bookkeeper | None) -> Gauges:
     stats = store.ledger.stats
     return Gauges(
         ledger_queue_depth=lambda: stats.queue_depth,
         ledger_commits=lambda: Reading.of(COMMIT_BOUNDS_SECONDS, stats.commit_buckets.copy(), stats.commit_seconds),
         ledger_dropped=lambda: stats.dropped,
+        unsettled_records=None if bookkeeper is None else lambda: bookkeeper.unsettled,
         log_writes_dropped=None if log is None else lambda: log.sink.dropped,
         upstream_connections=wire.connections,
     )
@@ -130,23 +173,9 @@ def _publish(app: FastAPI, settings: Settings, store: SqliteStore, gateway: Gate
         }
 
     app.state.gateway = gateway
+    app.state.upstream = {"name": settings.upstream.name, "base_url": settings.upstream.base_url}
     app.state.reports = store.reports
     app.state.readiness = readiness
     app.state.admin_key = admin_key(settings)
     if isinstance(app, Application) and settings.upstream.key is not None:
         app.hot = ResponsesEndpoint(gateway, settings.server.max_body_bytes)
-
-
-def admin_key(settings: Settings) -> str:
-    """The admin key: from the settings, or from the state directory, where the first start makes one."""
-    if settings.server.admin_key is not None:
-        return settings.server.admin_key.reveal()
-    path = Path(settings.storage.state_dir) / "admin-key"
-    try:
-        return path.read_text("ascii").strip()
-    except FileNotFoundError:
-        key = f"wb-admin-{secrets.token_urlsafe(32)}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(key + "\n")
-        return key

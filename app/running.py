@@ -37,7 +37,7 @@ async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
         except CannotListenError as error:
             raise Problem(str(error)) from None
         first_key = None
-        if not await app.state.clients.list_clients():
+        if not (app.state.clients.any_active or await app.state.clients.list_clients()):
             first_key = (await app.state.clients.create_key(FIRST_CLIENT)).text
         await serve(settings, app, listener, Welcome(settings.upstream.name, first_key, demo=demo).show)
 

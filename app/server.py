@@ -16,6 +16,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -23,7 +24,9 @@ import uvicorn
 
 from app.settings import Settings
 from app.web.application import Application
+from app.web.doorkeeper import Doorkeeper, DoorLimits
 from app.web.protocol import ClientConnection
+from app.web.request_rules import RequestRules
 
 BACKLOG = 4096
 GC_THRESHOLDS = (10_000, 20, 50)
@@ -74,7 +77,7 @@ async def serve(
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http=ClientConnection,
+        http=partial(ClientConnection, doorkeeper=_doorkeeper(settings, app)),  # type: ignore[arg-type]  # it is called
         ws="none",
         interface="asgi3",
         lifespan="off",
@@ -103,6 +106,14 @@ async def serve(
             await _Server(config, app, started).serve(sockets=[listener, admin])
         finally:
             note.unlink(missing_ok=True)
+
+
+def _doorkeeper(settings: Settings, app: Application) -> Doorkeeper:
+    server, gateway = settings.server, app.state.gateway
+    rules = RequestRules(frozenset(host.encode("ascii") for host in server.allowed_hosts))
+    connections = 2 * server.max_streams + 100
+    limits = DoorLimits(server.request_timeout, server.write_timeout, connections, server.max_streams + 500)
+    return Doorkeeper(rules, limits, gateway.new_id, gateway.refused)
 
 
 def listen(host: str, port: int) -> socket.socket:

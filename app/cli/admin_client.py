@@ -62,7 +62,8 @@ async def _client(settings: "Settings") -> "AsyncIterator[HttpClient]":
         finally:
             await running.aclose()
         return
-    from app.main import admin_key, create_app
+    from app.main import create_app
+    from app.settings.admin_key import admin_key
     from app.store.faults import StoreFault
     from app.upstream.http_client import in_process_client
 
@@ -82,7 +83,7 @@ async def _running(state_dir: Path, settings: "Settings") -> "HttpClient | None"
     socket_path = _noted_socket(state_dir)
     if socket_path is None:
         return None
-    from app.main import admin_key
+    from app.settings.admin_key import admin_key
     from app.upstream.http_client import Unreachable, socket_client
 
     client = socket_client(socket_path, _authorization(admin_key(settings)))

@@ -2,8 +2,9 @@
 
 import typer
 
-from app.cli import clients, config, keys
+from app.cli import clients, config, db, keys
 from app.cli.mock_upstream import mock_upstream
+from app.cli.reconcile import reconcile
 from app.cli.serve import serve
 from app.cli.usage import usage
 from app.cli.version import version
@@ -19,6 +20,8 @@ app.command()(serve)
 app.add_typer(keys.app)
 app.add_typer(clients.app)
 app.command()(usage)
+app.command()(reconcile)
 app.add_typer(config.app)
+app.add_typer(db.app)
 app.command(name="mock-upstream")(mock_upstream)
 app.command()(version)

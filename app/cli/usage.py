@@ -156,4 +156,4 @@ def _explain_unknown(rows: Sequence[Mapping[str, Any]]) -> None:
     unknown = sum(row["unknown_usage"] for row in rows)
     if unknown:
         calls = "1 call has" if unknown == 1 else f"{unknown:,} calls have"
-        typer.echo(f"{calls} no known usage (refused, failed, or cut off): not in the sums.", err=True)
+        typer.echo(f"{calls} no known usage (failed or cut off): not in the sums.", err=True)

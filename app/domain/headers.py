@@ -76,10 +76,12 @@ _NOT_DOWNSTREAM = _HOP_BY_HOP | frozenset(
 _NOT_DOWNSTREAM_PREFIXES = (b"access-control-", b"proxy-", b"x-weighbridge-")
 
 _REMEMBERED_NAMES = 1024
+_REMEMBERED_NAME_BYTES = 64
+_LENGTH_DIGITS = 18
 
 
 class HeaderRule:
-    """Decides by name, and remembers its decisions: real traffic has few names."""
+    """Decides by name, and remembers its decisions: real traffic has few names, and short ones."""
 
     def __init__(self, stays: Callable[[bytes], bool]) -> None:
         self._stays = stays
@@ -106,7 +108,7 @@ class HeaderRule:
 
     def _decide(self, name: bytes) -> bool:
         passes = not self._stays(name)
-        if len(self._crosses) < _REMEMBERED_NAMES:
+        if len(name) <= _REMEMBERED_NAME_BYTES and len(self._crosses) < _REMEMBERED_NAMES:
             self._crosses[name] = passes
         return passes
 
@@ -127,6 +129,12 @@ def value_of(headers: Headers, name: bytes) -> bytes | None:
         if found == name:
             return value
     return None
+
+
+def announced_length(headers: Headers) -> int | None:
+    """The bytes that Content-Length announces; None when there is none, or none that is a length."""
+    value = value_of(headers, b"content-length")
+    return int(value) if value is not None and value.isdigit() and len(value) <= _LENGTH_DIGITS else None
 
 
 def with_defaults(headers: Headers, defaults: Iterable[tuple[bytes, bytes]]) -> Headers:

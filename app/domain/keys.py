@@ -129,6 +129,8 @@ def parse(token: bytes | str) -> KeyClaim | KeyFault:
 
 def check_client_name(name: str) -> None:
     """Raise ValueError unless `name` can name a client: it stands in reports, log lines, URLs and command lines."""
+    if name.startswith("sk-"):
+        raise ValueError(f"{name[:6]!r}... cannot name a client: it looks like a key, and names are shown everywhere")
     if not _CLIENT_NAME.fullmatch(name):
         raise ValueError(
             f"{name[:80]!r} cannot name a client: use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit"

@@ -15,6 +15,7 @@ import re
 from typing import Protocol
 
 from app.domain.document import Document, Loads
+from app.domain.estimate import delta_bytes
 from app.domain.json_tap import Wanted
 from app.domain.reading import Reading
 from app.domain.sse import BYTE_ORDER_MARK, DataLines, event_start
@@ -80,6 +81,7 @@ class StreamMeter:
                 chunk, self._held = self._held + chunk, b""
             whole_events = self._idle and (chunk[-2:] == b"\n\n" or chunk[-4:] == b"\r\n\r\n")
             if whole_events and CANDIDATE.search(chunk) is None:
+                self.reading.output_bytes += delta_bytes(chunk)
                 return False
             return self._scan(chunk)
         except Exception:  # noqa: BLE001 - watching must not hurt the stream
@@ -125,8 +127,9 @@ class StreamMeter:
         `position` is the start of some event. Each byte is searched once, however many events a chunk holds. The last
         one is held back as it is, and not opened, if it is small and says nothing: most often it was cut in two.
         """
-        found = CANDIDATE.search(chunk, position)
+        passed, found = position, CANDIDATE.search(chunk, position)
         position = event_start(chunk, position, found.start() if found else len(chunk))
+        self.reading.output_bytes += delta_bytes(chunk, passed, position)
         if found is None and len(chunk) - position <= HOLD_LIMIT_BYTES:
             self._held = chunk[position:]
         else:

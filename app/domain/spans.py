@@ -1,10 +1,12 @@
 """Spans and moments as people type them: `24h`, `90d`, `2026-11-22`, `2026-11-22T10:00:00Z`."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _SPAN = re.compile(r"(\d{1,9})\s*(s|m|h|d|w)")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def parse_span(text: str) -> int:
@@ -17,9 +19,12 @@ def parse_span(text: str) -> int:
 
 
 def parse_moment(text: str, now_us: int) -> int:
-    """A moment in microseconds UTC: so long ago, or a date or time of ISO 8601 (UTC unless it says otherwise)."""
+    """A moment in microseconds UTC: so long ago, or a date or time of ISO 8601 (UTC unless it says otherwise).
+
+    Never before 1970 or after 9999, where nothing was recorded and not everything can be stored or shown.
+    """
     if _SPAN.fullmatch(text.strip().lower()):
-        return now_us - parse_span(text)
+        return max(0, now_us - parse_span(text))
     try:
         when = datetime.fromisoformat(text.strip())
     except ValueError:
@@ -27,4 +32,4 @@ def parse_moment(text: str, now_us: int) -> int:
         raise ValueError(message) from None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)
-    return round(when.timestamp() * 1_000_000)
+    return min(max(0, (when - _EPOCH) // timedelta(microseconds=1)), _LATEST)

@@ -1,11 +1,14 @@
-"""Clients and their keys: who may call, and the changes that operators make. A change counts at once in this process."""
+"""Clients and their keys: who may call, and what operators change. A change counts at once in this process."""
 
+import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from app.domain.errors import AuthenticationFailed, NotFound
-from app.domain.keys import KeyFault, KeyState, MintedKey, StoredKey, check_client_name, mint, parse
+from app.domain.keys import KEY_ID_LENGTH, KeyFault, KeyState, MintedKey, StoredKey, check_client_name, mint, parse
+from app.domain.leaving import DEFAULT_POLICY, LeavePolicy
 from app.gateway.ports import ClientStore
 
 _BEARER = b"bearer "
@@ -20,10 +23,24 @@ class KeyDirectory:
 
     def __init__(self) -> None:
         self._keys: dict[str, StoredKey] = {}
+        self._policies: dict[str, LeavePolicy] = {}
 
     def fill(self, keys: Sequence[StoredKey]) -> None:
         """Take these in place of all others."""
         self._keys = {key.key_id: key for key in keys}
+
+    @property
+    def any(self) -> bool:
+        """Is there one?"""
+        return bool(self._keys)
+
+    def policy_of(self, client: str) -> LeavePolicy:
+        """What happens upstream when this client leaves early."""
+        return self._policies.get(client, DEFAULT_POLICY)
+
+    def set_policy(self, client: str, policy: LeavePolicy) -> None:
+        """Change that."""
+        self._policies[client] = policy
 
     def put(self, key: StoredKey) -> None:
         """Add or change one."""
@@ -58,10 +75,16 @@ class Clients:
         self._store = store
         self._directory = directory
         self._now_us = now_us
+        self._changing = asyncio.Lock()  # or a key revoked while it is rotated would come to life again
 
     async def load(self) -> None:
         """Fill the directory from the store."""
         self._directory.fill(await self._store.load_keys())
+
+    @property
+    def any_active(self) -> bool:
+        """Is there a key in memory? Then there are clients, and no need to ask the database."""
+        return self._directory.any
 
     async def create_key(self, client: str, *, lifetime_us: int | None = None) -> MintedKey:
         """A new key, for a new client if need be. Raises ValueError for a bad name."""
@@ -76,22 +99,27 @@ class Clients:
 
     async def revoke_key(self, key_id: str) -> StoredKey:
         """End a key now. Raises NotFound. Revoking twice changes nothing."""
-        key = await self._find(key_id)
-        if key.revoked_at is not None:
-            return key
-        return await self._change(key, expires_at=key.expires_at, revoked_at=self._now_us())
+        async with self._changing:
+            key = await self._find(key_id)
+            if key.revoked_at is not None:
+                return key
+            return await self._change(key, expires_at=key.expires_at, revoked_at=self._now_us())
 
     async def rotate_key(self, key_id: str, *, grace_us: int) -> tuple[MintedKey, StoredKey]:
-        """A new key for the same client; the old one ends after the grace (never later than it would have)."""
-        old = await self._find(key_id)
-        now = self._now_us()
-        if not old.good(now):
-            message = f"Key {key_id} is {old.state(now).value}: make a new one with `keys create {old.client}`."
-            raise ValueError(message)
-        minted = await self.create_key(old.client)
-        end = now + grace_us
-        expires_at = end if old.expires_at is None else min(end, old.expires_at)
-        return minted, await self._change(old, expires_at=expires_at, revoked_at=None)
+        """A new key for the same client; the old one ends after the grace (never later than it would have).
+
+        Raises NotFound, or ValueError when the key has ended already.
+        """
+        async with self._changing:
+            old = await self._find(key_id)
+            now = self._now_us()
+            if not old.good(now):
+                message = f"Key {key_id} is {old.state(now).value}: make a new one with `keys create {old.client}`."
+                raise ValueError(message)
+            minted = await self.create_key(old.client)
+            end = now + grace_us
+            expires_at = end if old.expires_at is None else min(end, old.expires_at)
+            return minted, await self._change(old, expires_at=expires_at, revoked_at=None)
 
     async def list_keys(self) -> Sequence[StoredKey]:
         """All keys ever made, oldest first."""
@@ -110,11 +138,12 @@ class Clients:
         for key in await self._store.list_keys():
             if key.key_id == key_id:
                 return key
-        message = f"There is no key {key_id[:32]!r}. `weighbridge keys list` shows them."
+        shown = repr(key_id) if len(key_id) <= KEY_ID_LENGTH else "of that id"  # whole keys are pasted here
+        message = f"There is no key {shown}. `weighbridge keys list` shows them."
         raise NotFound(message)
 
     async def _change(self, key: StoredKey, *, expires_at: int | None, revoked_at: int | None) -> StoredKey:
         await self._store.change_key(key.key_id, expires_at=expires_at, revoked_at=revoked_at)
-        changed = StoredKey(key.key_id, key.client, key.digest, key.created_at, expires_at, revoked_at)
+        changed = replace(key, expires_at=expires_at, revoked_at=revoked_at)
         self._directory.put(changed)
         return changed

@@ -1,17 +1,37 @@
-"""Upstream's error answers (4xx, 5xx): collected whole, since only then can it be known that they may pass."""
+"""Answers that are no success: some are refused by their status; 4xx and 5xx are collected whole, and then judged."""
 
 import re
 
 import orjson
 
-from app.domain.errors import UpstreamErrorReplaced
+from app.domain.errors import (
+    UpstreamAuthFailed,
+    UpstreamErrorReplaced,
+    UpstreamFault,
+    UpstreamProtocolError,
+    UpstreamRedirected,
+)
 from app.domain.headers import value_of
 from app.gateway.key_guard import KeyGuard
-from app.gateway.ports import Headers
+from app.gateway.ports import Downstream, Headers
 
 MAX_ERROR_BYTES = 1024 * 1024
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _HTML = (b"<!doctype", b"<html")
+
+
+def refusal_of(status: int) -> UpstreamFault | None:
+    """What to answer instead when it is the status that must not pass; None for 4xx and 5xx, which may."""
+    if status in {401, 403}:
+        return UpstreamAuthFailed(
+            f"Upstream refused this call (HTTP {status}): it does not accept this server's key, or its rules forbid "
+            "the request. The operator of this server can find out which."
+        )
+    if status < 400:
+        return UpstreamRedirected(f"Upstream answered with a redirect (HTTP {status}), which is not followed.")
+    if status >= 600:
+        return UpstreamProtocolError(f"Upstream answered with a status that means nothing (HTTP {status}).")
+    return None
 
 
 class ErrorAnswer:
@@ -57,6 +77,12 @@ class ErrorAnswer:
         if self.status >= 500 or b"html" in content_type or body.lstrip()[:9].lower().startswith(_HTML):
             return self._replaced("it is not JSON")
         return None
+
+    def send(self, downstream: Downstream) -> None:
+        """Pass it on as it came."""
+        downstream.start(self.status, self.headers)
+        downstream.body(self.body)
+        downstream.finish()
 
     def _replaced(self, why: str) -> UpstreamErrorReplaced:
         return UpstreamErrorReplaced(f"Upstream answered with an error (HTTP {self.status}) not shown here: {why}.")

@@ -1,16 +1,21 @@
 """The gateway as a door sees it: who are you (admit), your exchange (open), your call (send)."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.domain.errors import ApiError, Draining, Overloaded
 from app.domain.headers import HeaderRule
+from app.domain.leaving import DEFAULT_POLICY, LeavePolicy
 from app.domain.records import Record
 from app.domain.request_ids import RequestIds
 from app.gateway.body import read_body
 from app.gateway.clients import KeyDirectory
 from app.gateway.ports import Downstream, Headers, UpstreamRequest
-from app.gateway.relay import Exchange, Services
+from app.gateway.relay import Exchange
+from app.gateway.services import Services
+
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(slots=True, frozen=True)
@@ -19,6 +24,7 @@ class Ticket:
 
     client: str
     key_id: str
+    on_disconnect: LeavePolicy = DEFAULT_POLICY
 
 
 class Gateway:
@@ -32,12 +38,30 @@ class Gateway:
         self._ids = ids
         self._to_upstream = to_upstream
         self._max_streams = max_streams
-        self.in_flight = 0
+        self._open: set[Exchange] = set()
         self.draining = False
+
+    @property
+    def in_flight(self) -> int:
+        """Exchanges that are not settled."""
+        return len(self._open)
+
+    async def close(self, wait_seconds: float) -> None:
+        """Take no more calls; give those without a client so long to be weighed, then interrupt what is left."""
+        self.draining = True
+        end = self._services.clock.monotonic() + wait_seconds
+        while self._open and self._services.clock.monotonic() < end:  # noqa: ASYNC110 - they end one by one
+            await asyncio.sleep(_LOOK_SECONDS)
+        for exchange in list(self._open):
+            exchange.interrupt()
 
     def new_id(self) -> str:
         """An id for an answer that is no exchange."""
         return self._ids.next(self._services.clock.wall_us())
+
+    def refused(self, error_type: str) -> None:
+        """Count a request that a door refused before it was a call."""
+        self._services.observer.refused(error_type)
 
     def admit(self, authorization: bytes | None) -> Ticket:
         """Judge the caller by the Authorization header alone. Raises AuthenticationFailed."""
@@ -46,27 +70,25 @@ class Gateway:
         except ApiError as error:
             self._services.observer.refused(error.error_type)
             raise
-        return Ticket(key.client, key.key_id)
+        return Ticket(key.client, key.key_id, self._directory.policy_of(key.client))
 
     def open(self, ticket: Ticket, method: str, path: str, make_downstream: Callable[[str], Downstream]) -> Exchange:
         """Begin an exchange; from here on it is in the ledger, however it ends. The door then sends or leaves."""
         services = self._services
         now = services.clock.wall_us()
         record = Record(self._ids.next(now), now, ticket.client, ticket.key_id, services.upstream.name, path, method)
-        self._count(1)
-        return Exchange(
-            record,
-            make_downstream(record.request_id),
-            services,
-            on_over=lambda: self._count(-1),
-            started=services.clock.monotonic(),
-        )
+        downstream = make_downstream(record.request_id)
+        started = services.clock.monotonic()
+        exchange = Exchange(record, downstream, services, self._over, started, ticket.on_disconnect)
+        self._open.add(exchange)
+        services.observer.streams_changed(1)
+        return exchange
 
     def room(self) -> ApiError | None:
         """Why no call can be taken now, if so."""
         if self.draining:
             return Draining("This server is stopping. Try again in a moment.")
-        if self.in_flight > self._max_streams:
+        if len(self._open) > self._max_streams:
             return Overloaded("This server carries as many calls as it may. Try again in a moment.")
         return None
 
@@ -83,6 +105,6 @@ class Gateway:
         record.stream = facts.stream
         exchange.begin(UpstreamRequest(record.method, path, self._to_upstream.select(headers), body))
 
-    def _count(self, delta: int) -> None:
-        self.in_flight += delta
-        self._services.observer.streams_changed(delta)
+    def _over(self, exchange: Exchange) -> None:
+        self._open.discard(exchange)
+        self._services.observer.streams_changed(-1)

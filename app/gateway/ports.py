@@ -6,6 +6,7 @@
                              Exchange  ---------->   Upstream      (app.upstream)
                              Settlement ---------->  Ledger        (app.store)
                              Settlement ---------->  PriceBook     (app.upstream)
+             Bookkeeper ---------->  Books         (app.upstream)
                              Settlement ---------->  Observer      (app.telemetry)
                              Admission  ---------->  KeyDirectory  (app.gateway.clients, filled by app.store)
 
@@ -20,6 +21,7 @@ from app.domain.errors import ApiError, UpstreamFault
 from app.domain.keys import StoredKey
 from app.domain.pricing import Price
 from app.domain.records import Record
+from app.domain.usage import Usage
 
 Headers = list[tuple[bytes, bytes]]
 """Names in lower case, values as they came, in order, repeats kept."""
@@ -76,7 +78,7 @@ class Upstream(Protocol):
 
 
 class Downstream(Protocol):
-    """The client's side of one exchange, owned by a door. Calls come in the order start, body*, finish | abort; or refuse."""
+    """The client's side of one exchange, owned by a door: start, body*, finish | abort, in order; or refuse alone."""
 
     def start(self, status: int, headers: Headers) -> None:
         """Send status and headers."""
@@ -95,20 +97,75 @@ class Downstream(Protocol):
 
 
 class Ledger(Protocol):
-    """Keeps records. One call of settle() for each call of admit()."""
+    """Keeps records. Each is settled once; those refused before upstream was asked are never admitted."""
 
     def admit(self, record: Record) -> None:
         """The call is under way. A row is written only if it is still open 0.25 s later."""
 
+    def note(self, record: Record) -> None:
+        """More is known of a call under way, as its generation id: once a row of it is written, the row follows."""
+
     def settle(self, record: Record, durable: Callable[[], None]) -> None:
         """Write the settled record; `durable` is called on the loop once it is on disk (or can not be got there)."""
+
+    def amend(self, record: Record) -> None:
+        """Upstream's books have told what a settled call weighed: `usage_source` is `settled`, unknown fields are None.
+
+        Tokens and cost go into a row whose usage is unknown or estimated, once; any other stays as it is.
+        """
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a record settled now would be kept, come what may. If not, refuse what must not go unweighed."""
 
 
 class PriceBook(Protocol):
     """What models cost."""
 
     def price(self, model: str) -> Price | None:
-        """The price of a model by the name that upstream uses for it, or None when not known. Quick after the first call."""
+        """The price of a model by upstream's name for it, or None when not known. Quick after the first call."""
+
+
+@dataclass(slots=True, frozen=True)
+class BookEntry:
+    """What upstream's own books say of one call: the tokens as billed, and what was charged (in `usage`)."""
+
+    usage: Usage
+    model: str | None = None
+
+
+class NoBooks(Exception):
+    """There are no books that could be asked: this upstream keeps none."""
+
+
+class Books(Protocol):
+    """Upstream's own account of each call, kept after the call is over."""
+
+    async def look_up(self, generation_id: str) -> BookEntry | None:
+        """The entry of a call; None when there is none (yet).
+
+        Raises NoBooks, or any other exception when the books could not be asked this time.
+        """
+
+
+@dataclass(slots=True, frozen=True)
+class Spending:
+    """What the server's key has spent, as upstream counts it, in nano-dollars. None is unknown.
+
+    `day`, `week` and `month` are those under way in UTC; a week begins on Monday.
+    """
+
+    day: int | None = None
+    week: int | None = None
+    month: int | None = None
+    total: int | None = None
+
+
+class Account(Protocol):
+    """The account behind the server's key."""
+
+    async def spending(self) -> Spending:
+        """What was spent so far. Raises when upstream could not be asked, in words for an operator."""
 
 
 class Observer(Protocol):
@@ -148,7 +205,7 @@ class ClientStore(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class UsageQuery:
-    """What a report is about. Times in microseconds UTC, `until` exclusive; `by` is a column of the report or None for totals."""
+    """What a report is about. Times in microseconds UTC, `until` exclusive; `by` is a column, or None for totals."""
 
     since: int | None = None
     until: int | None = None
@@ -166,3 +223,6 @@ class Reports(Protocol):
 
     def records(self, query: UsageQuery) -> AsyncIterator[Record]:
         """The records themselves, newest last."""
+
+    async def unsettled(self, since: int, most: int = 200) -> Sequence[Record]:
+        """Calls begun since then, and over, whose usage upstream's books may tell; oldest first."""

@@ -6,85 +6,50 @@
                  ├──head 3xx, 401, 403; fault ──────────── our own error ───────┤
                  └─────────────────────┴──────────── the client leaves, we stop ┘  (nothing more is sent)
 
+A client that leaves takes upstream with it, unless its policy or a nearly finished answer says to read on for a while:
+then all goes on as drawn, towards nobody (app.domain.leaving).
+
 While passing, a chunk goes on in the callback that brought it. The chunk that makes the answer's end visible (the
-terminal event, the close of a JSON body) and what follows it wait in `_held` until the record is durable: promise P2.
+terminal event, the close of a JSON body) and what follows it wait in `_hold` until the record is durable: promise P2.
 The wire pushes in (UpstreamListener), the door takes out (Downstream) and says when its client is slow or gone.
 No method blocks, awaits or raises.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import Enum, auto
+from functools import partial
 
-from app.domain.errors import (
-    ApiError,
-    UpstreamAuthFailed,
-    UpstreamErrorReplaced,
-    UpstreamFault,
-    UpstreamRedirected,
-)
-from app.domain.headers import HeaderRule, value_of, with_defaults
+from app.domain.errors import ApiError, UpstreamErrorReplaced, UpstreamFault
+from app.domain.headers import announced_length, value_of
+from app.domain.leaving import LeavePolicy
 from app.domain.records import Outcome, Record
-from app.gateway.clock import Clock
-from app.gateway.error_answers import ErrorAnswer
-from app.gateway.key_guard import KeyGuard
-from app.gateway.ports import Downstream, Headers, Ledger, Observer, PriceBook, Upstream, UpstreamCall, UpstreamRequest
-from app.gateway.settlement import outcome_of, outcome_of_fault, write_reading
+from app.gateway.answer_head import crossing, for_stream, generation_id_in
+from app.gateway.error_answers import ErrorAnswer, refusal_of
+from app.gateway.hold import ENOUGH_BYTES, Hold
+from app.gateway.nobody import NOBODY
+from app.gateway.phase import Phase
+from app.gateway.ports import Downstream, Headers, UpstreamCall, UpstreamRequest
+from app.gateway.services import Services
+from app.gateway.settlement import close_record, outcome_of, outcome_of_fault
 from app.gateway.tap import Tap
 
 _log = logging.getLogger(__name__)
 
-_HELD_BYTES = 256 * 1024
-_STREAM_DEFAULTS = ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no"))
-_EVENT_STREAM = b"text/event-stream"
-_MAX_ID_LENGTH = 128
-
-
-class _Phase(Enum):
-    WAITING = auto()
-    COLLECTING = auto()
-    PASSING = auto()
-    COMMITTING = auto()
-    SETTLED = auto()
-    OVER = auto()
-
-
-@dataclass(slots=True, frozen=True)
-class Services:
-    """What every exchange of a server shares."""
-
-    upstream: Upstream
-    ledger: Ledger
-    prices: PriceBook
-    observer: Observer
-    clock: Clock
-    to_client: HeaderRule
-    key_guard: KeyGuard
+_ANSWERED = (Outcome.COMPLETED, Outcome.INCOMPLETE, Outcome.FAILED, Outcome.INTERRUPTED)
 
 
 class Exchange:
-    """Implements UpstreamListener for the wire; the door calls begin or reject, then pause, resume, leave, interrupt."""
+    """UpstreamListener for the wire. The door calls begin or reject, then pause, resume, leave, interrupt at need."""
 
-    __slots__ = (
-        "_call",
-        "_downstream",
-        "_ending",
-        "_error_answer",
-        "_held",
-        "_held_bytes",
-        "_on_over",
-        "_phase",
-        "_refusal",
-        "_services",
-        "_started",
-        "_tap",
-        "_watch",
-        "record",
-    )
-
-    def __init__(
-        self, record: Record, downstream: Downstream, services: Services, on_over: Callable[[], None], started: float
+    def __init__(  # noqa: PLR0913, PLR0917 - what one call is made of
+        self,
+        record: Record,
+        downstream: Downstream,
+        services: Services,
+        on_over: "Callable[[Exchange], None]",
+        started: float,
+        policy: LeavePolicy,
     ) -> None:
         """`started` is the monotonic second at which the request came; `on_over` is called once, at settlement."""
         self.record = record
@@ -92,20 +57,23 @@ class Exchange:
         self._services = services
         self._on_over = on_over
         self._started = started
-        self._phase = _Phase.WAITING
+        self._policy = policy
+        self._last_chunk = b""
+        self._patience: asyncio.TimerHandle | None = None
+        self._phase = Phase.WAITING
         self._call: UpstreamCall | None = None
         self._tap = Tap()
         self._watch = services.key_guard.watch()
         self._error_answer: ErrorAnswer | None = None
-        self._refusal: ApiError | None = None
-        self._held: list[bytes] = []
-        self._held_bytes = 0
+        self._hold = Hold()
+        self._announced_bytes: int | None = None
+        self._client_slow = False
         self._ending: Callable[[], None] | None = None
 
     @property
     def committing(self) -> bool:
-        """Does all that is to be sent wait for the record? (Not for long.)"""
-        return self._phase is _Phase.COMMITTING
+        """Does all that is to be sent wait for the record? It will not for long."""
+        return self._phase is Phase.COMMITTING
 
     # -- the door's side ---------------------------------------------------------------------------------------
 
@@ -123,17 +91,24 @@ class Exchange:
 
     def pause(self) -> None:
         """The client does not keep up: stop reading from upstream."""
-        if self._call is not None:
-            self._call.pause()
+        self._client_slow = True
+        self._throttle()
 
     def resume(self) -> None:
         """The client has caught up."""
-        if self._call is not None:
-            self._call.resume()
+        self._client_slow = False
+        self._throttle()
 
     def leave(self) -> None:
-        """The client is gone: upstream is closed at once, whatever the stage."""
-        self._stop(Outcome.CLIENT_CLOSED)
+        """The client is gone: upstream is closed at once, or read on for as long as the client's policy says."""
+        reading = self._call is not None and self._phase in (Phase.WAITING, Phase.PASSING)
+        wait = self._policy.wait_seconds(self._last_chunk) if reading else 0.0
+        if not wait:
+            self._stop(Outcome.CLIENT_CLOSED)
+            return
+        self._downstream = NOBODY
+        self.resume()
+        self._patience = asyncio.get_running_loop().call_later(wait, self._stop, Outcome.CLIENT_CLOSED)
 
     def interrupt(self) -> None:
         """We are stopping."""
@@ -146,101 +121,87 @@ class Exchange:
         record = self.record
         record.retry_count = retry_count
         record.time_to_first_byte_ms = self._elapsed_ms()
-        generation_id = value_of(headers, b"x-generation-id")
-        if generation_id is not None:
-            record.generation_id = generation_id.decode("latin-1")[:_MAX_ID_LENGTH]
-        headers = self._crossing(headers)
+        headers = crossing(headers, self._services, record.request_id)
+        record.generation_id = generation_id_in(headers)
+        if record.generation_id is not None:
+            self._services.ledger.note(record)
         if 200 <= status < 300:
             self._pass_on(status, headers)
-        elif status in (401, 403):
-            message = (
-                f"Upstream refused this call (HTTP {status}): it does not accept this server's key, or its rules forbid "
-                "the request. The operator of this server can find out which."
-            )
-            self._refuse(UpstreamAuthFailed(message), Outcome.UPSTREAM_ERROR)
-        elif status < 400:
-            message = f"Upstream answered with a redirect (HTTP {status}), which is not followed."
-            self._refuse(UpstreamRedirected(message), Outcome.UPSTREAM_ERROR)
+        elif (refusal := refusal_of(status)) is not None:
+            self._refuse(refusal, Outcome.UPSTREAM_ERROR)
         else:
-            self._phase = _Phase.COLLECTING  # judged as a whole, also for the key
+            self._phase = Phase.COLLECTING  # judged as a whole, also for the key
             self._error_answer = ErrorAnswer(status, headers)
 
     def data(self, chunk: bytes) -> None:
         """Pass a chunk on, or hold it while the record is committed."""
         phase = self._phase
-        if self._watch.sees_key(chunk) and phase is not _Phase.COLLECTING:
+        if self._watch.sees_key(chunk) and phase is not Phase.COLLECTING:
             self._break_off()
-        elif phase is _Phase.PASSING:
-            self.record.bytes_out += len(chunk)
+        elif phase is Phase.PASSING:
+            record = self.record
+            record.bytes_out += len(chunk)
             if self._tap.feed(chunk):
-                self._hold(chunk)
+                self._keep_back(chunk)
                 self._settle(outcome_of(self._tap.reading, Outcome.COMPLETED))
+            elif record.bytes_out == self._announced_bytes:  # an end that any client sees, whatever the meter does
+                self._keep_back(chunk)
+                self._settle_at_end()
             else:
+                self._last_chunk = chunk
                 self._downstream.body(chunk)
-        elif phase is _Phase.SETTLED:
+        elif phase is Phase.SETTLED:
             self._downstream.body(chunk)
-        elif phase is _Phase.COMMITTING and self._refusal is None:
-            self._hold(chunk)
-        elif phase is _Phase.COLLECTING and self._error_answer is not None and not self._error_answer.collect(chunk):
+        elif phase is Phase.COMMITTING:
+            self._keep_back(chunk)
+        elif phase is Phase.COLLECTING and self._error_answer is not None and not self._error_answer.collect(chunk):
             self._refuse_error_answer()
 
     def end(self) -> None:
         """Upstream's answer is whole."""
         phase = self._phase
-        if phase is _Phase.PASSING:
+        if phase is Phase.PASSING:
             self._ending = self._downstream.finish
-            self._tap.end()
-            self._settle(outcome_of(self._tap.reading, self._tap.outcome_at_end))
-        elif phase is _Phase.COMMITTING:
+            self._settle_at_end()
+        elif phase is Phase.COMMITTING:
             self._ending = self._downstream.finish
-        elif phase is _Phase.SETTLED:
+        elif phase is Phase.SETTLED:
             self._over(self._downstream.finish)
-        elif phase is _Phase.COLLECTING:
+        elif phase is Phase.COLLECTING:
             self._refuse_error_answer()
 
     def broken(self, fault: UpstreamFault, retry_count: int) -> None:
         """Upstream broke off: before the head that is an answer of ours, after it our side breaks off too."""
         phase = self._phase
-        self.record.retry_count = retry_count
-        if phase is _Phase.PASSING:
+        if phase is Phase.PASSING:
             self._ending = self._downstream.abort
             self.record.error_type = self._tap.reading.error_code or fault.error_type
             self._settle(outcome_of(self._tap.reading, outcome_of_fault(fault, answering=True)))
-        elif phase is _Phase.COMMITTING:
+        elif phase is Phase.COMMITTING:
             self._ending = self._downstream.abort
-        elif phase is _Phase.SETTLED:
+        elif phase is Phase.SETTLED:
             self._over(self._downstream.abort)
-        elif phase in (_Phase.WAITING, _Phase.COLLECTING):
+        elif phase in (Phase.WAITING, Phase.COLLECTING):
+            self.record.retry_count = retry_count
             self._refuse(fault, outcome_of_fault(fault, answering=False))
 
     # -- answering ---------------------------------------------------------------------------------------------
 
-    def _crossing(self, headers: Headers) -> Headers:
-        guard = self._services.key_guard
-        crossing = [header for header in self._services.to_client.select(headers) if not guard.found_in(header[1])]
-        return with_defaults(crossing, ((b"x-request-id", self.record.request_id.encode("ascii")),))
-
     def _pass_on(self, status: int, headers: Headers) -> None:
-        self._phase = _Phase.PASSING
+        self._phase = Phase.PASSING
         self.record.http_status = status
-        content_type = value_of(headers, b"content-type")
-        self._tap.expect(self.record.stream, content_type, value_of(headers, b"content-encoding"))
-        if (content_type is None and self.record.stream) or (content_type or b"").lower().startswith(_EVENT_STREAM):
-            headers = with_defaults(headers, _STREAM_DEFAULTS)
-        self._downstream.start(status, headers)
+        self._announced_bytes = announced_length(headers)
+        asked = self.record.stream
+        self._tap.expect(asked, value_of(headers, b"content-type"), value_of(headers, b"content-encoding"))
+        self._downstream.start(status, for_stream(headers, asked_for=asked))
 
     def _refuse(self, error: ApiError, outcome: Outcome) -> None:
-        self._refusal = error
         self.record.http_status = error.status
         self.record.error_type = error.error_type
-        self._ending = self._send_refusal
+        self._ending = partial(self._downstream.refuse, error)
         if self._call is not None:
             self._call.cancel()
         self._settle(outcome)
-
-    def _send_refusal(self) -> None:
-        if self._refusal is not None:
-            self._downstream.refuse(self._refusal)
 
     def _refuse_error_answer(self) -> None:
         """Upstream's own error is here: pass it on verbatim, or replace what must not pass."""
@@ -254,74 +215,79 @@ class Exchange:
         self.record.http_status = answer.status
         self.record.error_type = answer.error_code
         self.record.bytes_out = len(answer.body)
-        self._ending = self._send_error_answer
+        self._ending = partial(answer.send, self._downstream)
         self._settle(Outcome.UPSTREAM_ERROR)
-
-    def _send_error_answer(self) -> None:
-        if self._error_answer is not None:
-            self._downstream.start(self._error_answer.status, self._error_answer.headers)
-            self._downstream.body(self._error_answer.body)
-            self._downstream.finish()
 
     # -- settling ----------------------------------------------------------------------------------------------
 
-    def _hold(self, chunk: bytes) -> None:
-        self._held.append(chunk)
-        self._held_bytes += len(chunk)
-        if self._held_bytes > _HELD_BYTES and self._call is not None:
-            self._call.pause()
+    def _keep_back(self, chunk: bytes) -> None:
+        self._hold.add(chunk)
+        if self._hold.size > ENOUGH_BYTES:
+            self._throttle()
+
+    def _throttle(self) -> None:
+        """Upstream waits for the client, and for the commit when much is held."""
+        waits = self._client_slow or self._hold.size > ENOUGH_BYTES
+        if self._call is not None:
+            (self._call.pause if waits else self._call.resume)()
+
+    def _settle_at_end(self) -> None:
+        self._tap.end()
+        self._settle(outcome_of(self._tap.reading, self._tap.outcome_at_end))
 
     def _settle(self, outcome: Outcome) -> None:
         """The one way into the ledger. What is held goes out when the record is durable."""
-        self._phase = _Phase.COMMITTING
-        record = self.record
-        record.outcome = outcome
-        record.duration_ms = self._elapsed_ms()
-        record.finished_at = record.started_at + int(record.duration_ms * 1000)
-        write_reading(record, self._tap.reading, self._services.prices)
-        if record.error_type is None and outcome is Outcome.FAILED:
-            record.error_type = "upstream_error"
+        self._phase = Phase.COMMITTING
+        if self._downstream is NOBODY and outcome not in _ANSWERED:
+            outcome = Outcome.CLIENT_CLOSED
+        close_record(self.record, outcome, self._elapsed_ms(), self._tap.reading, self._services)
         if self._tap.failed:
             self._services.observer.meter_failed()
-        self._on_over()
-        self._services.ledger.settle(record, self._durable)
+        self._on_over(self)
+        self._services.ledger.settle(self.record, self._durable)
 
     def _durable(self) -> None:
-        if self._phase is not _Phase.COMMITTING:
+        if self._phase is not Phase.COMMITTING:
             return  # the client left meanwhile
-        self._phase = _Phase.SETTLED
-        if self._held:
-            held, self._held = self._held, []
-            self._downstream.body(held[0] if len(held) == 1 else b"".join(held))
-            if self._held_bytes > _HELD_BYTES:
-                self.resume()
+        self._phase = Phase.SETTLED
+        if self._hold.size:
+            much = self._hold.size > ENOUGH_BYTES
+            self._downstream.body(self._hold.release())
+            if much:
+                self._throttle()
         if self._ending is not None:
             self._over(self._ending)
 
     def _stop(self, outcome: Outcome) -> None:
-        phase, self._phase = self._phase, _Phase.OVER
+        phase, self._phase = self._phase, Phase.OVER
+        self._forget_patience()
         if self._call is not None:
             self._call.cancel()
-        if phase not in (_Phase.COMMITTING, _Phase.SETTLED, _Phase.OVER):
+        if phase not in (Phase.COMMITTING, Phase.SETTLED, Phase.OVER):
             self._settle(outcome_of(self._tap.reading, outcome))
-            self._phase = _Phase.OVER
+            self._phase = Phase.OVER
 
     def _break_off(self) -> None:
         """The upstream key is in the answer: not one byte more goes to the client."""
         _log.critical("the upstream key stands in upstream's answer to %s: broken off", self.record.request_id)
         if self._call is not None:
             self._call.cancel()
-        self._held.clear()
+        self._hold.release()
         self._ending = self._downstream.abort
-        if self._phase is _Phase.SETTLED:
+        if self._phase is Phase.SETTLED:
             self._over(self._ending)
-        elif self._phase is _Phase.PASSING:
+        elif self._phase is Phase.PASSING:
             self.record.error_type = UpstreamErrorReplaced.error_type
             self._settle(Outcome.TRUNCATED)
 
     def _over(self, ending: Callable[[], None]) -> None:
-        self._phase = _Phase.OVER
+        self._phase = Phase.OVER
+        self._forget_patience()
         ending()
+
+    def _forget_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
 
     def _elapsed_ms(self) -> float:
         return round((self._services.clock.monotonic() - self._started) * 1000, 3)

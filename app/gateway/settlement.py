@@ -1,10 +1,13 @@
 """Settlement: what an exchange came to, written into its record once, on every exit."""
 
 from app.domain.errors import UpstreamFault, UpstreamTimedOut
+from app.domain.estimate import estimate, may_be_billed
 from app.domain.meter import Reading
 from app.domain.pricing import cost
 from app.domain.records import CostSource, Outcome, Record, UsageSource
-from app.gateway.ports import PriceBook
+from app.domain.usage import Usage
+from app.gateway.ports import BookEntry, PriceBook
+from app.gateway.services import Services
 
 _OUTCOME_OF_STATUS = {
     "completed": Outcome.COMPLETED,
@@ -28,31 +31,56 @@ def outcome_of_fault(fault: UpstreamFault, *, answering: bool) -> Outcome:
     return Outcome.TRUNCATED if answering else Outcome.UPSTREAM_ERROR
 
 
-def write_reading(record: Record, reading: Reading, prices: PriceBook) -> None:
-    """Put tokens and cost into the record. What upstream reports wins; else the cost is priced; else it is unknown."""
+def close_record(record: Record, outcome: Outcome, duration_ms: float, reading: Reading, services: Services) -> None:
+    """Make the record of an exchange final: how and when it ended, and what was read of it."""
+    record.outcome = outcome
+    record.duration_ms = duration_ms
+    record.finished_at = record.started_at + int(duration_ms * 1000)
+    _write_reading(record, reading, services)
+    if record.error_type is None and outcome is Outcome.FAILED:
+        record.error_type = "upstream_error"
+
+
+def settle_by_books(record: Record, entry: BookEntry, prices: PriceBook) -> None:
+    """Replace what a record says of its usage, nothing or an estimate, by what upstream's books say."""
+    record.model_served = record.model_served or entry.model
+    _write_usage(record, entry.usage, UsageSource.SETTLED, prices)
+
+
+def _write_reading(record: Record, reading: Reading, services: Services) -> None:
+    """Put what was read of the answer into the record; without a usage, if wished, an estimate of what is billed."""
     record.response_id = reading.response_id
     record.model_served = reading.model
     if record.error_type is None:
         record.error_type = reading.error_code
-    usage = reading.usage
-    if usage is None:
+    if reading.usage is not None:
+        _write_usage(record, reading.usage, UsageSource.REPORTED, services.prices)
         return
-    record.usage_source = UsageSource.REPORTED
+    output_bytes = reading.output_bytes if record.stream else record.bytes_out
+    if services.estimates and may_be_billed(record, reading.output_bytes):
+        usage = estimate(record.bytes_in, output_bytes, (record.duration_ms or 0) / 1000)
+        _write_usage(record, usage, UsageSource.ESTIMATED, services.prices)
+
+
+def _write_usage(record: Record, usage: Usage, source: UsageSource, prices: PriceBook) -> None:
+    """Tokens and cost. What upstream says it charged wins; else the cost is priced; else it is unknown."""
+    record.usage_source = source
     record.input_tokens = usage.input_tokens
     record.cached_input_tokens = usage.cached_input_tokens
     record.cache_write_tokens = usage.cache_write_tokens
     record.output_tokens = usage.output_tokens
     record.reasoning_tokens = usage.reasoning_tokens
     record.total_tokens = usage.total_tokens
+    record.cost_nanousd = record.cost_source = record.price = None
     if usage.reported_cost_nanousd is not None:
         record.cost_nanousd = usage.reported_cost_nanousd
         record.cost_source = CostSource.REPORTED
         return
-    for model in (reading.model, record.model_requested):
+    for model in (record.model_served, record.model_requested):
         price = prices.price(model) if model else None
         if price is not None:
             record.cost_nanousd = cost(usage, price)
             if record.cost_nanousd is not None:
-                record.cost_source = CostSource.PRICED
+                record.cost_source = CostSource.ESTIMATED if source is UsageSource.ESTIMATED else CostSource.PRICED
                 record.price = price.as_json()
             return

@@ -12,13 +12,14 @@ _READ_BEFORE_KNOWN = Reading()
 class Tap:
     """Beside one answer."""
 
-    __slots__ = ("_complete", "_decoder", "_is_stream", "_meter", "failed")
+    __slots__ = ("_blind", "_complete", "_decoder", "_is_stream", "_meter", "failed")
 
     def __init__(self) -> None:
         self._is_stream: bool | None = None
         self._meter: StreamMeter | BodyMeter | None = None
         self._decoder: ObservingDecoder | None = None
         self._complete = False
+        self._blind = False  # the content coding is not read, or not any more
         self.failed = False
 
     @property
@@ -28,9 +29,14 @@ class Tap:
 
     @property
     def outcome_at_end(self) -> Outcome:
-        """For an answer that ended properly without saying how it went: a stream was cut, a document was odd."""
-        if isinstance(self._meter, BodyMeter):
-            return Outcome.COMPLETED if self._complete else Outcome.FAILED
+        """For an answer that ended properly without saying how it went: a stream was cut, a document was odd.
+
+        One that could not be watched ended properly; that is all there is to say.
+        """
+        if self._complete or self._blind:
+            return Outcome.COMPLETED
+        if isinstance(self._meter, BodyMeter) or self._is_stream is False:
+            return Outcome.FAILED
         return Outcome.TRUNCATED
 
     def expect(self, asked_for_stream: bool, content_type: bytes | None, content_encoding: bytes | None) -> None:  # noqa: FBT001
@@ -47,6 +53,8 @@ class Tap:
         """True once: this chunk makes the answer's end visible."""
         try:
             if self._decoder is not None:
+                if self._blind:
+                    return False
                 chunk = self._decoder.feed(chunk)
             meter = self._meter
             if meter is None:
@@ -54,6 +62,7 @@ class Tap:
             complete = meter.feed(chunk)
         except Exception:  # noqa: BLE001 - watching cannot hurt: whatever is wrong here, the bytes go on
             self.failed = True
+            self._blind = self._decoder is not None
             return False
         if complete:
             self._complete = True

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from starlette.requests import Request
@@ -18,7 +19,6 @@ Json = dict[str, Any]
 
 _CREATED = 1_795_000_000
 _CREDITS_USD = 100.0
-_DAY_SECONDS = 86_400
 
 
 class Account:
@@ -51,12 +51,16 @@ class Account:
         return JSONResponse({"data": _generation(entry)})
 
     async def key(self, request: Request) -> Response:
-        """What the key has used."""
+        """What the key has used: ever, and in the day, the week (from Monday) and the month under way in UTC."""
         self._state.check_key(request.headers)
-        used = self._used_usd(self._state.books)
-        today = self._used_usd(entry for entry in self._state.books if entry.created_at > self._a_day_ago())
+        now = datetime.fromtimestamp(self._state.options.clock(), UTC)
+        today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        begins = {"daily": today, "weekly": today - timedelta(days=today.weekday()), "monthly": today.replace(day=1)}
         body = {"label": "mock", "limit": None, "limit_remaining": None, "limit_reset": None, "is_free_tier": False}
-        spent = {"usage": used, "usage_daily": today, "usage_weekly": used, "usage_monthly": used}
+        spent = {"usage": self._used_usd(self._state.books)}
+        for name, begin in begins.items():
+            since = begin.timestamp()
+            spent[f"usage_{name}"] = self._used_usd(e for e in self._state.books if e.created_at >= since)
         byok = {f"byok_{name}": 0 for name in spent}
         return JSONResponse({"data": body | spent | byok})
 
@@ -68,9 +72,6 @@ class Account:
 
     def _used_usd(self, entries: Iterable[Entry]) -> float:
         return sum(entry.cost_nanousd for entry in entries) / NANOUSD_PER_USD
-
-    def _a_day_ago(self) -> float:
-        return self._state.options.clock() - _DAY_SECONDS
 
 
 def _generation(entry: Entry) -> Json:

@@ -19,6 +19,7 @@ from app.mock.reception import Reception
 from app.mock.refusals import Refusal
 from app.mock.responses import CAUGHT_PATH, Responses
 from app.mock.state import MockState
+from app.mock.statements import Statements
 
 PREFIXES = ("/api/v1", "/v1", "")
 
@@ -43,7 +44,7 @@ def create_mock(options: MockOptions | None = None) -> Starlette:
 
 def _routes(prefix: str, state: MockState) -> list[Route]:
     responses, compaction = Responses(state), Compaction(state)
-    lifecycle, account = Lifecycle(state), Account(state)
+    lifecycle, account, statements = Lifecycle(state), Account(state), Statements(state)
     one = f"{prefix}/responses/{{response_id}}"
     return [
         Route(f"{prefix}/responses", responses.create, methods=["POST"]),
@@ -57,6 +58,9 @@ def _routes(prefix: str, state: MockState) -> list[Route]:
         Route(f"{prefix}/generation", account.generation, methods=["GET"]),
         Route(f"{prefix}/key", account.key, methods=["GET"]),
         Route(f"{prefix}/credits", account.credits, methods=["GET"]),
+        Route(f"{prefix}/activity", statements.activity, methods=["GET"]),
+        Route(f"{prefix}/organization/usage/completions", statements.usage, methods=["GET"]),
+        Route(f"{prefix}/organization/costs", statements.costs, methods=["GET"]),
     ]
 
 

@@ -33,6 +33,8 @@ VARIABLES: Mapping[str, str] = {
     "WEIGHBRIDGE_LOG_FORMAT": "log.format",
     "LOG_LEVEL": "log.level",
     "WEIGHBRIDGE_LOG_LEVEL": "log.level",  # after the one that other programs may share, so that ours wins
+    "WEIGHBRIDGE_DURABILITY": "ledger.durability",
+    "WEIGHBRIDGE_MISSING_USAGE": "ledger.missing_usage",
     "WEIGHBRIDGE_RETENTION_DAYS": "ledger.retention_days",
 }
 """Variable -> setting. Of two for one setting the later wins."""

@@ -192,8 +192,16 @@ class Log(Section):
 
 
 class Ledger(Section):
-    """How long records are kept."""
+    """How surely records are written, and how long they are kept."""
 
+    durability: Annotated[Literal["commit", "relaxed"], BeforeValidator(_lower)] = Field(
+        default="commit",
+        description="commit: an answer ends once its record is on disk. relaxed: the record follows a moment later.",
+    )
+    missing_usage: Annotated[Literal["unknown", "estimate"], BeforeValidator(_lower)] = Field(
+        default="unknown",
+        description="Usage that nobody tells. unknown: it stays so. estimate: a high guess, marked as one.",
+    )
     retention_days: Annotated[Count, Field(gt=0)] = Field(
         default=90, description="Days that records are kept. Hourly sums are kept for good."
     )

@@ -1,60 +1,57 @@
-"""The Backlog keeps what storage would not take, until it does. A spool file for the same records will stand here too.
+"""The Backlog keeps in memory what neither the database nor the spool would take, until one of them does.
 
-It belongs to the writer's thread; other threads may read `problem`.
+It belongs to the writer's thread.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-from app.store.pending import Pending
-from app.store.rows import Row
+from app.store.batch import Batch
 
-FIRST_RETRY_SECONDS = 0.1
-LONGEST_RETRY_SECONDS = 5.0
-_MOST_OPEN_ROWS = 10_000
+if TYPE_CHECKING:
+    from app.store.pending import Pending
+    from app.store.rows import Row
+
+_T = TypeVar("_T")
+_MOST_ROWS = 10_000
+"""Of open calls, and of amendments. Beyond that the oldest are dropped: settlements and the books tell it all again."""
 
 
 class Backlog:
-    """In order of arrival. `problem` is what storage last said, None while all is well.
+    """In order of arrival.
 
-    How many records there may be is decided where they come in (BatchLedger.settle), so that nothing is dropped here.
+    How many records there may be is decided where they come in (BatchLedger.settle), so that none is dropped here.
     """
 
     def __init__(self) -> None:
-        self.problem: str | None = None
-        self._pending: deque[Pending] = deque()
-        self._open_rows: deque[Row] = deque(maxlen=_MOST_OPEN_ROWS)
-        self._delay = FIRST_RETRY_SECONDS
-        self._retry_at = 0.0
+        self._open: deque[Row] = deque(maxlen=_MOST_ROWS)
+        self._settled: deque[Pending] = deque()
+        self._amended: deque[Row] = deque(maxlen=_MOST_ROWS)
+
+    def __bool__(self) -> bool:
+        return bool(self._settled or self._open or self._amended)
 
     def __len__(self) -> int:
-        return len(self._pending)
+        """How many settled records there are."""
+        return len(self._settled)
 
-    def refused(self, open_rows: Sequence[Row], pending: Sequence[Pending], problem: str, now: float) -> None:
-        """Storage would not take these; they go back to the head, and the next try waits twice as long as the last."""
-        self.problem = problem
-        self._open_rows.extendleft(reversed(open_rows))
-        self._pending.extendleft(reversed(pending))
-        self._retry_at = now + self._delay
-        self._delay = min(2 * self._delay, LONGEST_RETRY_SECONDS)
+    def add(self, batch: Batch) -> None:
+        """These came last."""
+        self._open.extend(batch.open)
+        self._settled.extend(batch.settled)
+        self._amended.extend(batch.amended)
 
-    def shelve(self, open_rows: Sequence[Row], pending: Sequence[Pending]) -> None:
-        """These came while storage is in trouble."""
-        self._open_rows.extend(open_rows)
-        self._pending.extend(pending)
+    def put_back(self, batch: Batch) -> None:
+        """What take() gave is to be taken again."""
+        self._open.extendleft(reversed(batch.open))
+        self._settled.extendleft(reversed(batch.settled))
+        self._amended.extendleft(reversed(batch.amended))
 
-    def wait_seconds(self, now: float) -> float:
-        """Until the next try; 0 when it is due."""
-        return max(0.0, self._retry_at - now)
+    def take(self, most: int) -> Batch:
+        """The oldest, at most so many of each kind. Amendments come last: the record may still be among the settled."""
+        taken = Batch(_taken(self._open, most), _taken(self._settled, most))
+        return taken if self._settled else Batch(taken.open, taken.settled, _taken(self._amended, most))
 
-    def take(self, most: int) -> tuple[list[Row], list[Pending]]:
-        """The oldest, at most `most` of each."""
-        open_rows = [self._open_rows.popleft() for _ in range(min(most, len(self._open_rows)))]
-        return open_rows, [self._pending.popleft() for _ in range(min(most, len(self._pending)))]
 
-    def taken(self) -> None:
-        """Storage took what take() gave. The rest follows at once; when there is none, the trouble is over."""
-        self._retry_at = 0.0
-        self._delay = FIRST_RETRY_SECONDS
-        if not self._pending and not self._open_rows:
-            self.problem = None
+def _taken(queue: deque[_T], most: int) -> list[_T]:
+    return [queue.popleft() for _ in range(min(most, len(queue)))]

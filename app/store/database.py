@@ -3,22 +3,29 @@
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from app.domain.records import Record
+from app.domain.records import Outcome
 from app.store import statements
-from app.store.rows import Row, mended, row_of
+from app.store.rollups import DAY_MICROSECONDS, Additions, day_of
+from app.store.rows import AMENDED, OUTCOME_AT, Row, Rows, amended_row, id_floor, mended, settled_by_books
+from app.store.tables import days, hours
 
 LOG = logging.getLogger(__name__)
 
+_NO_ROW = (
+    *(sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError),
+    *(TypeError, OverflowError, ValueError),
+)
+
 BUSY_MILLISECONDS = 250
-"""How long a commit waits for a lock that should not be there. Callers are let go when it has passed."""
+"""How long a commit waits for a lock that should not be there. Then the batch goes to the spool."""
 
 # `synchronous=FULL`: a commit survives a power cut. The WAL is cut back after a large transaction; nothing is mapped
 # into memory, where an I/O error would kill the process.
@@ -29,6 +36,10 @@ _PRAGMAS = (
     "PRAGMA mmap_size=0",
     "PRAGMA journal_size_limit=67108864",
 )
+
+
+class Misplaced(OSError):
+    """The file that is open is not the one that stands at its path: what is written to it would be lost."""
 
 
 class Statement(NamedTuple):
@@ -48,46 +59,37 @@ class Result(NamedTuple):
 def compiled(statement: sa.ClauseElement) -> Statement:
     """The statement in SQLite's words, for the plain driver."""
     dialect = sqlite.dialect(paramstyle="qmark")
-    form = statement.compile(dialect=dialect)
+    form = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     assert isinstance(form, SQLCompiler)  # noqa: S101 - what SQL compiles to; tells the type checker of `positiontup`
     return Statement(form.string, tuple(form.params[name] for name in form.positiontup or ()))
 
 
 class Database:
-    """Writes records, many to a transaction, with statements compiled once."""
+    """Writes rows, many to a transaction, and with them the roll-ups. Statements are compiled once."""
 
     def __init__(self, path: Path) -> None:
+        """Open the file, which must be there and up to date. Raises sqlite3.Error or OSError."""
+        self._path = path
         self._uri = f"{path.absolute().as_uri()}?mode=rw"
-        self._settle = compiled(statements.settle(sqlite.insert)).text
-        self._admit = compiled(statements.admit(sqlite.insert)).text
-        self._connection = _connect(self._uri)
+        self._put = compiled(statements.put(sqlite.insert)).text
+        self._add_hours = compiled(statements.roll_up(sqlite.insert, hours)).text
+        self._add_days = compiled(statements.roll_up(sqlite.insert, days)).text
+        self._amendable = compiled(statements.amendable()).text
+        self._amend = compiled(statements.amend()).text
+        self._connection = _connect(self._uri, BUSY_MILLISECONDS)
+        self._identity = _identity(path)
+        self._folded_until: int = self.run([compiled(statements.folded_until())], reads=True)[0].rows[0][0]
 
-    @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open the file, which must be there and up to date, and close what an earlier process left open.
-
-        Raises sqlite3.Error.
-        """
-        database = cls(path)
-        try:
-            interrupted = database.run([compiled(statements.close_interrupted())])[0].rowcount
-        except BaseException:
-            database.close()
-            raise
-        if interrupted:
-            LOG.warning("%d calls were still open when the last process ended; now closed as interrupted", interrupted)
-        return database
-
-    def write(self, open_rows: Sequence[Row], settled: Sequence[Record]) -> int:
-        """Commit rows of calls still open and settled records. Gives how many records no database would take.
+    def write(self, rows: Rows) -> int:
+        """Commit rows of calls still open, settled rows and amendments. Gives how many rows no database would take.
 
         Raises sqlite3.Error or OSError when storage is in trouble; then nothing is written.
         """
         try:
             with self._transaction() as connection:
-                if open_rows:
-                    connection.executemany(self._admit, open_rows)
-                connection.executemany(self._settle, map(row_of, settled))
+                if self._write_quickly(connection, rows):
+                    return 0
+                connection.execute("ROLLBACK")
         except (sqlite3.OperationalError, sqlite3.InternalError, OSError, MemoryError):
             raise
         except sqlite3.Error as error:
@@ -95,25 +97,78 @@ class Database:
                 raise
         except (ValueError, OverflowError, TypeError):  # a lone surrogate is a ValueError
             pass
-        else:
-            return 0
-        return self._write_one_by_one(open_rows, settled)
+        return self._write_one_by_one(rows)
 
-    def run(self, batch: Sequence[Statement]) -> list[Result]:
-        """Run statements in one transaction of their own. Raises sqlite3.Error; then none of them has happened."""
+    def run(self, batch: Sequence[Statement], *, reads: bool = False) -> list[Result]:
+        """Run statements in one transaction of their own. Raises sqlite3.Error; then none of them has happened.
+
+        What only `reads` needs no lock, and works while others hold it.
+        """
         results = []
-        with self._transaction() as connection:
+        with self._transaction("BEGIN" if reads else "BEGIN IMMEDIATE") as connection:
             for statement in batch:
                 cursor = connection.execute(statement.text, statement.values)
                 results.append(Result(cursor.rowcount, cursor.fetchall()))
         return results
 
+    def close_interrupted(self) -> None:
+        """Close what an earlier process left open. Raises sqlite3.Error."""
+        still_open = compiled(statements.still_open())
+        with self._transaction() as connection:
+            left = connection.execute(still_open.text, still_open.values).fetchall()
+            if not left:
+                return
+            interrupted = Additions()
+            interrupted.add((*row[:OUTCOME_AT], str(Outcome.INTERRUPTED), *row[OUTCOME_AT + 1 :]) for row in left)
+            self._roll_up(connection, interrupted)
+            connection.execute(compiled(statements.close_interrupted()).text)
+        LOG.warning("%d calls were still open when the last process ended; now closed as interrupted", len(left))
+
+    def delete_before(self, hour: int, most: int) -> int:
+        """Delete the oldest records that began before `hour`, at most so many. Gives how many. Raises sqlite3.Error."""
+        forget, delete = statements.forget_before(hour), statements.delete_below(id_floor(hour), most)
+        return self.run([compiled(forget), compiled(delete)])[1].rowcount
+
+    def fold_day(self, before: int) -> bool:
+        """Add up the next day that was over by then (microseconds UTC), if there is one. Raises sqlite3.Error."""
+        first = self.run([compiled(statements.first_unfolded())], reads=True)[0].rows[0][0]
+        if first is None or day_of(first) + DAY_MICROSECONDS > before:
+            return False
+        self.run([compiled(statement) for statement in statements.fold(day_of(first))])
+        self._folded_until = day_of(first) + DAY_MICROSECONDS
+        return True
+
+    def check_place(self) -> None:
+        """Raises Misplaced when somebody has deleted, moved or replaced the file. Costs one look at the directory."""
+        try:
+            identity = _identity(self._path)
+        except FileNotFoundError:
+            raise Misplaced("the database file is gone") from None
+        if identity != self._identity:
+            raise Misplaced("the database file was replaced while in use: restart Weighbridge")
+
+    def probe(self) -> None:
+        """See whether a transaction can begin. Raises sqlite3.Error."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute("ROLLBACK")
+
+    def hurry(self) -> None:
+        """From now on wait for nobody's lock."""
+        with contextlib.suppress(sqlite3.Error):  # a connection that is good for nothing will be replaced
+            self._connection.execute("PRAGMA busy_timeout=0")
+
+    def take_time(self) -> None:
+        """Wait again for locks of others, for BUSY_MILLISECONDS."""
+        self._connection.execute("PRAGMA busy_timeout=250")
+
     def reopen(self) -> None:
         """Take a fresh connection: a file system that went away and came back leaves the old one useless.
 
-        Raises sqlite3.Error and keeps the old one when there is no database to open.
+        It is one in a hurry. Raises sqlite3.Error or OSError and keeps the old one when there is no database to open,
+        or another one: SQLite would take our log, which stands beside it, for the log of that.
         """
-        fresh = _connect(self._uri)
+        self.check_place()
+        fresh = _connect(self._uri, 0)
         self.close()
         self._connection = fresh
 
@@ -123,31 +178,63 @@ class Database:
             self._connection.close()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(begin)
         try:
             yield connection
-            connection.execute("COMMIT")
+            if connection.in_transaction:
+                connection.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             raise
 
-    def _write_one_by_one(self, open_rows: Sequence[Row], settled: Sequence[Record]) -> int:
-        """Some value cannot be stored as it is: write each row mended, and leave out what even so is refused."""
+    def _write_quickly(self, connection: sqlite3.Connection, rows: Rows) -> bool:
+        """False when some of the settled rows were settled before: then it must be seen which, for the roll-ups."""
+        if rows.open:
+            connection.executemany(self._put, rows.open)
+        if rows.settled and connection.executemany(self._put, rows.settled).rowcount != len(rows.settled):
+            return False
+        added = Additions()
+        added.add(rows.settled)
+        self._write_amendments(connection, rows.amended, added)
+        self._roll_up(connection, added)
+        return True
+
+    def _write_one_by_one(self, rows: Rows) -> int:
+        """Write each row by itself, mended where it cannot be stored as it is; leave out what even so is refused."""
         unwritable = 0
+        added = Additions()
         with self._transaction() as connection:
-            for row in open_rows:
-                _write_mended(connection, self._admit, row)
-            for record in settled:
-                unwritable += not _write_mended(connection, self._settle, row_of(record))
+            for row in map(mended, rows.open):
+                _write_one(connection, self._put, row)
+            for row in map(mended, rows.settled):
+                changed = _write_one(connection, self._put, row)
+                unwritable += changed is None
+                if changed:
+                    added.add([row])
+            self._write_amendments(connection, map(mended, rows.amended), added)
+            self._roll_up(connection, added)
         return unwritable
 
+    def _roll_up(self, connection: sqlite3.Connection, added: Additions) -> None:
+        connection.executemany(self._add_hours, added.hours())
+        if late := added.days(self._folded_until):
+            connection.executemany(self._add_days, late)
 
-def _connect(uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None)
+    def _write_amendments(self, connection: sqlite3.Connection, rows: Iterable[Row], added: Additions) -> None:
+        for books in filter(settled_by_books, rows):
+            before = connection.execute(self._amendable, books[:1]).fetchone()
+            if before is not None:
+                after = amended_row(before, books)
+                connection.execute(self._amend, (*after[AMENDED], books[0]))
+                added.replace(before, after)
+
+
+def _connect(uri: str, wait_milliseconds: int) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=wait_milliseconds / 1000, isolation_level=None)
     try:
         for pragma in _PRAGMAS:
             connection.execute(pragma)
@@ -157,10 +244,16 @@ def _connect(uri: str) -> sqlite3.Connection:
     return connection
 
 
-def _write_mended(connection: sqlite3.Connection, statement: str, row: Row) -> bool:
+def _identity(path: Path) -> tuple[int, int]:
+    found = path.stat()  # by name: to open and close the file would drop SQLite's locks on it
+    return found.st_dev, found.st_ino
+
+
+def _write_one(connection: sqlite3.Connection, statement: str, row: Row) -> int | None:
+    """How many rows were changed; None when this one is no row that a database would take."""
     try:
-        connection.execute(statement, mended(row))
-    except (sqlite3.IntegrityError, sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError) as error:
+        Additions().add([row])
+        return connection.execute(statement, row).rowcount
+    except _NO_ROW as error:
         LOG.error("The record of %s cannot be stored: %s", row[0], type(error).__name__)  # noqa: TRY400
-        return False
-    return True
+        return None

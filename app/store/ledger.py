@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from app.domain.records import Record
 from app.store.pending import Pending
-from app.store.rows import open_row_of
+from app.store.rows import open_row_of, row_of
 from app.store.stats import LedgerStats
 from app.store.writer import Writer
 
@@ -19,21 +19,31 @@ CAPACITY = 100_000
 
 
 class BatchLedger:
-    """The gateway's Ledger port. A call costs a dictionary entry and two appends; all else is the writer's.
+    """The gateway's Ledger port. A call costs a dictionary entry and a few appends; all else is the writer's.
 
     `clock` gives seconds, monotonic. A record that finds the queue full is dropped and counted (`stats.overflowed`).
+    `relaxed` lets callers go at once, before their records are on disk.
     """
 
     def __init__(
-        self, writer: Writer, stats: LedgerStats, *, clock: Callable[[], float], capacity: int = CAPACITY
+        self,
+        writer: Writer,
+        stats: LedgerStats,
+        *,
+        clock: Callable[[], float],
+        capacity: int = CAPACITY,
+        relaxed: bool = False,
     ) -> None:
         self.stats = stats
         self._writer = writer
         self._clock = clock
         self._capacity = capacity
+        self._relaxed = relaxed
         self._loop = asyncio.get_running_loop()
         self._young: dict[str, tuple[float, Record]] = {}  # open and without a row, oldest first
-        self._waiting: deque[Pending] = deque()  # in order of settlement; some may have been let go
+        self._noted: dict[str, Record] = {}  # open, with a row that knows less
+        self._undone: deque[Pending] = deque()  # in order of settlement, as is the next
+        self._waiting: deque[Pending] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -43,42 +53,71 @@ class BatchLedger:
         if self._timer is None:
             self._arm()
 
+    def note(self, record: Record) -> None:
+        """More is known of an open call, as its generation id. Its row, if it has one, follows within 0.1 s or so."""
+        if record.request_id in self._young:
+            return
+        self._noted[record.request_id] = record
+        if self._timer is None:
+            self._arm()
+
     def settle(self, record: Record, durable: Callable[[], None]) -> None:
         """Write the record; `durable` is called on the loop, never from within this call.
 
-        That is after the commit, or 1 s later at the most when storage is in trouble.
+        That is once the record is on disk, or 1 s later at the most when storage is in trouble; at once when relaxed.
         """
         self._young.pop(record.request_id, None)
+        self._noted.pop(record.request_id, None)
         self.stats.taken += 1
         if self._closed or self.stats.queue_depth > self._capacity:
             self.stats.overflowed += 1
             self._loop.call_soon(durable)
             return
-        pending = Pending(record, durable, self._clock())
-        self._waiting.append(pending)
+        if self._relaxed:
+            self._loop.call_soon(durable)
+            pending = Pending(record, None, self._clock())
+        else:
+            pending = Pending(record, durable, self._clock())
+            self._waiting.append(pending)
+        self._undone.append(pending)
         self._writer.put(pending)
         if self._timer is None:
             self._arm()
+
+    def amend(self, record: Record) -> None:
+        """Upstream's books have told what a settled call weighed: `usage_source` is `settled`.
+
+        Tokens and cost replace those of its row if that has none or estimated ones: once, and never the other way.
+        """
+        if not self._closed:
+            self._writer.put_amended(row_of(record))
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a record that is settled now would be kept, come what may."""
+        return not self._closed and self._writer.keeps and not self.overdue()
 
     def in_flight(self) -> int:
         """Calls that may settle soon: those open for less than 0.25 s or so. Any thread may ask."""
         return len(self._young)
 
     def overdue(self) -> bool:
-        """Whether a caller has waited too long and nothing has let it go yet."""
-        self._forget_released()
-        return bool(self._waiting) and self._clock() - self._waiting[0].since >= LONGEST_WAIT_SECONDS
+        """Whether a record has been on its way to disk for too long: the disk hangs."""
+        self._forget_done()
+        return bool(self._undone) and self._clock() - self._undone[0].since >= LONGEST_WAIT_SECONDS
 
     def deliver(self, batch: list[Pending]) -> None:
         """Let the callers of a batch go on."""
         for pending in batch:
+            pending.done = True
             pending.release()
-        self._forget_released()
+        self._forget_done()
 
     def sweep(self) -> None:
-        """Give the writer the calls that are no longer young, and let go who has waited too long."""
+        """Give the writer the calls that are no longer young or of which more is known; let go who waited too long."""
         now = self._clock()
-        rows = []
+        rows = [open_row_of(record) for record in self._noted.values()]
+        self._noted.clear()
         for opened, record in list(self._young.values()):
             if now - opened < OPEN_ROW_AFTER_SECONDS:
                 break
@@ -86,7 +125,8 @@ class BatchLedger:
             del self._young[record.request_id]
         if rows:
             self._writer.put_open(rows)
-        while self.overdue():
+        self._forget_done()
+        while self._waiting and now - self._waiting[0].since >= LONGEST_WAIT_SECONDS:
             self.stats.released_early += 1
             self._waiting.popleft().release()
 
@@ -95,16 +135,18 @@ class BatchLedger:
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        self._writer.put_open([open_row_of(record) for _, record in self._young.values()])
+        still_open = [*self._noted.values(), *(record for _, record in self._young.values())]
+        self._writer.put_open([open_row_of(record) for record in still_open])
         self._young.clear()
+        self._noted.clear()
         ended = await self._writer.close(deadline_seconds)
         self.deliver(list(self._waiting))
         return ended
 
-    def _forget_released(self) -> None:
-        waiting = self._waiting
-        while waiting and not waiting[0].waits:
-            waiting.popleft()
+    def _forget_done(self) -> None:
+        for queue in (self._undone, self._waiting):
+            while queue and queue[0].done:
+                queue.popleft()
 
     def _arm(self) -> None:
         self._timer = self._loop.call_later(SWEEP_SECONDS, self._tick)
@@ -112,5 +154,5 @@ class BatchLedger:
     def _tick(self) -> None:
         self._timer = None
         self.sweep()
-        if self._young or self._waiting:
+        if self._young or self._noted or self._undone:
             self._arm()

@@ -44,6 +44,11 @@ class StoreLock:
             self._descriptor = -1
 
 
+def held_since(directory: Path) -> int:
+    """When the lock was last taken: microseconds since 1970 UTC. Raises OSError when it never was."""
+    return (directory / LOCK_NAME).stat().st_mtime_ns // 1000
+
+
 async def _take(descriptor: int, path: Path, wait_seconds: float) -> None:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + wait_seconds

@@ -9,14 +9,18 @@ LOG = logging.getLogger(__name__)
 
 
 class Pending:
-    """`since` is the ledger clock's reading at settle(). The callback belongs to the loop's thread."""
+    """`since` is the ledger clock's reading at settle(). The callback belongs to the loop's thread.
 
-    __slots__ = ("_durable", "record", "since")
+    `done` says that the record is on disk, or that there is no more hope to get it there.
+    """
 
-    def __init__(self, record: Record, durable: Callable[[], None], since: float) -> None:
+    __slots__ = ("_durable", "done", "record", "since")
+
+    def __init__(self, record: Record, durable: Callable[[], None] | None, since: float) -> None:
         self.record = record
         self.since = since
-        self._durable: Callable[[], None] | None = durable
+        self.done = False
+        self._durable = durable
 
     @property
     def waits(self) -> bool:

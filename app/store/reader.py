@@ -29,7 +29,7 @@ class Reader:
             self._engine = self._make_engine()
         async with self._engine.connect() as connection:
             result = await connection.execute(statement)
-            names = list(result.keys())
+            names = list(map(str, result.keys()))  # a label may be of a class that orjson refuses as a key
             return [dict(zip(names, row, strict=True)) for row in result]
 
     async def close(self) -> None:

@@ -1,8 +1,4 @@
-"""Reports: the ledger added up, and the records themselves.
-
-Both read the records table: 1 us a record for totals, so a day is quick and a million records take a second or two.
-Hourly roll-ups will stand between `totals` and the table.
-"""
+"""Reports: the ledger added up, and the records themselves."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
@@ -12,24 +8,15 @@ import sqlalchemy as sa
 from app.domain.records import Outcome, Record
 from app.gateway.ports import UsageQuery
 from app.store.reader import Reader
-from app.store.rows import record_of
-from app.store.tables import records
+from app.store.rows import id_floor, record_of
+from app.store.tables import NOT_TOLD, records
+from app.store.totals import SUMS, model_of_record, span, totals_statement
 
 PAGE_ROWS = 200
 """Makes a page 5 ms of the loop's time; the streams it carries must not notice an export."""
 
-SUMS = (
-    "input_tokens",
-    "cached_input_tokens",
-    "cache_write_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "total_tokens",
-    "cost_nanousd",
-)
-
-_BUCKET_MICROSECONDS = {"hour": 3_600_000_000, "day": 86_400_000_000}
-_model = sa.func.coalesce(records.c.model_served, records.c.model_requested)
+_NOTHING_TO_TELL = (Outcome.IN_PROGRESS, Outcome.REJECTED, Outcome.UPSTREAM_ERROR)
+"""Where upstream's books have nothing to add: the call is not over, or upstream did not begin to work."""
 
 
 class SqlReports:
@@ -45,6 +32,7 @@ class SqlReports:
         UTC in which they begin, shifted by `bucket_offset` microseconds east), `requests`, the seven SUMS over what is
         known (None when of no request it is), `completed`, `rejected`, `in_progress` and `other` (requests by outcome),
         `unknown_usage` and `unknown_cost` (requests that ended, were not rejected, and are missing in the sums).
+        Exact to the microsecond while records are kept, and to the hour for what is older.
         Raises ValueError for another `by`.
         """
         return [_with_rest(row) for row in await self._reader.rows(totals_statement(query))]
@@ -61,55 +49,32 @@ class SqlReports:
                 return
             after = rows[-1]["request_id"]
 
+    async def unsettled(self, since: int, most: int = PAGE_ROWS) -> Sequence[Record]:
+        """Calls begun since then whose usage only upstream's books can tell, oldest first, at most so many.
 
-def totals_statement(query: UsageQuery) -> sa.Select[Any]:
-    """The statement of a report. Raises ValueError when `query.by` is no column of it."""
-    outcome = records.c.outcome
-    not_weighed = [str(Outcome.REJECTED), str(Outcome.IN_PROGRESS)]
-    ended = outcome.not_in(not_weighed)
-    unknown = sa.or_(records.c.input_tokens.is_(None), records.c.output_tokens.is_(None))
-    count = sa.func.count()
-    columns: list[sa.ColumnElement[Any]] = [
-        count.label("requests"),
-        *(sa.func.sum(records.c[name]).label(name) for name in SUMS),
-        *(count.filter(outcome == name).label(name) for name in ("completed", *not_weighed)),
-        count.filter(ended, unknown).label("unknown_usage"),
-        count.filter(ended, records.c.cost_nanousd.is_(None)).label("unknown_cost"),
-    ]
-    if query.by is None:
-        return sa.select(*columns).where(*_conditions(query))
-    group = _group(query.by, query.bucket_offset).label(query.by)
-    statement = sa.select(group, *columns).where(*_conditions(query))
-    return statement.group_by(sa.text(query.by)).order_by(sa.text(query.by))
+        Upstream had given them a generation id, and no usage came of them; what the ledger has is an estimate, if that.
+        """
+        statement = unsettled_statement(since).order_by(records.c.request_id).limit(most)
+        return [record_of(row) for row in await self._reader.rows(statement)]
 
 
-def id_floor(microseconds: int) -> str:
-    """No call that began at or after this time has a smaller id, and none of an earlier millisecond a greater one."""
-    return f"req_{max(microseconds, 0) // 1000:012x}"
-
-
-def _group(by: str, offset: int) -> sa.ColumnElement[Any]:
-    if by == "client":
-        return records.c.client
-    if by == "model":
-        return _model
-    width = _BUCKET_MICROSECONDS.get(by)
-    if width is None:
-        raise ValueError(f"usage cannot be grouped by {by!r}: use client, model, day or hour")
-    return (records.c.started_at + offset) // width * width - offset
+def unsettled_statement(since: int) -> sa.Select[Any]:
+    """What `SqlReports.unsettled` reads, without order and limit."""
+    return sa.select(records).where(
+        records.c.usage_source.in_(NOT_TOLD),
+        records.c.generation_id.is_not(None),
+        records.c.request_id >= id_floor(since),
+        records.c.started_at >= since,
+        records.c.outcome.not_in([str(outcome) for outcome in _NOTHING_TO_TELL]),
+    )
 
 
 def _conditions(query: UsageQuery) -> list[sa.ColumnElement[bool]]:
-    """The ids narrow the search, since they are the table's order; the exact bounds are those of `started_at`."""
-    conditions: list[sa.ColumnElement[bool]] = []
-    if query.since is not None:
-        conditions += [records.c.request_id >= id_floor(query.since), records.c.started_at >= query.since]
-    if query.until is not None:
-        conditions += [records.c.request_id < id_floor(query.until + 1000), records.c.started_at < query.until]
+    conditions = span(query.since, query.until)
     if query.client is not None:
         conditions.append(records.c.client == query.client)
     if query.model is not None:
-        conditions.append(_model == query.model)
+        conditions.append(model_of_record == query.model)
     return conditions
 
 

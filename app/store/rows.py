@@ -1,16 +1,36 @@
 """Rows of the records table: a Record's values in the order of the table's columns, and back."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from app.domain.records import CostSource, Outcome, Record, UsageSource
+from app.store.tables import records
 
 Row = tuple[Any, ...]
 
 OUTCOME_AT = 5
 """Where the outcome stands in a row."""
 
+COLUMNS = tuple(column.name for column in records.c)
+"""The names of a row's values."""
+
+SUMS = slice(6, 13)
+"""The tokens, and at last the cost."""
+
+AMENDED = slice(6, 16)
+"""The same, and where they come from: usage_source, cost_source, price."""
+
+_COST_AT, _USAGE_SOURCE_AT = 12, 13
+
 _LARGEST = 2**63 - 1
+
+
+class Rows(NamedTuple):
+    """What one transaction writes, in this order: calls still open, settled ones, and what the books say of those."""
+
+    open: Sequence[Row] = ()
+    settled: Sequence[Row] = ()
+    amended: Sequence[Row] = ()
 
 
 def row_of(record: Record) -> Row:
@@ -55,6 +75,25 @@ def open_row_of(record: Record) -> Row:
     """The row of a call that is still open, whatever its exchange has already written into the record."""
     row = row_of(record)
     return (*row[:OUTCOME_AT], str(Outcome.IN_PROGRESS), *row[OUTCOME_AT + 1 :])
+
+
+def settled_by_books(row: Row) -> bool:
+    """Whether this is what upstream's books say of a call; nothing else may amend a row."""
+    numbers = all(value is None or type(value) is int for value in row[SUMS])
+    return numbers and row[_USAGE_SOURCE_AT] == str(UsageSource.SETTLED)
+
+
+def id_floor(microseconds: int) -> str:
+    """No call that began at or after this time has a smaller id, and none of an earlier millisecond a greater one."""
+    return f"req_{max(microseconds, 0) // 1000:012x}"
+
+
+def amended_row(before: Row, books: Row) -> Row:
+    """The row with the tokens and the cost of `books` in place of its own. What those do not know stays as it was."""
+    sums = [old if new is None else new for old, new in zip(before[SUMS], books[SUMS], strict=True)]
+    cost_from = before if books[_COST_AT] is None else books
+    source_and_price = cost_from[_USAGE_SOURCE_AT + 1 : AMENDED.stop]
+    return (*before[: SUMS.start], *sums, books[_USAGE_SOURCE_AT], *source_and_price, *before[AMENDED.stop :])
 
 
 def record_of(row: Mapping[str, Any]) -> Record:

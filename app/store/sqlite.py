@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypedDict, Unpack
 
 from app.store import schema
 from app.store.clients import SqlClients
@@ -18,6 +18,7 @@ from app.store.lock import StoreLock
 from app.store.reader import Reader
 from app.store.reports import SqlReports
 from app.store.stats import LedgerStats
+from app.store.upkeep import Upkeep
 from app.store.writer import Committed, Writer
 
 DATABASE_NAME = "weighbridge.db"
@@ -26,12 +27,37 @@ FLUSH_SECONDS = 5.0
 
 @dataclass(slots=True, frozen=True)
 class StoreHealth:
-    """`problem` says what is wrong, for operators. Calls are served all the same; their records wait in memory."""
+    """`problem` says what is wrong, for operators. Calls are served all the same.
+
+    While the store `keeps`, records reach a disk even so: those that the database does not take go to the spool, and
+    `spooled` says that some still wait there. Else they wait in memory, and what must not be lost should be refused.
+    """
 
     ok: bool
     problem: str | None
     queue_depth: int
     dropped: int
+    keeps: bool
+    spooled: bool
+
+
+class StoreOptions(TypedDict, total=False):
+    """How a store is opened. Each may be left out.
+
+    lock_wait_seconds  how long to wait for another process that has the store open; 0
+    on_committed       called in the writer's thread with each batch of settled records that has reached the disk
+    relaxed            callers go on at once, before their records are on disk; False
+    retention_days     records that are older are deleted; None keeps them all
+    clock              seconds, monotonic
+    now                microseconds since 1970 UTC
+    """
+
+    lock_wait_seconds: float
+    on_committed: Committed | None
+    relaxed: bool
+    retention_days: int | None
+    clock: Callable[[], float]
+    now: Callable[[], int]
 
 
 def wall_us() -> int:
@@ -53,30 +79,23 @@ class SqliteStore:
         self._reader = reader
 
     @classmethod
-    async def open(
-        cls,
-        state_dir: Path,
-        *,
-        lock_wait_seconds: float = 0.0,
-        on_committed: Committed | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], int] = wall_us,
-    ) -> Self:
+    async def open(cls, state_dir: Path, **options: Unpack[StoreOptions]) -> Self:
         """Make `state_dir` if need be, lock it, bring the schema up to date and close what a dead process left open.
 
-        `on_committed` is called in the writer's thread with each batch of settled records that has reached the disk.
-        Raises StoreFault: StoreBusy when another process holds the lock for longer than `lock_wait_seconds`,
-        SchemaTooNew, StoreDamaged; and OSError when the directory cannot be used.
+        Raises StoreFault: StoreBusy when another process holds the lock, SchemaTooNew, StoreDamaged; and OSError when
+        the directory cannot be used.
         """
         _make_directory(state_dir)
-        lock = await StoreLock.acquire(state_dir, lock_wait_seconds)
+        lock = await StoreLock.acquire(state_dir, options.get("lock_wait_seconds", 0.0))
+        now = options.get("now", wall_us)
         try:
             path = state_dir / DATABASE_NAME
             _make_private(path)
             await asyncio.to_thread(schema.upgrade, path)
             stats = LedgerStats()
-            writer = Writer(path, stats, on_committed)
-            ledger = BatchLedger(writer, stats, clock=clock)
+            writer = Writer(path, stats, options.get("on_committed"), Upkeep(options.get("retention_days"), now))
+            clock = options.get("clock", time.monotonic)
+            ledger = BatchLedger(writer, stats, clock=clock, relaxed=options.get("relaxed", False))
             await _start(writer, ledger, path)
         except BaseException:
             lock.release()
@@ -86,12 +105,19 @@ class SqliteStore:
     def health(self) -> StoreHealth:
         """The state of the store right now. Touches no file."""
         stats = self.ledger.stats
-        problem = self._writer.backlog.problem
+        problem = self._writer.problem
         if not self._writer.alive:
             problem = "the ledger's writer has ended"
         elif problem is None and self.ledger.overdue():
             problem = "a commit takes longer than 1 s"
-        return StoreHealth(problem is None, problem, stats.queue_depth, stats.dropped)
+        return StoreHealth(
+            ok=problem is None,
+            problem=problem,
+            queue_depth=stats.queue_depth,
+            dropped=stats.dropped,
+            keeps=self.ledger.keeps,
+            spooled=self._writer.replaying,
+        )
 
     async def close(self, deadline_seconds: float = FLUSH_SECONDS) -> None:
         """Write what is left, for so long at most, and let go of the files. Harmless when done already."""
@@ -103,28 +129,34 @@ class SqliteStore:
 
 
 @contextlib.asynccontextmanager
-async def open_store(
-    state_dir: Path,
-    *,
-    lock_wait_seconds: float = 0.0,
-    on_committed: Committed | None = None,
-    clock: Callable[[], float] = time.monotonic,
-    now: Callable[[], int] = wall_us,
-) -> AsyncIterator[SqliteStore]:
+async def open_store(state_dir: Path, **options: Unpack[StoreOptions]) -> AsyncIterator[SqliteStore]:
     """`SqliteStore.open`, closed at the end of the block. PostgreSQL will be chosen here, by the database URL."""
-    store = await SqliteStore.open(
-        state_dir, lock_wait_seconds=lock_wait_seconds, on_committed=on_committed, clock=clock, now=now
-    )
+    store = await SqliteStore.open(state_dir, **options)
     try:
         yield store
     finally:
         await store.close()
 
 
+async def upgrade_store(state_dir: Path) -> bool:
+    """Make the database if need be and bring its schema up to date, as opening it would. True if that took anything.
+
+    Raises StoreFault: StoreBusy when a process has it open, SchemaTooNew, StoreDamaged; and OSError.
+    """
+    _make_directory(state_dir)
+    lock = await StoreLock.acquire(state_dir, 0)
+    try:
+        path = state_dir / DATABASE_NAME
+        _make_private(path)
+        return await asyncio.to_thread(schema.upgrade, path)
+    finally:
+        lock.release()
+
+
 async def _start(writer: Writer, ledger: BatchLedger, path: Path) -> None:
     try:
         await writer.start(ledger.deliver, ledger.in_flight)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise StoreDamaged(f"{path} cannot be opened: {error}") from error
 
 

@@ -5,27 +5,71 @@ from collections.abc import Callable
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from app.store.tables import IN_PROGRESS, clients, records
+from app.store.rollups import DAY_MICROSECONDS, LARGEST_SUM
+from app.store.rows import AMENDED, COLUMNS, SUMS
+from app.store.tables import IN_PROGRESS, NOT_TOLD, clients, days, hours, progress, records
 
 Insert = Callable[[sa.Table], sqlite.Insert]
 """`sqlite.insert`, or PostgreSQL's, which has the same methods."""
 
 _ID = [records.c.request_id]
+_COUNTS = ("requests", "unknown_usage", "unknown_cost")
+_SUMS = COLUMNS[SUMS]
 
 
-def settle(insert: Insert) -> sa.ClauseElement:
-    """Write a settled record; in place of the row of its admission, if that came first. Parameters: all columns.
+def put(insert: Insert) -> sa.ClauseElement:
+    """Write a row, settled or of a call still open, in place of that of an open call. Parameters: all columns.
 
-    What is settled stays: a second settlement of an id changes nothing.
+    What is settled stays: whatever comes after it for the same id changes nothing, and no row is counted as changed.
     """
     statement = insert(records)
     changes = {column.name: statement.excluded[column.name] for column in records.c if column not in set(_ID)}
     return statement.on_conflict_do_update(index_elements=_ID, set_=changes, where=records.c.outcome == IN_PROGRESS)
 
 
-def admit(insert: Insert) -> sa.ClauseElement:
-    """Write the row of a call still open, unless the id has a row. Parameters: all columns."""
-    return insert(records).on_conflict_do_nothing(index_elements=_ID)
+def roll_up(insert: Insert, table: sa.Table) -> sa.ClauseElement:
+    """Add to the roll-ups in `hours` or `days`. Parameters: all columns."""
+    statement = insert(table)
+    limit = sa.literal_column(str(LARGEST_SUM), sa.BigInteger)
+    changes: dict[str, sa.ColumnElement[int]] = {name: table.c[name] + statement.excluded[name] for name in _COUNTS}
+    for name in _SUMS:
+        before, added = table.c[name], statement.excluded[name]
+        both = before + added
+        changes[name] = sa.func.coalesce(sa.case((both > limit, limit), else_=both), before, added)
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes)
+
+
+def first_unfolded() -> sa.ClauseElement:
+    """The first hour that no day has yet."""
+    folded_until = sa.select(progress.c.folded_until).scalar_subquery()
+    return sa.select(sa.func.min(hours.c.begins_at)).where(hours.c.begins_at >= folded_until)
+
+
+def fold(day: int) -> tuple[sa.ClauseElement, sa.ClauseElement]:
+    """Add the hours of a day up, and say so."""
+    until = day + DAY_MICROSECONDS
+    key = [hours.c.client, hours.c.model, hours.c.upstream, hours.c.kind]
+    sums = [sa.func.sum(hours.c[name]) for name in (*_COUNTS, *_SUMS)]
+    of_day = sa.select(sa.literal(day), *key, *sums).where(hours.c.begins_at >= day, hours.c.begins_at < until)
+    added_up = sa.insert(days).from_select([column.name for column in days.c], of_day.group_by(*key))
+    return added_up, sa.update(progress).values(folded_until=until)
+
+
+def amendable() -> sa.ClauseElement:
+    """The settled row of an id, if its usage is still to be had from upstream's books. Parameter: the id."""
+    waits = sa.and_(records.c.outcome != IN_PROGRESS, records.c.usage_source.in_(NOT_TOLD))
+    return sa.select(records).where(records.c.request_id == sa.bindparam("id"), waits)
+
+
+def amend() -> sa.ClauseElement:
+    """Put what the books say into a row. Parameters: the amended columns, then the id."""
+    values: dict[str, sa.BindParameter[object]] = {name: sa.bindparam(f"new_{name}") for name in COLUMNS[AMENDED]}
+    return sa.update(records).where(records.c.request_id == sa.bindparam("id")).values(values)
+
+
+def still_open() -> sa.ClauseElement:
+    """The rows of calls that are open, or were when their process died."""
+    return sa.select(records).where(records.c.outcome == IN_PROGRESS)
 
 
 def close_interrupted() -> sa.ClauseElement:
@@ -40,6 +84,22 @@ def close_interrupted() -> sa.ClauseElement:
         .where(records.c.outcome == IN_PROGRESS)
         .values(outcome=interrupted, finished_at=records.c.started_at)
     )
+
+
+def folded_until() -> sa.ClauseElement:
+    """How far days have been added up."""
+    return sa.select(progress.c.folded_until)
+
+
+def forget_before(hour: int) -> sa.ClauseElement:
+    """Say that records of before this hour may be gone."""
+    return sa.update(progress).where(progress.c.kept_since < hour).values(kept_since=hour)
+
+
+def delete_below(request_id: str, most: int) -> sa.ClauseElement:
+    """Delete the oldest settled records with smaller ids, at most so many."""
+    oldest = sa.select(records.c.request_id).where(records.c.request_id < request_id, records.c.outcome != IN_PROGRESS)
+    return sa.delete(records).where(records.c.request_id.in_(oldest.order_by(records.c.request_id).limit(most)))
 
 
 def add_client(insert: Insert, name: str, created_at: int) -> sa.ClauseElement:

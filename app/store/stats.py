@@ -18,7 +18,12 @@ class LedgerStats:
     taken: int = 0  # L: records handed over by settle()
     overflowed: int = 0  # L: of those, dropped because the queue was full
     released_early: int = 0  # L: callers let go before their record was on disk
-    settled: int = 0  # W: records on disk
+    settled: int = 0  # W: records in the database
+    spooled: int = 0  # W: records in the spool instead, on disk as well
+    replayed: int = 0  # W: records that came from the spool into the database, also those of an earlier process
+    damaged: int = 0  # W: lines of the spool that could not be read and were set aside
+    failed_spools: int = 0  # W: times that the spool began to refuse records, too
+    deleted: int = 0  # W: records deleted because they were too old
     unwritable: int = 0  # W: records that no database would take
     abandoned: int = 0  # W: records still unwritten when the deadline of close() came
     admitted: int = 0  # W: rows written for calls still open
@@ -32,7 +37,7 @@ class LedgerStats:
     @property
     def queue_depth(self) -> int:
         """Records taken and neither on disk nor given up."""
-        return self.taken - self.settled - self.dropped
+        return self.taken - self.settled - self.spooled - self.dropped
 
     @property
     def dropped(self) -> int:

@@ -69,7 +69,10 @@ records = sa.Table(
 )
 
 IN_PROGRESS = sa.literal_column("'in_progress'", sa.Text)
-"""Written out, not bound: the planner takes the partial index below only for a literal."""
+"""Written out, not bound: the planner takes a partial index only for a literal."""
+
+NOT_TOLD = [sa.literal_column("'none'", sa.Text), sa.literal_column("'estimated'", sa.Text)]
+"""The same for the other one: where a usage comes from that upstream has not told."""
 
 # Finds the calls that a dead process left open without reading the whole ledger. Settled rows are not in it and do not
 # pay for it.
@@ -77,4 +80,47 @@ sa.Index(
     "records_in_progress",
     records.c.request_id,
     sqlite_where=records.c.outcome == IN_PROGRESS,
+)
+
+# Finds the calls whose usage upstream's books may still tell. As above: a call that was weighed does not pay for it.
+sa.Index(
+    "records_unsettled",
+    records.c.request_id,
+    sqlite_where=sa.and_(records.c.usage_source.in_(NOT_TOLD), records.c.generation_id.is_not(None)),
+)
+
+
+def _sums() -> list[sa.Column[object]]:
+    return [
+        sa.Column("begins_at", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("client", sa.Text, primary_key=True),
+        sa.Column("model", sa.Text, primary_key=True),
+        sa.Column("upstream", sa.Text, primary_key=True),
+        sa.Column("kind", sa.Text, primary_key=True),
+        sa.Column("requests", sa.BigInteger, nullable=False),
+        sa.Column("unknown_usage", sa.BigInteger, nullable=False),
+        sa.Column("unknown_cost", sa.BigInteger, nullable=False),
+        sa.Column("input_tokens", sa.BigInteger),
+        sa.Column("cached_input_tokens", sa.BigInteger),
+        sa.Column("cache_write_tokens", sa.BigInteger),
+        sa.Column("output_tokens", sa.BigInteger),
+        sa.Column("reasoning_tokens", sa.BigInteger),
+        sa.Column("total_tokens", sa.BigInteger),
+        sa.Column("cost_nanousd", sa.BigInteger),
+    ]
+
+
+# The ledger added up by the hour, kept for good, and the same by the day, for days that are over. `begins_at` is their
+# first microsecond, `model` the one served or else requested ('' when neither is known), `kind` what app.store.rollups
+# makes of an outcome. Calls still open are in none. A sum is NULL when of no request it is known.
+hours = sa.Table("rollups", metadata, *_sums(), sqlite_with_rowid=False)
+days = sa.Table("daily_rollups", metadata, *_sums(), sqlite_with_rowid=False)
+
+# One row. Records that began before `kept_since`, the beginning of an hour, may have been deleted; days before
+# `folded_until` are in `daily_rollups`.
+progress = sa.Table(
+    "ledger_progress",
+    metadata,
+    sa.Column("kept_since", sa.BigInteger, nullable=False),
+    sa.Column("folded_until", sa.BigInteger, nullable=False),
 )

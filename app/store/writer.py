@@ -1,7 +1,7 @@
 """The Writer: one thread through which everything reaches the SQLite file.
 
-    asleep ──bell──▶ linger? ──▶ commit ──ok──▶ wake the loop, once for the batch ──▶ on_committed ──▶ asleep
-                                    └─refused─▶ wake the loop all the same; Backlog, and try again later
+    asleep ──bell──▶ linger? ──▶ Keeping: commit ──▶ wake the loop, once for the batch ──▶ on_committed ──▶ asleep
+                                      (or spool, or memory: the loop is woken all the same)
 
 The loop's thread appends to deques, which needs no lock, and rings the bell only when the writer sleeps.
 Measured: SQLAlchemy's async connection, with the same batches, costs 20 to 60 us a call more.
@@ -24,11 +24,13 @@ import sqlalchemy as sa
 
 from app.domain.errors import StorageUnavailable
 from app.domain.records import Record
-from app.store.backlog import Backlog
-from app.store.database import Database, Result, Statement, compiled
+from app.store.batch import Batch
+from app.store.database import Result, Statement, compiled
+from app.store.keeping import Keeping
 from app.store.pending import Pending
 from app.store.rows import Row
 from app.store.stats import LedgerStats
+from app.store.upkeep import Upkeep
 
 LOG = logging.getLogger(__name__)
 
@@ -36,7 +38,6 @@ LINGER_SECONDS = 0.001
 LINGER_ABOVE = 8
 """Waiting for more rows pays when this many calls may settle soon; for one call at a time it would double the cost."""
 MOST_A_COMMIT = 1_000
-_CLOSING_RETRY_SECONDS = 0.05
 
 _T = TypeVar("_T")
 Committed = Callable[[list[Record]], None]
@@ -45,6 +46,7 @@ Committed = Callable[[list[Record]], None]
 @dataclass(slots=True)
 class _Job:
     statements: list[Statement]
+    reads: bool
     result: "asyncio.Future[list[Result]]"
 
 
@@ -55,13 +57,20 @@ class Writer:
     are counted and go no further.
     """
 
-    def __init__(self, path: Path, stats: LedgerStats, on_committed: Committed | None = None) -> None:
-        self.backlog = Backlog()
+    def __init__(
+        self,
+        path: Path,
+        stats: LedgerStats,
+        on_committed: Committed | None = None,
+        upkeep: Upkeep | None = None,
+    ) -> None:
         self._path = path
         self._stats = stats
         self._on_committed = on_committed
+        self._upkeep = upkeep or Upkeep(None, lambda: 0)
         self._settled: deque[Pending] = deque()
         self._open_rows: deque[Row] = deque()
+        self._amended: deque[Row] = deque()
         self._jobs: deque[_Job] = deque()
         self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._asleep = False
@@ -70,7 +79,7 @@ class Writer:
         self._thread: threading.Thread | None = None
 
     async def start(self, deliver: Callable[[list[Pending]], None], in_flight: Callable[[], int]) -> None:
-        """Open the database in the thread. Raises sqlite3.Error.
+        """Open the database in the thread. Raises sqlite3.Error or OSError.
 
         `deliver` is called on the loop with each batch whose callers may go on; `in_flight` gives how many calls may
         settle soon.
@@ -79,11 +88,11 @@ class Writer:
         self._in_flight = in_flight
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
-        ready: asyncio.Future[None] = self._loop.create_future()
+        ready: asyncio.Future[Keeping] = self._loop.create_future()
         self._thread = threading.Thread(target=self._main, args=(ready,), name="ledger-writer", daemon=True)
         self._thread.start()
         try:
-            await ready
+            self._keeping = await ready
         except asyncio.CancelledError:
             await self.close(0)
             raise
@@ -91,6 +100,26 @@ class Writer:
     @property
     def alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with storage, in a sentence; None while all is well."""
+        keeping = self._keeping
+        if keeping.problem is None:
+            return "records of a time of trouble wait to be replayed" if keeping.waiting else None
+        return (
+            keeping.problem if keeping.spool_problem is None else f"{keeping.problem}; spool: {keeping.spool_problem}"
+        )
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a record that comes now would reach a disk."""
+        return self.alive and self._keeping.keeps
+
+    @property
+    def replaying(self) -> bool:
+        """Whether there are records that are not in the database yet."""
+        return self._keeping.waiting
 
     def put(self, pending: Pending) -> None:
         """Write this record with the next commit."""
@@ -103,11 +132,17 @@ class Writer:
         self._open_rows.extend(rows)
         self._ring()
 
+    def put_amended(self, row: Row) -> None:
+        """Write what upstream's books say of a settled call."""
+        self._amended.append(row)
+        self._ring()
+
     async def run(self, *statements: sa.ClauseElement) -> list[Result]:
         """Run statements in one transaction: all or none. Raises sqlite3.IntegrityError or StorageUnavailable."""
         if not self.alive or self._give_up_at is not None:
             raise StorageUnavailable("The database is closed.")
-        job = _Job([compiled(statement) for statement in statements], self._loop.create_future())
+        reads = all(isinstance(statement, sa.Select) for statement in statements)
+        job = _Job([compiled(statement) for statement in statements], reads, self._loop.create_future())
         self._jobs.append(job)
         self._ring()
         return await job.result
@@ -129,109 +164,70 @@ class Writer:
 
     # ---------------------------------------------------------------------------------------------- in the thread
 
-    def _main(self, ready: "asyncio.Future[None]") -> None:
+    def _main(self, ready: "asyncio.Future[Keeping]") -> None:
         try:
-            self._database = Database.open(self._path)
+            keeping = Keeping(self._path, self._stats, self._let_go, self._upkeep)
         except Exception as error:  # noqa: BLE001 - raised by start()
             self._tell(_fail, ready, error)
             return
-        self._tell(_resolve, ready, None)
+        self._tell(_resolve, ready, keeping)
         try:
-            while self._rest():
-                self._linger()
-                self._write_due()
-                self._run_jobs()
+            while self._rest(keeping):
+                self._linger(keeping)
+                if batch := self._arrived():
+                    keeping.keep(batch)
+                self._run_jobs(keeping)
+                keeping.tend(idle=not self._busy)
         finally:
-            self._abandon_rest()
-            self._database.close()
+            self._abandon_rest(keeping)
+            keeping.close()
             self._tell(self._ended.set)
 
-    def _rest(self) -> bool:
-        """Sleep until there is work: arrivals, a retry that is due, the end. False at the end."""
+    @property
+    def _busy(self) -> bool:
+        return bool(self._settled or self._open_rows or self._amended or self._jobs)
+
+    def _rest(self, keeping: Keeping) -> bool:
+        """Sleep until there is work: arrivals, something to tend, the end. False at the end."""
         self._asleep = True
         # Looked at after the flag is up: what is appended from here on rings the bell.
-        wait = self._wait_seconds()
-        if wait != 0:
+        wait = 0.0 if self._busy else keeping.wait_seconds()
+        if self._give_up_at is not None:
+            keeping.hasten()
+            wait = min(wait, keeping.wait_seconds()) if keeping.unfinished else 0
+        if wait > 0:
             with contextlib.suppress(queue.Empty):
                 self._bell.get(timeout=wait)
         self._asleep = False
         if self._give_up_at is None:
             return True
-        idle = not (self._settled or self._open_rows or self._jobs or self.backlog.problem)
-        return not idle and time.monotonic() < self._give_up_at
+        return (self._busy or keeping.unfinished) and time.monotonic() < self._give_up_at
 
-    def _wait_seconds(self) -> float | None:
-        """How long there is nothing to do; None: for ever."""
-        if self._settled or self._open_rows or self._jobs:
-            return 0
-        if not self.backlog.problem:
-            return None if self._give_up_at is None else 0
-        wait = self.backlog.wait_seconds(time.monotonic())
-        return wait if self._give_up_at is None else min(wait, _CLOSING_RETRY_SECONDS)
-
-    def _linger(self) -> None:
+    def _linger(self, keeping: Keeping) -> None:
         """Let more settlements join the batch, while there are many. A fixed linger would hurt a single caller."""
         many = self._last_batch > LINGER_ABOVE or self._in_flight() > LINGER_ABOVE
-        if many and self._settled and not self.backlog.problem and self._give_up_at is None:
+        if many and self._settled and not keeping.problem and self._give_up_at is None:
             time.sleep(LINGER_SECONDS)
 
-    def _write_due(self) -> None:
-        open_rows = _drain(self._open_rows)
-        pending = _drain(self._settled)
-        self._last_batch = len(pending)
-        if not self.backlog.problem:
-            if open_rows or pending:
-                self._commit(open_rows, pending)
-            return
-        self.backlog.shelve(open_rows, pending)
-        self._let_go(pending)
-        if self._give_up_at is None and self.backlog.wait_seconds(time.monotonic()):
-            return
-        with contextlib.suppress(sqlite3.Error):
-            self._database.reopen()
-        self._commit(*self.backlog.take(MOST_A_COMMIT))
+    def _arrived(self) -> Batch:
+        batch = Batch(_drain(self._open_rows), _drain(self._settled), _drain(self._amended))
+        self._last_batch = len(batch.settled)
+        return batch
 
-    def _commit(self, open_rows: list[Row], pending: list[Pending]) -> None:
-        records = [one.record for one in pending]
-        started = time.perf_counter()
-        try:
-            unwritable = self._database.write(open_rows, records)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the records must be kept and the callers let go
-            self._refused(open_rows, pending, error)
-            return
-        self._stats.unwritable += unwritable
-        self._stats.committed(len(pending) - unwritable, len(open_rows), time.perf_counter() - started)
-        self._let_go(pending)
-        if self.backlog.problem:
-            self.backlog.taken()
-            if not self.backlog.problem:
-                LOG.warning("The database takes records again")
-        self._report(records)
-
-    def _refused(self, open_rows: list[Row], pending: list[Pending], error: Exception) -> None:
-        if not self.backlog.problem:
-            LOG.error("The database does not take records: %s", error)
-        self._stats.failed_commits += 1
-        self.backlog.refused(open_rows, pending, str(error) or type(error).__name__, time.monotonic())
-        self._let_go(pending)
-
-    def _let_go(self, pending: list[Pending]) -> None:
-        if pending:
-            self._tell(self._deliver, pending)
-
-    def _report(self, records: list[Record]) -> None:
-        if self._on_committed is None or not records:
+    def _let_go(self, pending: list[Pending], on_disk: bool) -> None:  # noqa: FBT001 - Keeping calls it so
+        self._tell(self._deliver, pending)
+        if not on_disk or self._on_committed is None:
             return
         try:
-            self._on_committed(records)
+            self._on_committed([one.record for one in pending])
         except Exception:
             self._stats.failed_hooks += 1
             LOG.exception("The hook after a commit failed")
 
-    def _run_jobs(self) -> None:
+    def _run_jobs(self, keeping: Keeping) -> None:
         for job in _drain(self._jobs):
             try:
-                results = self._database.run(job.statements)
+                results = keeping.run(job.statements, reads=job.reads)
             except sqlite3.IntegrityError as error:
                 self._tell(_fail, job.result, error)
             except Exception as error:  # noqa: BLE001 - the caller's to hear, not the thread's to die of
@@ -240,13 +236,13 @@ class Writer:
             else:
                 self._tell(_resolve, job.result, results)
 
-    def _abandon_rest(self) -> None:
+    def _abandon_rest(self, keeping: Keeping) -> None:
         """The end, and storage still refuses: say what is lost, and keep nobody waiting."""
-        rest = [*self.backlog.take(len(self.backlog))[1], *self._settled]
-        if rest:
-            self._stats.abandoned += len(rest)
-            LOG.error("%d records were not stored before the end: %s", len(rest), self.backlog.problem)
-            self._let_go(rest)
+        lost = keeping.abandon() + len(self._settled)
+        if lost:
+            self._stats.abandoned += lost
+            LOG.critical("%d records were not stored before the end: %s", lost, keeping.problem)
+            self._let_go(list(self._settled), False)
         for job in self._jobs:
             self._tell(_fail, job.result, StorageUnavailable("The database is closed."))
 

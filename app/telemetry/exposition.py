@@ -77,7 +77,8 @@ def _owned_by_others(gauges: "Gauges") -> Iterator[Metric]:
     if gauges.ledger_queue_depth is not None:
         yield _gauge("ledger_queue_depth", "Records waiting to be written.", _read(gauges.ledger_queue_depth, math.nan))
     if gauges.unsettled_records is not None:
-        yield _gauge("unsettled_records", "Calls whose record is open.", _read(gauges.unsettled_records, math.nan))
+        unsettled = _read(gauges.unsettled_records, math.nan)
+        yield _gauge("unsettled_records", "Ended calls whose usage upstream's books are still asked for.", unsettled)
     if gauges.ledger_commits is not None:
         commits = _read(gauges.ledger_commits, Reading.of((), (0,), math.nan))
         yield _histogram("ledger_commit_seconds", "How long the ledger's commits take.", commits)

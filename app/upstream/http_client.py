@@ -5,6 +5,9 @@ from typing import Any
 
 import httpx2
 
+from app.upstream.pool import WireTimeouts
+from app.upstream.transport import WireTransport
+
 HttpClient = httpx2.AsyncClient
 HttpAnswer = httpx2.Response
 Unreachable = httpx2.TransportError
@@ -20,3 +23,13 @@ def in_process_client(app: Any, headers: dict[str, str]) -> HttpClient:  # noqa:
     """A client of an application in this process, without a socket."""
     transport = httpx2.ASGITransport(app)
     return HttpClient(transport=transport, base_url="http://localhost", headers=headers, trust_env=False, timeout=60)
+
+
+def upstream_client(
+    base_url: str, key: str, *, timeout_seconds: float = 10.0, ca_file: Path | None = None
+) -> HttpClient:
+    """A client of an upstream's ordinary routes, below its base URL. It connects when used and follows no redirect."""
+    timeouts = WireTimeouts(timeout_seconds, timeout_seconds, timeout_seconds)
+    transport = WireTransport(base_url, timeouts, ca_file=None if ca_file is None else str(ca_file))
+    headers = {"authorization": f"Bearer {key}", "accept": "application/json", "accept-encoding": "identity"}
+    return HttpClient(transport=transport, base_url=base_url, headers=headers, trust_env=False)

@@ -63,7 +63,7 @@ class Pool:
         """Send the call on the freshest idle connection, else on a new one."""
         while self._idle:
             connection, _ = self._idle.popitem()
-            if connection.usable and connection.quiet:
+            if connection.reusable:
                 self._carry(connection, call)
                 return
             connection.close()
@@ -149,8 +149,8 @@ class Pool:
         if call is None or call.over:
             return
         call.connection = None
-        if connection.reused and not connection.heard and call.retry_count == 0 and not self._closed:
-            call.retry_count = 1  # it died of old age in our hands: nothing was answered, so nothing is repeated twice
+        if connection.reused and not connection.heard and not self._closed:
+            call.retry_count = 1  # it died of old age in our hands; a new one is not `reused`, so this happens once
             self._open(call)
             return
         call.broken(UpstreamProtocolError("Upstream closed the connection before its answer was whole."))

@@ -64,7 +64,7 @@ def _head_of(request: httpx2.Request, length: int) -> bytes:
         lines.append(b"content-length: %d\r\n" % length)
     lines.append(b"\r\n")
     head = b"".join(lines)
-    if not is_sendable(head, len(lines)):
+    if not is_sendable(head, len(lines)) or b" " in request.url.raw_path or " " in request.method:
         raise httpx2.LocalProtocolError("the request can not be written as HTTP", request=request)
     return head
 

@@ -92,7 +92,7 @@ class Wire:
         """Send the call. Faults go to the listener, never before this returns."""
         head, lines = self._head(request)
         call = Call(head, request.body, listener)
-        if is_sendable(head, lines):
+        if is_sendable(head, lines) and " " not in request.path and " " not in request.method:
             self._pool.submit(call)
         else:
             self._pool.refuse(call, UpstreamUnreachable("The request can not be written as HTTP; nothing was sent."))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
@@ -47,8 +47,8 @@ async def key(request: Request, caller: Caller) -> dict[str, Any]:
 async def usage(
     request: Request,
     caller: Caller,
-    since: str | None = Query(None, description="24h, 7d, or a date; default 30d"),
-    until: str | None = Query(None, description="a date, exclusive"),
+    since: Annotated[str | None, Query(description="24h, 7d, or a date; default 30d")] = None,
+    until: Annotated[str | None, Query(description="a date, exclusive")] = None,
 ) -> dict[str, Any]:
     """The caller's usage: in all, by day and by model."""
     reports: Reports = request.app.state.reports

@@ -117,7 +117,7 @@ async def show_client(request: Request, name: str) -> dict[str, Any]:
 
 
 @router.get("/usage")
-async def usage(
+async def usage(  # noqa: PLR0913, PLR0917 - the query has as many parts
     request: Request,
     since: Annotated[str | None, Query()] = None,
     until: Annotated[str | None, Query()] = None,
@@ -140,7 +140,7 @@ async def _lines(reports: Reports, query: UsageQuery) -> AsyncIterator[bytes]:
     lines: list[bytes] = []
     async for record in reports.records(query):
         lines.append(orjson.dumps(record_fields(record), option=orjson.OPT_APPEND_NEWLINE))
-        if len(lines) >= 256:  # noqa: PLR2004
+        if len(lines) >= 256:
             yield b"".join(lines)
             lines.clear()
     yield b"".join(lines)

@@ -11,9 +11,13 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__
-from app.web import account, admin, probes
+from app.web import account, admin, probes, upstream
 from app.web.errors import install_error_pages
+from app.web.request_body import bounded
 from app.web.responses import PATHS, PREFIXES, openapi_path
+
+ORDINARY_BODY_BYTES = 64 * 1024
+"""The largest that an ordinary route takes: a name and some numbers."""
 
 _HOT_PATHS = frozenset(path.encode("ascii") for path in PATHS)
 
@@ -27,18 +31,21 @@ class Application(FastAPI):
         """Exact paths only, as they came: no decoding, no redirect for a slash."""
         if scope["type"] == "http" and self.hot is not None and scope["raw_path"] in _HOT_PATHS:
             await self.hot(scope, receive, send)
+        elif scope["type"] == "http":
+            await super().__call__(scope, bounded(receive, ORDINARY_BODY_BYTES), send)
         else:
             await super().__call__(scope, receive, send)
 
     def openapi(self) -> dict[str, Any]:
         """FastAPI's document with the forwarding routes added."""
-        if self.openapi_schema is None:
-            document = super().openapi()
-            for prefix in PREFIXES:
-                document["paths"][f"{prefix}/responses"] = openapi_path(prefix)
-            schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
-            schemes["client_key"] = {"type": "http", "scheme": "bearer", "description": "A client's key, sk-wb-..."}
-        return self.openapi_schema or document
+        if self.openapi_schema is not None:
+            return self.openapi_schema
+        document = super().openapi()
+        for prefix in PREFIXES:
+            document["paths"][f"{prefix}/responses"] = openapi_path(prefix)
+        schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+        schemes["client_key"] = {"type": "http", "scheme": "bearer", "description": "A client's key, sk-wb-..."}
+        return document
 
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -60,6 +67,7 @@ def make_application(lifespan: Lifespan) -> Application:
     install_error_pages(app)
     app.include_router(probes.router)
     app.include_router(admin.router)
+    app.include_router(upstream.router)
     for prefix in PREFIXES:
         app.include_router(account.router, prefix=prefix)
     return app

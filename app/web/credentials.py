@@ -9,6 +9,8 @@ from fastapi import Depends, Request
 from app.domain.errors import ApiError, AuthenticationFailed
 from app.gateway.gateway import Ticket
 
+_PROXY_HEADERS = frozenset(("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip", "cdn-loop"))
+
 
 def _authorization(request: Request) -> bytes | None:
     value = request.headers.get("authorization")
@@ -27,14 +29,14 @@ def require_admin(request: Request) -> None:
     scheme, _, key = given.partition(b" ")
     wanted: bytes = request.app.state.admin_key.encode("ascii")
     if scheme.lower() != b"bearer" or not hmac.compare_digest(key.strip(), wanted):
-        message = "This needs the admin key: `Authorization: Bearer` and the text of the file admin-key in the state directory."
+        message = "This needs the admin key: `Authorization: Bearer` and what is in the state directory's admin-key."
         raise AuthenticationFailed(message)
 
 
 def require_admin_or_loopback(request: Request) -> None:
     """Pass who asks from this machine without going through a proxy, or holds the admin key."""
     client = request.scope.get("client")
-    forwarded = any(name in request.headers for name in ("forwarded", "x-forwarded-for", "x-real-ip", "via"))
+    forwarded = any(name in _PROXY_HEADERS or name.startswith("x-forwarded-") for name in request.headers)
     if client is not None and not forwarded and _is_loopback(client[0]):
         return
     require_admin(request)

@@ -24,7 +24,19 @@ HIGH_WATER_BYTES = 64 * 1024
 class AsgiDownstream:
     """Implements the gateway's Downstream for one ASGI request."""
 
-    __slots__ = ("_broken", "_exchange", "_finished", "_head", "_loop", "_news", "_parts", "_paused", "_request_id", "_size")
+    __slots__ = (
+        "_broken",
+        "_exchange",
+        "_finished",
+        "_head",
+        "_loop",
+        "_news",
+        "_parts",
+        "_paused",
+        "_request_id",
+        "_size",
+        "request_read",
+    )
 
     def __init__(self, request_id: str) -> None:
         self._request_id = request_id
@@ -37,6 +49,7 @@ class AsgiDownstream:
         self._paused = False
         self._finished = False
         self._broken = False
+        self.request_read = False
 
     # -- the gateway's side ------------------------------------------------------------------------------------
 
@@ -65,9 +78,9 @@ class AsgiDownstream:
         self._wake()
 
     def refuse(self, error: ApiError) -> None:
-        """Answer with an error of ours."""
+        """Answer with an error of ours; if the request was not read to its end, the connection ends with it."""
         status, headers, body = error_answer(error, self._request_id)
-        self._head = (status, headers)
+        self._head = (status, headers if self.request_read else [*headers, (b"connection", b"close")])
         self._parts.append(body)
         self._finished = True
         self._wake()

@@ -1,4 +1,4 @@
-"""Where errors become HTTP: one body that the OpenAI, OpenRouter, Vercel and Codex clients all parse (protocol.md 6.1)."""
+"""Where errors become HTTP: one body that the OpenAI, OpenRouter, Vercel and Codex clients parse (protocol.md 6.1)."""
 
 from typing import Any
 
@@ -8,42 +8,42 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.domain.errors import ApiError, InternalError, InvalidRequest, NotFound
+from app.domain.errors import ApiError, InternalError, InvalidRequest, NotFound, PayloadTooLarge
 from app.gateway.ports import Headers
 
 JSON = (b"content-type", b"application/json")
 
 
 def error_body(error: ApiError, status: int, request_id: str) -> bytes:
-    """`code` is an integer because OpenRouter's SDKs insist; the rest is what OpenAI's read."""
+    """`code` is an integer because OpenRouter's SDKs insist; the rest is what OpenAI's read. Never raises."""
     return orjson.dumps(
         {
             "error": {
                 "code": status,
-                "message": error.message,
+                "message": _writable(error.message),
                 "type": error.type,
-                "param": error.param,
+                "param": None if error.param is None else _writable(error.param),
                 "metadata": {"error_type": error.error_type, "request_id": request_id},
             }
         }
     )
 
 
-def error_answer(error: ApiError, request_id: str) -> tuple[int, Headers, bytes]:
-    """Status, headers and body for one of our errors."""
-    body = error_body(error, error.status, request_id)
+def error_answer(error: ApiError, request_id: str, status: int | None = None) -> tuple[int, Headers, bytes]:
+    """Status, headers and body for one of our errors; `status` in place of its own."""
+    status = status or error.status
+    body = error_body(error, status, request_id)
     headers: Headers = [JSON, (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id.encode("ascii"))]
     headers += [(name.encode("ascii"), value.encode("ascii")) for name, value in (*error.headers, *error.extra_headers)]
-    return error.status, headers, body
+    return status, headers, body
 
 
 def install_error_pages(app: FastAPI) -> None:
     """Give the ordinary routes the same errors: nothing answers FastAPI's `{"detail": ...}`."""
 
     def answer(request: Request, error: ApiError, status: int | None = None) -> Response:
-        request_id = request.app.state.gateway.new_id()
-        code, headers, body = error_answer(error, request_id)
-        response = Response(body, status or code)
+        code, headers, body = error_answer(error, request.app.state.gateway.new_id(), status)
+        response = Response(body, code)
         response.raw_headers = headers
         return response
 
@@ -54,8 +54,13 @@ def install_error_pages(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def starlettes(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
-            return answer(request, NotFound("There is nothing here. The API is at /api/v1/responses and /v1/responses."))
-        return answer(request, InvalidRequest(str(error.detail)), error.status_code)
+            return answer(
+                request, NotFound("There is nothing here. The API is at /api/v1/responses and /v1/responses.")
+            )
+        if error.status_code == 413:
+            return answer(request, PayloadTooLarge("The request body is too large for this route."))
+        headers = tuple((name.lower(), value) for name, value in (error.headers or {}).items())  # `allow`, with a 405
+        return answer(request, InvalidRequest(str(error.detail), headers=headers), error.status_code)
 
     @app.exception_handler(RequestValidationError)
     def validations(request: Request, error: RequestValidationError) -> Response:
@@ -66,7 +71,12 @@ def install_error_pages(app: FastAPI) -> None:
         return answer(request, InternalError("Weighbridge failed on this request. Its log says more."))
 
 
+def _writable(text: str) -> str:
+    """JSON of a caller may hold lone surrogates, and a message quote it; UTF-8 has no such thing."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def _first_fault(faults: Any) -> str:  # noqa: ANN401 - pydantic's own shape
     first = faults[0] if faults else {}
     where = ".".join(str(part) for part in first.get("loc", ()))
-    return f"{where}: {first.get('msg', 'invalid')}"
+    return f"{where[:100]}: {first.get('msg', 'invalid')}"

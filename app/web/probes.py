@@ -33,5 +33,5 @@ def metrics(request: Request) -> Response:
 
 @router.get("/openapi.json", include_in_schema=False, dependencies=[Depends(require_any_key)])
 async def openapi(request: Request) -> JSONResponse:
-    """This API, described. For holders of any key."""
+    """The API, described. For holders of any key."""
     return JSONResponse(request.app.openapi())

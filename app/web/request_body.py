@@ -1,6 +1,7 @@
 """Reading a request: its content type judged before a byte is read, its size while reading, its coding after."""
 
-from starlette.types import Receive
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive
 
 from app.domain.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from app.domain.headers import value_of
@@ -8,8 +9,8 @@ from app.gateway.coding import decode
 from app.gateway.ports import Headers
 
 
-class ClientLeft(Exception):  # noqa: N818 - not an error: it is what clients do
-    """The client was gone before its request was whole."""
+class ClientLeft(Exception):
+    """The client was gone before its request was whole: no error, it is what clients do."""
 
 
 async def read_request(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
@@ -40,6 +41,21 @@ async def read_request(headers: Headers, receive: Receive, max_bytes: int) -> by
         message_text = "The request has no body."
         raise InvalidRequest(message_text)
     return body
+
+
+def bounded(receive: Receive, max_bytes: int) -> Receive:
+    """`receive` for ordinary routes, which collect a body before they ask who sends it. Raises 413 past the bound."""
+    size = 0
+
+    async def receive_so_much() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > max_bytes:
+            raise HTTPException(413)
+        return message
+
+    return receive_so_much
 
 
 def _check_type(content_type: bytes | None) -> None:

@@ -54,7 +54,7 @@ class ResponsesEndpoint:
         exchange = self._gateway.open(ticket, "POST", scope["path"], make)
         try:
             await self._serve(exchange, made[0], scope, receive, send)
-        except asyncio.CancelledError:  # the server is stopping and has waited long enough
+        except BaseException:  # the server is stopping and has waited long enough, or it could not send the answer
             exchange.interrupt()
             raise
 
@@ -74,6 +74,7 @@ class ResponsesEndpoint:
             exchange.reject(error)
             await downstream.run(exchange, send)
             return
+        downstream.request_read = True
         self._gateway.send(exchange, "/responses", headers, body)
         with _watching(scope, receive, lambda: downstream.left(exchange)):
             await downstream.run(exchange, send)
@@ -83,13 +84,14 @@ class ResponsesEndpoint:
             message = "WebSockets are not served here: POST the request over HTTP."
             await self._answer(send, UpgradeNotSupported(message), _CLOSE)
             return
-        await self._answer(send, InvalidRequest(f"{method[:16]} is not served here, only POST."), ((b"allow", b"POST"),), 405)
+        message = f"{method[:16]} is not served here, only POST."
+        await self._answer(send, InvalidRequest(message), ((b"allow", b"POST"),), 405)
 
     async def _answer(
         self, send: Send, error: ApiError, extra: tuple[tuple[bytes, bytes], ...], status: int | None = None
     ) -> None:
-        code, headers, body = error_answer(error, self._gateway.new_id())
-        await send({"type": "http.response.start", "status": status or code, "headers": [*headers, *extra]})
+        code, headers, body = error_answer(error, self._gateway.new_id(), status)
+        await send({"type": "http.response.start", "status": code, "headers": [*headers, *extra]})
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
@@ -105,6 +107,7 @@ def _watching(scope: Scope, receive: Receive, left: Callable[[], None]) -> Itera
         finally:
             watch.cancel()
         return
+    connection.flow.resume_reading()  # paused by a large body; a socket that is not read never says that it ended
     if connection.transport.is_closing():
         left()
     connection.on_lost = left
@@ -122,7 +125,10 @@ def _credential(headers: Headers) -> bytes | None:
 def openapi_path(prefix: str) -> dict[str, Any]:
     """How the route shows in the OpenAPI document: passed through, not modelled."""
     anything = {"schema": {"type": "object", "additionalProperties": True}}
-    error = {"description": "An error of Weighbridge's own, or upstream's, passed on.", "content": {"application/json": anything}}
+    error = {
+        "description": "An error of Weighbridge's own, or upstream's, passed on.",
+        "content": {"application/json": anything},
+    }
     return {
         "post": {
             "operationId": f"create_response{prefix.replace('/', '_')}",

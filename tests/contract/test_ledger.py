@@ -3,6 +3,7 @@
 import asyncio
 import random
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.gateway.ports import Ledger, UsageQuery
 from app.store.sqlite import SqliteStore
 from tests.contract.conftest import SqliteForm
-from tests.store.samples import PATIENCE_SECONDS, Samples, settle
+from tests.store.samples import PATIENCE_SECONDS, Samples, settle, until
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -109,6 +110,91 @@ async def test_the_first_settlement_of_an_id_stands_and_both_callers_go_on(store
     await settle(store.ledger, second)
     kept = await read_back(store)
     assert kept == [first]
+
+
+async def test_what_is_noted_of_an_open_call_is_in_its_row_also_after_its_process_died(form: SqliteForm) -> None:
+    """Without the generation id nobody could ask upstream's books what the call weighed."""
+    clock = [0.0]
+    young, old, settled = Samples(1).open(), Samples(2).open(), Samples(3).settled()
+    async with form.open(clock=lambda: clock[0]) as store:
+        store.ledger.admit(old)
+        clock[0] += 1
+        store.ledger.sweep()
+        store.ledger.admit(young)
+        for record in (young, old):
+            record.generation_id, record.http_status, record.model_served = "gen-1", 200, "m"
+            store.ledger.note(record)
+        store.ledger.sweep()
+        await settle(store.ledger, settled)
+        assert young.request_id not in form.stored()
+        store.ledger.note(settled)
+        store.ledger.sweep()
+        await settle(store.ledger, settled)
+        assert form.stored()[settled.request_id] == "completed"
+    async with form.open() as store:
+        await until(lambda: store.health().ok)
+        found = {record.request_id: record for record in await read_back(store)}
+        for record in (young, old):
+            kept = found[record.request_id]
+            assert (kept.outcome, kept.generation_id, kept.http_status, kept.model_served) == (
+                Outcome.INTERRUPTED, "gen-1", 200, "m",
+            )  # fmt: skip
+        assert await store.reports.unsettled(0) == [found[record.request_id] for record in (young, old)]
+
+
+async def test_the_books_settle_a_call_once(form: SqliteForm) -> None:
+    broken = Samples().open(outcome=Outcome.CLIENT_CLOSED, generation_id="gen-1", model_requested="m")
+    told = replace(
+        broken,
+        usage_source=UsageSource.SETTLED,
+        input_tokens=10,
+        output_tokens=3,
+        cost_nanousd=500,
+        cost_source=CostSource.REPORTED,
+    )
+    async with form.open() as store:
+        ledger: Ledger = store.ledger
+        await settle(ledger, broken)
+        assert await store.reports.unsettled(0) == [broken]
+        for amendment in (replace(told, usage_source=UsageSource.ESTIMATED), told, replace(told, input_tokens=99)):
+            ledger.amend(amendment)
+        await settle(ledger, Samples(2).settled())
+        assert (await read_back(store))[0] == told
+        assert await store.reports.unsettled(0) == []
+        (totals,) = await store.reports.totals(UsageQuery(model="m"))
+        assert (totals["input_tokens"], totals["cost_nanousd"], totals["unknown_usage"]) == (10, 500, 0)
+
+
+async def test_an_amendment_of_what_is_not_settled_changes_nothing(store: SqliteStore) -> None:
+    known, nowhere = Samples(1).settled(), Samples(2).settled()
+    await settle(store.ledger, known)
+    for record in (known, nowhere):
+        store.ledger.amend(replace(record, usage_source=UsageSource.SETTLED, input_tokens=1))
+    await settle(store.ledger, Samples(3).settled())
+    assert (await read_back(store))[0] == known
+    assert len(await read_back(store)) == 2
+
+
+async def test_relaxed_lets_callers_go_at_once_and_the_records_follow(form: SqliteForm) -> None:
+    samples = Samples()
+    records = [samples.settled() for _ in range(100)]
+    async with form.open(relaxed=True) as store:
+        order: list[str] = []
+        for record in records:
+            store.ledger.settle(record, lambda: order.append("gone"))
+            order.append("settled")
+        assert order == ["settled"] * 100
+        await asyncio.sleep(0)
+        assert order[100:] == ["gone"] * 100
+        await until(lambda: len(form.stored()) == 100)
+        assert store.ledger.keeps
+    assert form.stored() == {record.request_id: "completed" for record in records}
+
+
+async def test_a_ledger_keeps_until_it_is_closed(form: SqliteForm) -> None:
+    async with form.open() as store:
+        assert store.ledger.keeps
+    assert not store.ledger.keeps
 
 
 async def test_calls_that_were_open_when_a_process_ended_are_interrupted(form: SqliteForm) -> None:

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from app.domain.records import Outcome, Record
+from app.domain.records import Outcome, Record, UsageSource
 from app.gateway.ports import Reports, UsageQuery
-from app.store.reports import PAGE_ROWS, SUMS
+from app.store.reports import PAGE_ROWS
 from app.store.sqlite import SqliteStore
+from app.store.totals import SUMS
 from tests.contract.conftest import SqliteForm
-from tests.store.samples import Samples, settle
+from tests.store.samples import START, Samples, settle, some_records, until
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
-START = 1_790_000_000_000_000
 UNWEIGHED = (Outcome.REJECTED, Outcome.IN_PROGRESS)
 
 GROUPS: dict[str, Callable[[Record, int], Any]] = {
@@ -24,23 +24,6 @@ GROUPS: dict[str, Callable[[Record, int], Any]] = {
     "hour": lambda record, offset: (record.started_at + offset) // HOUR * HOUR - offset,
     "day": lambda record, offset: (record.started_at + offset) // DAY * DAY - offset,
 }
-
-
-def some_records(count: int) -> list[Record]:
-    chance = random.Random(count)
-    samples = Samples()
-    outcomes = [outcome for outcome in Outcome if outcome is not Outcome.IN_PROGRESS]
-    return [
-        samples.settled(
-            START + number * 97_000_000,
-            client=chance.choice(["alice", "bob", "carol"]),
-            outcome=chance.choice(outcomes),
-            model_requested=chance.choice(["openai/a", "b", None]),
-            model_served=chance.choice(["a-2026", None]),
-            **{name: chance.choice([None, 0, chance.randint(1, 10**6)]) for name in SUMS},
-        )
-        for number in range(count)
-    ]
 
 
 def chosen(records: Sequence[Record], query: UsageQuery) -> list[Record]:
@@ -113,8 +96,8 @@ async def test_a_span_is_exact_to_the_microsecond(store: SqliteStore) -> None:
     records = [samples.settled(START + offset) for offset in (0, 1, 998, 999, 1000, 1001)]
     await settle(store.ledger, *records)
     for since in (START, START + 1, START + 999, START + 1000):
-        for until in (START + 1, START + 999, START + 1000, START + 1001, START + 1002):
-            query = UsageQuery(since=since, until=until)
+        for end in (START + 1, START + 999, START + 1000, START + 1001, START + 1002):
+            query = UsageQuery(since=since, until=end)
             assert [record async for record in store.reports.records(query)] == chosen(records, query)
 
 
@@ -155,3 +138,40 @@ async def test_reading_can_stop_anywhere(store: SqliteStore) -> None:
 async def test_another_grouping_is_refused(store: SqliteStore) -> None:
     with pytest.raises(ValueError, match="cannot be grouped by 'key_id; DROP TABLE records'"):
         await store.reports.totals(UsageQuery(by="key_id; DROP TABLE records"))
+
+
+async def test_what_the_books_may_tell_is_found_oldest_first(store: SqliteStore) -> None:
+    samples = Samples()
+    records = [
+        samples.settled(START + number, outcome=outcome, usage_source=source, generation_id=generation_id)
+        for number, (outcome, source, generation_id) in enumerate(
+            (outcome, source, generation_id)
+            for outcome in Outcome
+            if outcome is not Outcome.IN_PROGRESS
+            for source in UsageSource
+            for generation_id in (None, "gen-1")
+        )
+    ]
+    await settle(store.ledger, *records)
+    expected = [
+        record
+        for record in records
+        if record.outcome not in (Outcome.REJECTED, Outcome.UPSTREAM_ERROR)
+        and record.usage_source in (UsageSource.NONE, UsageSource.ESTIMATED)
+        and record.generation_id
+    ]
+    reports: Reports = store.reports
+    assert await reports.unsettled(START) == expected
+    assert await reports.unsettled(START, most=2) == expected[:2]
+    assert await reports.unsettled(expected[2].started_at) == expected[2:]
+
+
+async def test_totals_are_the_same_once_days_are_added_up(form: SqliteForm) -> None:
+    records = some_records(2_000)
+    now = START + 50 * HOUR
+    async with form.open(now=lambda: now) as store:
+        await settle(store.ledger, *records)
+        database = store._writer._keeping._database
+        await until(lambda: database._folded_until == START // DAY * DAY + 2 * DAY)
+        for query in queries():
+            assert [dict(row) for row in await store.reports.totals(query)] == expected(records, query), query

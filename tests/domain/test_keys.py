@@ -164,7 +164,24 @@ def test_client_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "A" * 65, "-rf", ".hidden", "_x", "@x", "a b", "a/b", "a\n", "a\0", "é", "a;b", "a'b", "٣"]
+    "name",
+    [
+        "sk-wb-m8tNkaBqZV",
+        "",
+        "A" * 65,
+        "-rf",
+        ".hidden",
+        "_x",
+        "@x",
+        "a b",
+        "a/b",
+        "a\n",
+        "a\0",
+        "é",
+        "a;b",
+        "a'b",
+        "٣",
+    ],
 )
 def test_other_client_names_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="cannot name a client"):

@@ -10,6 +10,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.estimate import BYTES_PER_TOKEN
 from app.domain.meter import BodyMeter, Reading, StreamMeter
 
 Json = dict[str, object]
@@ -160,3 +161,19 @@ def test_garbage_raises_nothing_and_reads_the_same_in_any_chunks(garbage: bytes,
         said = [len(feed(m, chunks_of(garbage, at))) for m, at in ((cut, cut_at), (whole, []), (single, range(999)))]
         assert said[0] == said[1] == said[2] <= 1
         assert cut.reading == whole.reading == single.reading
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=8), st.data())
+def test_the_text_of_deltas_is_seen_however_they_are_cut(texts: list[str], data: st.DataObject) -> None:
+    """Exactly, when each comes by itself; of those that come together the first stands for all."""
+    events = [b'data: {"type":"x.delta","delta":%s}\n\n' % json.dumps(text).encode() for text in texts]
+    body = b"".join(events)
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(body) - 1), max_size=len(body))))
+    meter = StreamMeter()
+    for start, stop in pairwise((0, *cuts, len(body))):
+        meter.feed(body[start:stop])
+    assert meter.reading.output_bytes >= len(texts) * (BYTES_PER_TOKEN - 1)
+    one_by_one = StreamMeter()
+    for event in events:
+        one_by_one.feed(event)
+    assert one_by_one.reading.output_bytes == sum(max(len(json.dumps(text)) - 2, BYTES_PER_TOKEN) for text in texts)

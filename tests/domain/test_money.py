@@ -61,7 +61,7 @@ def test_json_numbers_parse_back(nanousd: int) -> None:
         ("0.0000000025", 2),
         ("0.00000000050000000000000000000000000000000000001", 1),  # rounded once
         ("1e-9999", 0),
-        (10**9, 10**18),
+        (10**6, 10**15),
     ],
 )
 def test_amounts(value: object, nanousd: int) -> None:
@@ -82,11 +82,11 @@ def test_amounts(value: object, nanousd: int) -> None:
         Decimal("NaN"),
         Decimal("sNaN"),
         Decimal("Infinity"),
-        10**9 + 1,
+        10**6 + 1,
         10**400,
         1e300,
         "1e9999",
-        "1000000000.000000001",
+        "1000000.000000001",
         "",
         ".",
         " 1",
@@ -109,7 +109,7 @@ def test_not_amounts(value: object) -> None:
     assert parse_usd(value) is None
 
 
-@given(st.decimals(min_value=0, max_value=MAX_USD, places=12) | st.floats(0, 1e9).map(repr).map(Decimal))
+@given(st.decimals(min_value=0, max_value=MAX_USD, places=12) | st.floats(0, MAX_USD).map(repr).map(Decimal))
 def test_rounding_is_half_even_and_once(amount: Decimal) -> None:
     with localcontext(prec=60):
         expected = int((amount * NANOUSD_PER_USD).to_integral_value(ROUND_HALF_EVEN))

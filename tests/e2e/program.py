@@ -129,7 +129,12 @@ class Gateway:
         self.state_dir = folder / "state"
         self.secrets = {"upstream key": upstream_key}
         self.env = clean_environment(folder, WEIGHBRIDGE_STATE_DIR=str(self.state_dir), WEIGHBRIDGE_LOG_LEVEL="debug")
-        self._serve_env = {**self.env, "OPENROUTER_API_KEY": upstream_key, **env}
+        self._serve_env = {
+            **self.env,
+            "OPENROUTER_API_KEY": upstream_key,
+            "WEIGHBRIDGE_MISSING_USAGE": "estimate",
+            **env,
+        }
         self._arguments = ("serve", "--port", "0", *arguments)
         self.answers: list[Answer] = []
         self.process = self._start()

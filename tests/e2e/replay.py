@@ -50,8 +50,10 @@ class Script:
     gated: bool = False
     seen: list[Seen] = field(default_factory=list)
     asked: threading.Event = field(default_factory=threading.Event)
+    progress: threading.Event = field(default_factory=threading.Event)  # set by each piece that leaves
 
     def __post_init__(self) -> None:
+        self.sent = 0  # bytes of the body that the system took
         self._arrived = 0
         self._news = threading.Condition()
         self._gate = threading.Semaphore(0)
@@ -73,21 +75,22 @@ class Script:
 
     def leave_to(self, connection: socket.socket) -> None:
         connection.sendall(self.head)
-        sent = 0
         for piece in self.pieces:
-            self._wait(sent)
+            self._wait()
             connection.sendall(b"%x\r\n%s\r\n" % (len(piece), piece) if self.chunked else piece)
-            sent += len(piece)
-        self._wait(sent)
+            self.sent += len(piece)
+            self.progress.set()
+        self._wait()
         if self.chunked and self.ending == "keep":
             connection.sendall(b"0\r\n\r\n")
 
-    def _wait(self, sent: int) -> None:
+    def _wait(self) -> None:
         if self.gated:
             assert self._gate.acquire(timeout=SECONDS), "the gate was never opened"
         if self.lockstep:
             with self._news:
-                assert self._news.wait_for(lambda: self._arrived >= sent, SECONDS), f"{sent} bytes never came through"
+                came = self._news.wait_for(lambda: self._arrived >= self.sent, SECONDS)
+                assert came, f"{self.sent} bytes never came through"
 
 
 class ReplayUpstream:

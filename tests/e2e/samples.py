@@ -17,16 +17,26 @@ UNKNOWN = "-/-/-/-/-/-"
 
 @dataclass(frozen=True)
 class Sample:
-    """`usage` as the README of the samples writes it; `cost_usd` only where upstream reports one."""
+    """`usage` as the README of the samples writes it; `cost_usd` only where upstream reports one.
+
+    What was `cut` off, or told no usage, after upstream had begun to work is estimated.
+    """
 
     outcome: str
     usage: str = UNKNOWN
     cost_usd: str | None = None
+    cut: bool = False
 
     @property
     def tokens(self) -> dict[str, int | None]:
         counts = [None if part == "-" else int(part) for part in self.usage.split("/")]
         return dict(zip(TOKENS, counts, strict=True))
+
+    @property
+    def usage_source(self) -> str:
+        if self.cut:
+            return "estimated"
+        return "none" if self.usage == UNKNOWN else "reported"
 
 
 OPENAI = Sample("completed", "1523/1024/256/87/64/1610")
@@ -66,11 +76,11 @@ SAMPLES = {
     "46-framing-id-retry-comments": FRAMED,
     "46b-framing-comments-only": FRAMED,
     "46c-framing-event-without-data": FRAMED,
-    "47-cut-before-terminal": Sample("truncated"),
-    "48-cut-mid-event": Sample("truncated"),
+    "47-cut-before-terminal": Sample("truncated", cut=True),
+    "48-cut-mid-event": Sample("truncated", cut=True),
     "49-unknown-events": FRAMED,
     "50-usage-null-details": Sample("completed", "5/-/-/2/-/7"),
-    "51-usage-missing": Sample("completed"),
+    "51-usage-missing": Sample("completed", cut=True),
 }
 
 

@@ -32,7 +32,7 @@ def sample(language: str, gateway: Gateway) -> str:
 def example_stream() -> bytes:
     """What the page says that comes back."""
     (found,) = re.findall(r"^```\n(data: .*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-    return found.encode() + b"\n"
+    return f"{found}\n".encode()
 
 
 def events(body: bytes) -> list[object]:

@@ -11,9 +11,7 @@ from tests.e2e.program import Gateway
 from tests.e2e.replay import ReplayUpstream, Script, document, head, stream
 from tests.e2e.samples import SAMPLES, TOKENS, WIRE, Sample, wire
 
-TERMINAL = (
-    b'data: {"type":"response.completed","response":{"usage":{"input_tokens":3,"output_tokens":4}}}'
-)
+TERMINAL = b'data: {"type":"response.completed","response":{"usage":{"input_tokens":3,"output_tokens":4}}}'
 
 
 def call(gateway: Gateway, replay: ReplayUpstream, script: Script) -> Answer:
@@ -28,10 +26,13 @@ def check_record(gateway: Gateway, answer: Answer, sample: Sample) -> None:
     """The record is there the moment the client has the end; no waiting."""
     record = gateway.record(answer.request_id)
     assert record["outcome"] == sample.outcome
-    assert {name: record[name] for name in TOKENS} == sample.tokens
-    assert record["usage_source"] == ("none" if set(sample.tokens.values()) == {None} else "reported")
-    after = answer.body[record["bytes_out"] :]  # the record was written at the terminal event
-    assert b"data: [DONE]".endswith(after.strip())
+    assert record["usage_source"] == sample.usage_source
+    if sample.cut:
+        assert record["total_tokens"] > 0
+    else:
+        assert {name: record[name] for name in TOKENS} == sample.tokens
+    # written at the terminal event's last brace: a comment or [DONE] that came later is passed on, not counted
+    assert answer.body.rindex(b"}") < record["bytes_out"] <= len(answer.body)
     if sample.cost_usd is not None:
         assert (record["cost_usd"], record["cost_source"]) == (sample.cost_usd, "reported")
 

@@ -53,13 +53,15 @@ try {
 
 
 @pytest.fixture(scope="session")
-def node_folder(pytestconfig: pytest.Config) -> Path:
+def node_folder(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the SDK in it, kept between runs. Without Node only a developer may go on."""
     if not (shutil.which("node") and shutil.which("npm")):
         if os.environ.get("CI"):
             pytest.fail("Node is not installed: .ci/run must see to it")
         pytest.skip("Node is not installed")
-    folder = pytestconfig.cache.mkdir(f"node-openai-{VERSION}")  # type: ignore[union-attr]  # the plugin is never off
+    cache: pytest.Cache | None = getattr(pytestconfig, "cache", None)  # -p no:cacheprovider
+    name = f"node-openai-{VERSION}"
+    folder = tmp_path_factory.mktemp(name) if cache is None else cache.mkdir(name)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the other worker wants the same
         if not (folder / "node_modules/openai/package.json").exists():

@@ -1,4 +1,4 @@
-"""The gateway's ports in memory: small, real and driven by hand. They keep what a port promises and check who uses them."""
+"""The gateway's ports in memory: small, real, driven by hand. They keep a port's promises and check its user."""
 
 import asyncio
 from collections import Counter
@@ -9,7 +9,7 @@ from typing import Any
 from app.domain.errors import ApiError, UpstreamFault
 from app.domain.keys import StoredKey
 from app.domain.pricing import Price
-from app.domain.records import Record
+from app.domain.records import Record, UsageSource
 from app.gateway.clock import Clock
 from app.gateway.ports import Headers, UpstreamListener, UpstreamRequest
 
@@ -36,6 +36,7 @@ class HandCall:
         self.over = False
         self.cancelled = asyncio.Event()
         self.paused = asyncio.Event()
+        self.resumed = asyncio.Event()
 
     def cancel(self) -> None:
         if not self.over:
@@ -44,9 +45,11 @@ class HandCall:
 
     def pause(self) -> None:
         self.paused.set()
+        self.resumed.clear()
 
     def resume(self) -> None:
         self.paused.clear()
+        self.resumed.set()
 
     def head(self, status: int, *headers: tuple[bytes, bytes], retry_count: int = 0) -> None:
         if not self.over:
@@ -104,6 +107,7 @@ class RecordingDownstream:
         self.chunks: list[bytes] = []
         self.ending: str | None = None
         self.error: ApiError | None = None
+        self.on_body: Callable[[], None] | None = None
 
     @property
     def received(self) -> bytes:
@@ -118,6 +122,8 @@ class RecordingDownstream:
         assert self.status is not None
         assert self.ending is None
         self.chunks.append(chunk)
+        if self.on_body is not None:
+            self.on_body()
 
     def finish(self) -> None:
         self._end("finish")
@@ -143,19 +149,32 @@ class MemoryLedger:
         self.at_once = at_once
         self.admitted: list[str] = []
         self.settled: dict[str, Record] = {}
+        self.settlement = asyncio.Event()
         self._waiting: list[Callable[[], None]] = []
 
     def admit(self, record: Record) -> None:
         assert record.request_id not in self.settled
         self.admitted.append(record.request_id)
 
+    def note(self, record: Record) -> None:
+        """Nothing to do: the record itself is kept."""
+
     def settle(self, record: Record, durable: Callable[[], None]) -> None:
         assert record.request_id not in self.settled, "settled twice"
         self.settled[record.request_id] = replace(record)
+        self.settlement.set()
         if self.at_once:
             durable()
         else:
             self._waiting.append(durable)
+
+    def amend(self, record: Record) -> None:
+        if self.settled[record.request_id].usage_source in {UsageSource.NONE, UsageSource.ESTIMATED}:
+            self.settled[record.request_id] = replace(record)
+
+    @property
+    def keeps(self) -> bool:
+        return True
 
     def commit(self) -> None:
         """Make durable what waits."""
@@ -177,6 +196,7 @@ class CountingObserver:
     def __init__(self) -> None:
         self.refusals: Counter[str] = Counter()
         self.streams = 0
+        self.began = asyncio.Event()
         self.overheads: list[float] = []
         self.meter_failures = 0
 
@@ -185,6 +205,7 @@ class CountingObserver:
 
     def streams_changed(self, delta: int) -> None:
         self.streams += delta
+        self.began.set()
 
     def overhead_measured(self, seconds: float) -> None:
         self.overheads.append(seconds)
@@ -194,7 +215,7 @@ class CountingObserver:
 
 
 class MemoryClientStore:
-    """A ClientStore. While `gate` is closed, changes wait before they count, as they do for a disk."""
+    """A ClientStore. While `gate` is closed, a new key waits before it counts, as it does for a disk."""
 
     def __init__(self) -> None:
         self.keys: dict[str, StoredKey] = {}
@@ -209,7 +230,6 @@ class MemoryClientStore:
         self.keys[key.key_id] = key
 
     async def change_key(self, key_id: str, *, expires_at: int | None, revoked_at: int | None) -> None:
-        await self.gate.wait()
         self.keys[key_id] = replace(self.keys[key_id], expires_at=expires_at, revoked_at=revoked_at)
 
     async def list_keys(self) -> Sequence[StoredKey]:

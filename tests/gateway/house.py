@@ -13,7 +13,8 @@ from app.gateway.clients import KeyDirectory
 from app.gateway.gateway import Gateway, Ticket
 from app.gateway.key_guard import KeyGuard
 from app.gateway.ports import Headers
-from app.gateway.relay import Exchange, Services
+from app.gateway.relay import Exchange
+from app.gateway.services import Services
 from tests.gateway.forms import (
     CountingObserver,
     HandCall,
@@ -47,7 +48,9 @@ class House:
             self.time.clock,
             towards_client(),
             KeyGuard(UPSTREAM_KEY),
+            estimates=True,
         )
+        self.services = services
         self.gateway = Gateway(services, self.directory, RequestIds(7), towards_upstream(), max_streams)
 
     def make_key(self, client: str = "alice", **changes: Any) -> MintedKey:  # noqa: ANN401 - StoredKey's own fields
@@ -71,7 +74,7 @@ class House:
             made.append(RecordingDownstream(request_id))
             return made[0]
 
-        ticket = Ticket("alice", "key0123456")
+        ticket = Ticket("alice", "key0123456", self.directory.policy_of("alice"))
         return Visit(self, self.gateway.open(ticket, "POST", "/v1/responses", make), made[0])
 
 

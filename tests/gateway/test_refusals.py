@@ -49,7 +49,7 @@ def test_statuses_that_do_not_pass(house: House, status: int, refusal: type[ApiE
 @pytest.mark.parametrize(
     ("name", "status", "code"),
     [
-        ("openrouter-400-store.json", 400, "upstream_error"),
+        ("openrouter-400-store.json", 400, "invalid_prompt"),
         ("openrouter-402.json", 402, "payment_required"),
         ("openai-429-quota.json", 429, "insufficient_quota"),
         ("openai-429-rate.json", 429, "rate_limit_exceeded"),
@@ -65,7 +65,7 @@ def test_upstreams_own_errors_pass_verbatim(house: House, name: str, status: int
     visit.upstream.json_head(status, *headers)
     visit.upstream.data(*(body[start : start + size] for start in range(0, len(body), size)))
     visit.upstream.end()
-    assert visit.client.status is None
+    assert not visit.client.headers
     visit.commit()
     assert (visit.client.status, visit.client.received, visit.client.ending) == (status, body, "finish")
     assert visit.client.headers[:4] == [(b"content-type", b"application/json"), *headers]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.records import Outcome, Record
+from app.domain.records import Outcome, Record, UsageSource
 from tests.gateway.house import House
 
 WIRE = Path(__file__).parents[1] / "wire"
@@ -62,7 +62,7 @@ def weighed(record: Record) -> str | None:
         record.reasoning_tokens,
         record.total_tokens,
     )
-    if all(count is None for count in counts):
+    if record.usage_source is not UsageSource.REPORTED:
         return None
     return "/".join("-" if count is None else str(count) for count in counts)
 

@@ -26,6 +26,8 @@ VALUES = {
     "WEIGHBRIDGE_LOG_FORMAT": ("JSON", "json"),
     "LOG_LEVEL": ("WARN", "warning"),
     "WEIGHBRIDGE_LOG_LEVEL": ("debug", "debug"),
+    "WEIGHBRIDGE_DURABILITY": ("Relaxed", "relaxed"),
+    "WEIGHBRIDGE_MISSING_USAGE": ("Estimate", "estimate"),
     "WEIGHBRIDGE_RETENTION_DAYS": ("7", 7),
 }
 

@@ -1,6 +1,7 @@
 """Records to write, and what a test does with a ledger again and again."""
 
 import asyncio
+import random
 import sqlite3
 import time
 from collections.abc import Callable
@@ -13,8 +14,10 @@ from app.domain.request_ids import RequestIds
 from app.gateway.ports import Ledger
 from app.store import schema
 from app.store.sqlite import DATABASE_NAME
+from app.store.totals import SUMS
 
 PATIENCE_SECONDS = 20.0
+START = 1_790_000_000_000_000
 
 
 class Samples:
@@ -45,6 +48,24 @@ class Samples:
             "duration_ms": 812.5,
         }
         return self.open(started_at, **{**usual, **values})
+
+
+def some_records(count: int) -> list[Record]:
+    """Of all kinds, one every 97 seconds from START on."""
+    chance = random.Random(count)
+    samples = Samples()
+    outcomes = [outcome for outcome in Outcome if outcome is not Outcome.IN_PROGRESS]
+    return [
+        samples.settled(
+            START + number * 97_000_000,
+            client=chance.choice(["alice", "bob", "carol"]),
+            outcome=chance.choice(outcomes),
+            model_requested=chance.choice(["openai/a", "b", None]),
+            model_served=chance.choice(["a-2026", None]),
+            **{name: chance.choice([None, 0, chance.randint(1, 10**6)]) for name in SUMS},
+        )
+        for number in range(count)
+    ]
 
 
 def make_database(state_dir: Path) -> Path:

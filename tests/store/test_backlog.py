@@ -1,9 +1,10 @@
-"""The backlog loses nothing, keeps the order, and waits longer each time."""
+"""The backlog loses no settled record, keeps the order, and lets amendments come last."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.store.backlog import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, Backlog
+from app.store.backlog import Backlog
+from app.store.batch import Batch
 from app.store.pending import Pending
 from tests.store.samples import Samples
 
@@ -15,49 +16,34 @@ def some(count: int) -> list[Pending]:
 
 @given(st.lists(st.tuples(st.sampled_from(["arrive", "refuse", "accept"]), st.integers(0, 5))))
 def test_records_leave_in_the_order_they_came_whatever_storage_says(steps: list[tuple[str, int]]) -> None:
-    everything = some(5 * len(steps) + 1)
+    everything = some(5 * len(steps))
     coming = iter(everything)
     backlog = Backlog()
-    backlog.refused([], [next(coming)], "full", 0.0)
     accepted: list[Pending] = []
     for step, count in steps:
         if step == "arrive":
-            backlog.shelve([], [next(coming) for _ in range(count)])
+            backlog.add(Batch(settled=[next(coming) for _ in range(count)]))
             continue
-        _, batch = backlog.take(count)
+        batch = backlog.take(count)
         if step == "refuse":
-            backlog.refused([], batch, "full", 0.0)
+            backlog.put_back(batch)
         else:
-            accepted += batch
-            backlog.taken()
-    _, rest = backlog.take(len(backlog))
-    arrived = len(everything) - len(list(coming))
-    assert accepted + rest == everything[:arrived]
+            accepted += batch.settled
+    rest = backlog.take(len(backlog)).settled
+    assert not backlog
+    assert [*accepted, *rest] == everything[: len(everything) - len(list(coming))]
 
 
-def test_each_wait_is_longer_up_to_a_limit_and_success_ends_it() -> None:
+def test_an_amendment_waits_until_no_settled_record_is_left() -> None:
     backlog = Backlog()
-    one = some(1)
-    waits = []
-    for _ in range(10):
-        backlog.refused([], one, "locked", 100.0)
-        backlog.take(1)
-        waits.append(backlog.wait_seconds(100.0))
-    assert waits == sorted(waits)
-    assert abs(waits[0] - FIRST_RETRY_SECONDS) < 1e-6
-    assert abs(waits[-1] - LONGEST_RETRY_SECONDS) < 1e-6
-    assert backlog.problem == "locked"
-    backlog.taken()
-    assert backlog.problem is None
-    assert backlog.wait_seconds(0.0) == 0.0
+    records = some(2)
+    backlog.add(Batch(open=[("open",)], settled=records, amended=[("amended",)]))
+    assert backlog.take(1) == Batch([("open",)], records[:1])
+    assert backlog.take(1) == Batch([], records[1:], [("amended",)])
+    assert not backlog
 
 
-def test_the_trouble_is_not_over_while_rows_of_open_calls_wait() -> None:
+def test_rows_of_open_calls_are_bounded_and_the_oldest_go_first() -> None:
     backlog = Backlog()
-    backlog.refused([("a",), ("b",)], some(1), "locked", 0.0)
-    assert backlog.take(1)[0] == [("a",)]
-    backlog.taken()
-    assert backlog.problem == "locked"
-    assert backlog.take(1) == ([("b",)], [])
-    backlog.taken()
-    assert backlog.problem is None
+    backlog.add(Batch(open=[(number,) for number in range(10_050)]))
+    assert backlog.take(1).open == [(50,)]

@@ -8,13 +8,18 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from app.store import schema
+from app.store import schema, tables
+from app.store.database import compiled
 from app.store.faults import SchemaTooNew, StoreDamaged, StoreFault
-from app.store.tables import metadata, records
+from app.store.rollups import Additions
+from app.store.rows import row_of
+from app.store.tables import metadata
+from tests.store.samples import Samples, some_records
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -51,11 +56,13 @@ def test_from_nothing_to_the_tables(path: Path) -> None:
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path), poolclass=sa.NullPool)
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-        columns = sa.inspect(connection).get_columns("records")
-        assert [column["name"] for column in columns] == [column.name for column in records.c]
+        for table in metadata.sorted_tables:  # rows are written by place
+            columns = sa.inspect(connection).get_columns(table.name)
+            assert [column["name"] for column in columns] == [column.name for column in table.c]
         described = "".join(connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").scalars())
-    assert described.count("WITHOUT ROWID") == 3
+    assert described.count("WITHOUT ROWID") == 5
     assert "WHERE outcome = 'in_progress'" in described
+    assert "WHERE usage_source IN ('none', 'estimated') AND generation_id IS NOT NULL" in described
 
 
 def test_open_calls_are_found_without_reading_the_ledger(path: Path) -> None:
@@ -79,6 +86,29 @@ def test_what_is_no_database_is_left_alone(path: Path) -> None:
     with pytest.raises(StoreDamaged, match="cannot be read"):
         schema.upgrade(path)
     assert path.read_text().startswith("This is a letter")
+
+
+def at_0001(path: Path) -> None:
+    """A database as the version before roll-ups has left it."""
+    engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path), poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        config = schema.alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+
+
+def test_the_first_roll_ups_are_what_the_records_add_up_to(path: Path) -> None:
+    at_0001(path)
+    records = [*some_records(300), Samples(2).open()]
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(compiled(sa.insert(tables.records)).text, map(row_of, records))
+    assert schema.upgrade(path)
+    expected = Additions()
+    expected.add(map(row_of, records[:-1]))
+    with closing(sqlite3.connect(path)) as connection:
+        rollups = connection.execute("SELECT * FROM rollups").fetchall()
+    assert sorted(rollups) == sorted(expected.hours())
+    assert len(rollups) > 100
 
 
 def test_a_migration_that_fails_changes_nothing(path: Path) -> None:

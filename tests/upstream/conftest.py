@@ -1,11 +1,10 @@
-"""Wires to scripted servers, on both event loops; a test fails when the loop, a listener or the pool was left in disorder."""
+"""Wires to scripted servers, on both event loops; at a test's end loop, listeners and pools must be in order."""
 
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trustme
@@ -17,9 +16,11 @@ from app.upstream.wire import Target, Wire
 from tests.upstream.hearing import Hearing
 from tests.upstream.raw_server import RawServer, Script, until
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 KEY = "sk-or-server-key"
 POST = UpstreamRequest("POST", "/responses", [(b"content-type", b"application/json")], b'{"model": "m"}')
-GET = UpstreamRequest("GET", "/models", [], b"")
 LARGE = UpstreamRequest("POST", "/responses", [], bytes(range(256)) * 32 * 1024)  # 8 MiB
 
 
@@ -46,6 +47,17 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return Certificates(str(ca_file), server)
 
 
+@pytest.fixture(params=["plain", "tls"])
+def perhaps_tls(request: pytest.FixtureRequest, certificates: Certificates) -> Certificates | None:
+    """A test that wants this runs twice: without TLS (None), and with it."""
+    return certificates if request.param == "tls" else None
+
+
+async def empty(wire: Wire, seconds: float = 2) -> None:
+    """Until the wire has no connection left, in whatever state."""
+    await until(lambda: not any(wire.connections().values()), seconds)
+
+
 class Scene:
     """Servers, wires to them and what was heard. Everything is closed, and looked over, at the end."""
 
@@ -60,16 +72,23 @@ class Scene:
         self._servers.append(server)
         return server
 
-    def wire(self, url: str, *, ca_file: str | None = None, **timeouts: float) -> Wire:
-        defaults = {"connect": 5.0, "first_byte": 5.0, "idle": 5.0}
-        wire = Wire("test", Target.of(url, ca_file=ca_file), KEY, WireTimeouts(**{**defaults, **timeouts}))
+    def wire(self, url: str, ca_file: str | None = None, **timeouts: float) -> Wire:
+        patience = WireTimeouts(**{"connect": 5.0, "first_byte": 5.0, "idle": 5.0, **timeouts})
+        wire = Wire("test", Target.of(url, ca_file=ca_file), KEY, patience)
         self._wires.append(wire)
         return wire
 
     async def wired(self, script: Script, **timeouts: float) -> tuple[Wire, RawServer]:
         """A plain server with this script, and a wire to it."""
         server = await self.serve(script)
-        return self.wire(f"http://127.0.0.1:{server.port}/v1", **timeouts), server
+        return self.wire(f"http://127.0.0.1:{server.port}/v1", None, **timeouts), server
+
+    async def wired_to(self, script: Script, certificates: Certificates | None) -> tuple[Wire, RawServer]:
+        """The same, with TLS when there are certificates."""
+        if certificates is None:
+            return await self.wired(script)
+        server = await self.serve(script, tls=certificates.server)
+        return self.wire(f"https://localhost:{server.port}", certificates.ca_file), server
 
     def open(
         self,
@@ -91,10 +110,12 @@ class Scene:
     async def close(self) -> None:
         for wire in self._wires:
             await wire.close()
-        for wire in self._wires:
-            await until(lambda wire=wire: not any(wire.connections().values()), 2)  # type: ignore[misc]
-        for server in self._servers:
-            await server.close()
+        try:
+            for wire in self._wires:
+                await empty(wire)
+        finally:
+            for server in self._servers:
+                await server.close()
         assert [wrong for hearing in self._hearings for wrong in hearing.wrong] == []
         assert self.loop_faults == []
 

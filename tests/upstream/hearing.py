@@ -1,11 +1,14 @@
 """A listener that writes down what it hears, and what of it breaks the port's contract."""
 
 import asyncio
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from app.domain.errors import UpstreamFault
 from app.gateway.ports import Headers, UpstreamCall
 from tests.upstream.raw_server import PATIENCE_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Hearing:

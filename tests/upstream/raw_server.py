@@ -27,7 +27,7 @@ async def turns(count: int = 6) -> None:
 async def until(holds: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for something to become true, or fail."""
     async with asyncio.timeout(seconds):
-        while not holds():
+        while not holds():  # noqa: ASYNC110 - what is waited for sets no event
             await asyncio.sleep(0.002)
 
 
@@ -54,7 +54,7 @@ class Peer:
         self._reader = reader
         self._writer = writer
         self.sent_bytes = 0
-        self.gone = asyncio.Event()
+        self.gone = False
 
     async def head(self) -> bytes | None:
         """The next request's head, or None when the client has closed."""
@@ -107,11 +107,11 @@ class Peer:
         self._writer.transport.abort()
 
     async def until_closed(self) -> None:
-        """Until the client has closed or reset the connection; what it still sends is thrown away."""
+        """Until the client has closed or reset the connection, then `gone`; what it still sends is thrown away."""
         with contextlib.suppress(ConnectionError):
             while await self._reader.read(_READER_BYTES):
                 pass
-        self.gone.set()
+        self.gone = True
 
 
 Script = Callable[[Peer], Awaitable[None]]
@@ -170,7 +170,8 @@ class RawServer:
         finally:
             writer.close()
             with contextlib.suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
+                async with asyncio.timeout(1):
+                    await writer.wait_closed()
 
 
 def canned(*answers: bytes, heard: list[HeardRequest] | None = None) -> Script:

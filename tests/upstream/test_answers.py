@@ -64,7 +64,8 @@ async def test_what_arrives_together_is_handed_over_together(scene: Scene) -> No
 
 async def test_a_long_answer_arrives_whole(scene: Scene) -> None:
     body = bytes(range(256)) * 20_000
-    wire, _ = await scene.wired(canned(sized(body), chunked(*(body[n : n + 70_000] for n in range(0, len(body), 70_000)))))
+    chunks = [body[n : n + 70_000] for n in range(0, len(body), 70_000)]
+    wire, _ = await scene.wired(canned(sized(body), chunked(*chunks)))
     for _ in range(2):
         assert (await scene.ask(wire)).body == body
 
@@ -101,7 +102,7 @@ async def test_the_interim_answer_may_come_long_before(scene: Scene) -> None:
 
 @pytest.mark.parametrize("status", [b"204 No Content", b"304 Not Modified"])
 @pytest.mark.parametrize("header", [b"x: y", b"content-length: 0", b"content-length: 5", b"transfer-encoding: chunked"])
-async def test_some_statuses_have_no_body_whatever_their_headers_say(scene: Scene, status: bytes, header: bytes) -> None:
+async def test_some_statuses_have_no_body_whatever_is_said(scene: Scene, status: bytes, header: bytes) -> None:
     wire, _ = await scene.wired(canned(b"HTTP/1.1 %b\r\n%b\r\n\r\n" % (status, header)))
     heard = await scene.ask(wire)
     assert (heard.status, heard.chunks, heard.ended) == (int(status[:3]), [], True)
@@ -141,7 +142,6 @@ BROKEN = {
     "a space before the colon": HEAD + b"content-length : 0\r\n\r\n",
     "a huge header": HEAD + b"x: " + b"a" * MAX_HEAD_BYTES + b"\r\ncontent-length: 0\r\n\r\n",
     "20,000 headers": HEAD + b"a:b\r\n" * 20_000 + b"content-length: 0\r\n\r\n",
-    "too many interim answers": b"HTTP/1.1 100 Continue\r\nx: y\r\n\r\n" * 5_000 + SIZED,
 }
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.upstream.conftest import LARGE, POST, Certificates, Scene
+from app.gateway.ports import UpstreamRequest
+from tests.upstream.conftest import LARGE, POST, Certificates, Scene, empty
 from tests.upstream.hearing import Hearing
 from tests.upstream.raw_server import Peer, Script, canned, chunked, sized, turns, until
 from tests.upstream.test_timeouts import full_house
@@ -27,7 +28,7 @@ def never_done(*pieces: bytes) -> Script:
 async def test_before_the_loop_turns(scene: Scene) -> None:
     wire, server = await scene.wired(canned(OWN))
     scene.open(wire).cancel()
-    await until(lambda: not any(wire.connections().values()))
+    await empty(wire)
     await turns()
     assert server.accepted == 0
 
@@ -39,7 +40,7 @@ async def test_while_connecting(scene: Scene) -> None:
         await turns()
         assert wire.connections()["opening"] == 1
         hearing.cancel()
-        await until(lambda: not any(wire.connections().values()), 1)
+        await empty(wire, 1)
 
 
 async def test_in_the_handshake(scene: Scene, certificates: Certificates) -> None:
@@ -48,8 +49,8 @@ async def test_in_the_handshake(scene: Scene, certificates: Certificates) -> Non
     hearing = scene.open(wire)
     await until(lambda: server.accepted == 1)
     hearing.cancel()
-    await until(lambda: not any(wire.connections().values()), 1)
-    await until(lambda: server.peers[0].gone.is_set(), 1)
+    await empty(wire, 1)
+    await until(lambda: server.peers[0].gone, 1)
 
 
 STAGES: dict[str, tuple[tuple[bytes, ...], Callable[[Hearing], bool]]] = {
@@ -60,32 +61,27 @@ STAGES: dict[str, tuple[tuple[bytes, ...], Callable[[Hearing], bool]]] = {
 }
 
 
-@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 @pytest.mark.parametrize("request_", [POST, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize(("pieces", "reached"), STAGES.values(), ids=STAGES)
 async def test_at_every_stage_upstream_sees_the_close(
     scene: Scene,
-    certificates: Certificates,
+    perhaps_tls: Certificates | None,
     pieces: tuple[bytes, ...],
     reached: Callable[[Hearing], bool],
-    request_: object,
-    secure: bool,
+    request_: UpstreamRequest,
 ) -> None:
-    server = await scene.serve(never_done(*pieces), tls=certificates.server if secure else None)
-    wire = scene.wire(f"http{'s' * secure}://localhost:{server.port}", ca_file=certificates.ca_file)
-    hearing = scene.open(wire, LARGE if request_ is LARGE else POST)
+    wire, server = await scene.wired_to(never_done(*pieces), perhaps_tls)
+    hearing = scene.open(wire, request_)
     await until(lambda: server.accepted == 1 and wire.connections()["busy"] == 1)
     await until(lambda: server.peers[0].sent_bytes == len(b"".join(pieces)) and reached(hearing))
     hearing.cancel()
     hearing.cancel()
-    await until(lambda: server.peers[0].gone.is_set(), 1)
-    await until(lambda: not any(wire.connections().values()), 1)
+    await until(lambda: server.peers[0].gone, 1)
+    await empty(wire, 1)
 
 
-@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
-async def test_while_paused(scene: Scene, certificates: Certificates, secure: bool) -> None:
-    server = await scene.serve(never_done(HEAD, b"some bytes"), tls=certificates.server if secure else None)
-    wire = scene.wire(f"http{'s' * secure}://localhost:{server.port}", ca_file=certificates.ca_file)
+async def test_while_paused(scene: Scene, perhaps_tls: Certificates | None) -> None:
+    wire, server = await scene.wired_to(never_done(HEAD, b"some bytes"), perhaps_tls)
     hearing = scene.open(wire)
     await until(lambda: hearing.size > 0)
     assert hearing.call is not None
@@ -93,8 +89,8 @@ async def test_while_paused(scene: Scene, certificates: Certificates, secure: bo
     await turns()
     hearing.cancel()
     hearing.call.resume()
-    await until(lambda: server.peers[0].gone.is_set(), 1)
-    await until(lambda: not any(wire.connections().values()), 1)
+    await until(lambda: server.peers[0].gone, 1)
+    await empty(wire, 1)
 
 
 @pytest.mark.parametrize("word", ["head", "data"])
@@ -107,7 +103,7 @@ async def test_from_within_a_word(scene: Scene, word: str, answer: bytes) -> Non
     wire, server = await scene.wired(canned(answer, OWN))
     hearing = scene.open(wire, react=react)
     await until(lambda: hearing.status is not None)
-    await until(lambda: not any(wire.connections().values()), 1)
+    await empty(wire, 1)
     assert not hearing.over
     assert (await scene.ask(wire)).body == b"own"
     assert server.accepted == 2
@@ -145,8 +141,7 @@ def descriptors_of_the_loop() -> int:
         return probe.fileno()
 
 
-@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
-async def test_a_storm_of_cancels_leaves_nothing_behind(scene: Scene, certificates: Certificates, secure: bool) -> None:
+async def test_a_storm_of_cancels_leaves_nothing_behind(scene: Scene, perhaps_tls: Certificates | None) -> None:
     chance = random.Random(8)
 
     async def script(peer: Peer) -> None:
@@ -154,11 +149,10 @@ async def test_a_storm_of_cancels_leaves_nothing_behind(scene: Scene, certificat
             cut = chance.randrange(1, len(OWN))
             await peer.send(*chance.choice([(OWN,), (OWN[:cut], OWN[cut:])]))
 
-    server = await scene.serve(script, tls=certificates.server if secure else None)
-    wire = scene.wire(f"http{'s' * secure}://localhost:{server.port}", ca_file=certificates.ca_file)
+    wire, _ = await scene.wired_to(script, perhaps_tls)
     before = descriptors_of_the_loop()
     finished = 0
-    for _ in range(20 if secure else 200):
+    for _ in range(20 if perhaps_tls else 200):
         storm = [scene.open(wire) for _ in range(10)]
         while storm:
             await turns(chance.randrange(0, 14))
@@ -170,5 +164,20 @@ async def test_a_storm_of_cancels_leaves_nothing_behind(scene: Scene, certificat
     heard = await scene.ask(wire)
     assert (heard.body, heard.ended) == (b"own", True)
     await wire.close()
-    await until(lambda: not any(wire.connections().values()))
+    await empty(wire)
     await until(lambda: descriptors_of_the_loop() <= before + 2, 5)
+
+
+async def test_closing_the_wire_drops_every_call_without_a_word(scene: Scene) -> None:
+    wire, server = await scene.wired(never_done(HEAD))
+    first, second = scene.open(wire), scene.open(wire)
+    await until(lambda: first.status == second.status == 200)
+    opening = scene.open(wire)
+    await turns(1)
+    assert wire.connections() == {"idle": 0, "busy": 2, "opening": 1}
+    await wire.close()
+    await empty(wire, 1)
+    assert opening.silent
+    assert not first.over
+    assert not second.over
+    await until(lambda: all(peer.gone for peer in server.peers), 1)

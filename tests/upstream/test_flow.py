@@ -13,14 +13,14 @@ from tests.upstream.raw_server import HeardRequest, Peer, canned, sized, turns, 
 MIB = 1024 * 1024
 TOTAL = 16 * MIB
 BLOCK = bytes(range(256)) * 256
-SECURE = pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
 FRAMINGS = {"sized": b"content-length: %d\r\n" % TOTAL, "to the end": b""}
 
 
-@SECURE
 @pytest.mark.parametrize("framing", FRAMINGS.values(), ids=FRAMINGS)
 async def test_a_paused_call_holds_upstream_back(
-    scene: Scene, certificates: Certificates, framing: bytes, secure: bool
+    scene: Scene,
+    perhaps_tls: Certificates | None,
+    framing: bytes,
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.request()
@@ -34,8 +34,7 @@ async def test_a_paused_call_holds_upstream_back(
             hearing.call.pause()
 
     resumed: list[bool] = []
-    server = await scene.serve(script, tls=certificates.server if secure else None)
-    wire = scene.wire(f"http{'s' * secure}://localhost:{server.port}", ca_file=certificates.ca_file)
+    wire, server = await scene.wired_to(script, perhaps_tls)
     hearing = scene.open(wire, react=react)
     await until(lambda: hearing.size > 0)
     await stalled(server.peers[0])
@@ -72,15 +71,15 @@ async def test_a_call_may_be_paused_before_it_has_a_connection(scene: Scene) -> 
         server.peers[0].sent_bytes = 0
 
 
-@SECURE
 @pytest.mark.parametrize("size", [0, 1, 16 * 1024, 16 * 1024 + 1, 8 * MIB])
 async def test_a_request_of_any_size_arrives_whole(
-    scene: Scene, certificates: Certificates, size: int, secure: bool
+    scene: Scene,
+    perhaps_tls: Certificates | None,
+    size: int,
 ) -> None:
     heard: list[HeardRequest] = []
     script = canned(sized(b"one"), sized(b"two"), heard=heard)
-    server = await scene.serve(script, tls=certificates.server if secure else None)
-    wire = scene.wire(f"http{'s' * secure}://localhost:{server.port}", ca_file=certificates.ca_file)
+    wire, server = await scene.wired_to(script, perhaps_tls)
     body = (BLOCK * (size // len(BLOCK) + 1))[:size]
     for answer in (b"one", b"two"):
         assert (await scene.ask(wire, UpstreamRequest("POST", "/responses", [], body))).body == answer
@@ -91,20 +90,19 @@ async def test_a_request_of_any_size_arrives_whole(
 TOO_LARGE = sized(b'{"error": {}}', b"connection: close", status=b"413 Payload Too Large")
 
 
-@SECURE
 async def test_upstream_may_refuse_a_large_request_before_it_is_through(
-    scene: Scene, certificates: Certificates, secure: bool
+    scene: Scene,
+    perhaps_tls: Certificates | None,
 ) -> None:
     async def script(peer: Peer) -> None:
         await peer.head()
         await peer.send(TOO_LARGE)
         await peer.until_closed()
 
-    server = await scene.serve(script, tls=certificates.server if secure else None)
-    wire = scene.wire(f"http{'s' * secure}://localhost:{server.port}", ca_file=certificates.ca_file)
+    wire, server = await scene.wired_to(script, perhaps_tls)
     heard = await scene.ask(wire, LARGE)
     assert (heard.status, heard.body, heard.ended) == (413, b'{"error": {}}', True)
-    await until(lambda: server.peers[0].gone.is_set(), 1)
+    await until(lambda: server.peers[0].gone, 1)
 
 
 async def test_a_refusal_is_heard_even_when_upstream_hangs_up_right_behind_it(scene: Scene) -> None:
@@ -120,7 +118,9 @@ async def test_a_refusal_is_heard_even_when_upstream_hangs_up_right_behind_it(sc
 
 
 @pytest.mark.parametrize("request_", [POST, LARGE], ids=["small", "large"])
-async def test_upstream_that_hangs_up_without_reading_is_noticed_at_once(scene: Scene, request_: UpstreamRequest) -> None:
+async def test_upstream_that_hangs_up_without_reading_is_noticed_at_once(
+    scene: Scene, request_: UpstreamRequest
+) -> None:
     """Bytes still unsent must not keep the call waiting for its first-byte timeout."""
 
     async def script(peer: Peer) -> None:

@@ -1,21 +1,24 @@
 """A call is repeated once, and only when an old connection died before it had said a word."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
 from app.domain.errors import UpstreamProtocolError, UpstreamUnreachable
-from tests.upstream.conftest import LARGE, POST, Scene
-from tests.upstream.raw_server import PATIENCE_SECONDS, HeardRequest, Peer, Script, sized, turns, until
+from app.gateway.ports import UpstreamRequest
+from tests.upstream.conftest import LARGE, POST, Scene, empty
+from tests.upstream.raw_server import PATIENCE_SECONDS, HeardRequest, Peer, Script, sized, turns
 
 OWN = sized(b"own")
+Death = Callable[[Peer], None]
 DYING = pytest.mark.parametrize("die", [Peer.reset, Peer.close], ids=["reset", "closed"])
 
 
 class Mortal:
     """Answers `lives` requests on each connection; on the next one it says `last_words` and dies."""
 
-    def __init__(self, die: object, lives: list[int], last_words: bytes = b"") -> None:
+    def __init__(self, die: Death, lives: list[int], last_words: bytes = b"") -> None:
         self._die = die
         self._lives = lives
         self._last_words = last_words
@@ -28,7 +31,6 @@ class Mortal:
         await self._hear(peer)
         if self._last_words:
             await peer.send(self._last_words)
-        assert callable(self._die)
         self._die(peer)
 
     async def _hear(self, peer: Peer) -> None:
@@ -39,18 +41,20 @@ class Mortal:
 
 @DYING
 @pytest.mark.parametrize("request_", [POST, LARGE], ids=["small", "large"])
-async def test_an_old_connection_that_dies_wordless_is_replaced_once(scene: Scene, die: object, request_: object) -> None:
+async def test_an_old_connection_that_dies_wordless_is_replaced(
+    scene: Scene, die: Death, request_: UpstreamRequest
+) -> None:
     upstream = Mortal(die, [1, 1])
     wire, server = await scene.wired(upstream)
     assert (await scene.ask(wire)).retry_count == 0
-    again = await scene.ask(wire, LARGE if request_ is LARGE else POST)
+    again = await scene.ask(wire, request_)
     assert (again.body, again.retry_count, server.accepted) == (b"own", 1, 2)
     assert len(upstream.heard) == 3
     assert upstream.heard[1] == upstream.heard[2]
 
 
 @DYING
-async def test_when_the_new_connection_dies_too_that_is_the_end(scene: Scene, die: object) -> None:
+async def test_when_the_new_connection_dies_too_that_is_the_end(scene: Scene, die: Death) -> None:
     upstream = Mortal(die, [1, 0, 1])
     wire, server = await scene.wired(upstream)
     await scene.ask(wire)
@@ -61,7 +65,7 @@ async def test_when_the_new_connection_dies_too_that_is_the_end(scene: Scene, di
 
 
 @DYING
-async def test_a_new_connection_that_dies_is_not_replaced(scene: Scene, die: object) -> None:
+async def test_a_new_connection_that_dies_is_not_replaced(scene: Scene, die: Death) -> None:
     upstream = Mortal(die, [0, 1])
     wire, server = await scene.wired(upstream)
     heard = await scene.ask(wire)
@@ -71,7 +75,7 @@ async def test_a_new_connection_that_dies_is_not_replaced(scene: Scene, die: obj
 
 @DYING
 @pytest.mark.parametrize("last_words", [b"H", b"\r\n", OWN[:20], OWN[:-1], b"HTTP/1.1 100 Continue\r\n\r\n"])
-async def test_after_one_byte_nothing_is_repeated(scene: Scene, die: object, last_words: bytes) -> None:
+async def test_after_one_byte_nothing_is_repeated(scene: Scene, die: Death, last_words: bytes) -> None:
     upstream = Mortal(die, [1], last_words)
     wire, server = await scene.wired(upstream)
     await scene.ask(wire)
@@ -97,14 +101,14 @@ async def test_when_nobody_listens_any_more_the_repeat_is_reported_too(scene: Sc
 
 async def test_a_repeat_can_be_cancelled(scene: Scene) -> None:
     upstream = Mortal(Peer.reset, [1, 1])
-    wire, server = await scene.wired(upstream)
+    wire, _ = await scene.wired(upstream)
     await scene.ask(wire)
     hearing = scene.open(wire)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not wire.connections()["opening"]:
             await turns(1)
     hearing.cancel()
-    await until(lambda: not any(wire.connections().values()))
+    await empty(wire)
     assert hearing.silent
 
 

@@ -1,4 +1,4 @@
-"""Which connections carry a second call. The next caller is somebody else: it must never read what was not meant for it."""
+"""Which connections carry a second call. The next caller is somebody else: it must read nothing but its own answer."""
 
 import select
 from collections.abc import Callable
@@ -103,6 +103,19 @@ async def test_anything_over_closes_the_connection(scene: Scene, answer: bytes) 
     assert (second.body, second.retry_count, server.accepted) == (b"own", 0, 2)
 
 
+@pytest.mark.parametrize("surplus", [b"x", b"\r\n", b"\r\n\r\n", FOREIGN])
+@pytest.mark.parametrize("answer", [OWN, sized(b"own\r\n"), chunked(b"own")])
+async def test_anything_over_closes_it_when_the_body_came_by_itself_too(
+    scene: Scene, answer: bytes, surplus: bytes
+) -> None:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    wire, server = await scene.wired(first_then_own(head + b"\r\n\r\n", body + surplus))
+    assert (await scene.ask(wire)).body.rstrip() == b"own"
+    assert idle(wire) == 0
+    assert (await scene.ask(wire)).body == b"own"
+    assert server.accepted == 2
+
+
 @pytest.mark.parametrize("unasked", [b"x", b"\r\n", FOREIGN, b"HTTP/1.1 408 Request Timeout\r\n\r\n"])
 async def test_an_unasked_byte_on_an_idle_connection_closes_it(scene: Scene, unasked: bytes) -> None:
     wire, server = await scene.wired(first_then_own(OWN, unasked))
@@ -153,7 +166,7 @@ async def test_the_connection_used_last_is_used_next(scene: Scene) -> None:
     async def script(peer: Peer) -> None:
         while await peer.request() is not None:
             spoken.append(peer)
-            await until(lambda: go)
+            await until(lambda: bool(go))
             await peer.send(OWN)
 
     go: list[bool] = []

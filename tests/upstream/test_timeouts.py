@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from app.domain.errors import UpstreamTimedOut, UpstreamUnreachable
-from tests.upstream.conftest import GET, POST, Certificates, Scene
-from tests.upstream.raw_server import Peer, Script, sized, turns, until
+from tests.upstream.conftest import Certificates, Scene, empty
+from tests.upstream.raw_server import Peer, Script, sized, until
 
 SHORT = 0.08
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n"
@@ -42,7 +42,7 @@ async def test_connecting_takes_too_long(scene: Scene) -> None:
         heard = await scene.ask(wire)
         assert isinstance(heard.fault, UpstreamUnreachable)
         assert heard.fault.message == "Connecting to upstream took too long."
-        await until(lambda: not any(wire.connections().values()), 1)
+        await empty(wire, 1)
 
 
 async def test_a_handshake_takes_too_long(scene: Scene, certificates: Certificates) -> None:
@@ -54,7 +54,7 @@ async def test_a_handshake_takes_too_long(scene: Scene, certificates: Certificat
     heard = await scene.ask(wire)
     assert isinstance(heard.fault, UpstreamUnreachable)
     assert heard.fault.message == "Connecting to upstream took too long."
-    await until(lambda: server.peers[0].gone.is_set(), 1)
+    await until(lambda: server.peers[0].gone, 1)
 
 
 @pytest.mark.parametrize("pieces", [(), (b"HTTP/1.1 200",), (b"HTTP/1.1 100 Continue\r\n\r\n",)], ids=repr)
@@ -63,7 +63,7 @@ async def test_no_head_in_time(scene: Scene, pieces: tuple[bytes, ...]) -> None:
     heard = await scene.ask(wire)
     assert isinstance(heard.fault, UpstreamTimedOut)
     assert (heard.status, heard.retry_count) == (None, 0)
-    await until(lambda: server.peers[0].gone.is_set(), 1)
+    await until(lambda: server.peers[0].gone, 1)
 
 
 async def test_a_head_that_dribbles_buys_no_time(scene: Scene) -> None:
@@ -98,26 +98,26 @@ async def test_silence_in_mid_answer(scene: Scene, pieces: tuple[bytes, ...]) ->
     heard = await scene.ask(wire)
     assert isinstance(heard.fault, UpstreamTimedOut)
     assert (heard.status, heard.chunks) == (200, list(pieces[1:]))
-    await until(lambda: server.peers[0].gone.is_set(), 1)
+    await until(lambda: server.peers[0].gone, 1)
 
 
 async def test_bytes_that_keep_coming_keep_the_call_alive(scene: Scene) -> None:
-    """As long as ten limits, measured by ten calls that are silent for one limit each."""
+    """Three limits long, measured by calls to elsewhere that are silent for a quarter of one each."""
 
     async def script(peer: Peer) -> None:
-        request = await peer.request()
-        if request is not None and request.line.startswith(b"GET"):
-            await peer.send(HEAD)
-            while not enough:
-                await peer.send(b"a")
-            await peer.send(b"b" * (1_000_000 - peer.sent_bytes + len(HEAD)))
+        await peer.request()
+        await peer.send(HEAD)
+        while not enough:
+            await peer.send(b"a")
+        await peer.send(b"b" * (1_000_000 - peer.sent_bytes + len(HEAD)))
         await peer.until_closed()
 
     enough: list[bool] = []
-    wire, _ = await scene.wired(script, idle=SHORT, first_byte=SHORT)
-    alive = scene.open(wire, GET)
-    for _ in range(10):
-        assert isinstance((await scene.ask(wire)).fault, UpstreamTimedOut)
+    wire, _ = await scene.wired(script, idle=4 * SHORT)
+    silent, _ = await scene.wired(silent_after(), first_byte=SHORT)
+    alive = scene.open(wire)
+    for _ in range(12):
+        assert isinstance((await scene.ask(silent)).fault, UpstreamTimedOut)
     assert not alive.over
     enough.append(True)
     await alive.finished()
@@ -126,16 +126,18 @@ async def test_bytes_that_keep_coming_keep_the_call_alive(scene: Scene) -> None:
 
 async def test_while_we_do_not_read_silence_is_our_own(scene: Scene) -> None:
     """The same clock; silence is counted anew when reading goes on."""
-    wire, _ = await scene.wired(silent_after(HEAD, b"some bytes"), idle=SHORT, first_byte=SHORT)
+    wire, _ = await scene.wired(silent_after(HEAD, b"some bytes"), idle=SHORT)
+    silent, _ = await scene.wired(silent_after(), first_byte=SHORT)
     paused = scene.open(wire)
     await until(lambda: paused.size > 0)
     assert paused.call is not None
     paused.call.pause()
     for _ in range(5):
-        assert isinstance((await scene.ask(wire, POST)).fault, UpstreamTimedOut)
+        assert isinstance((await scene.ask(silent)).fault, UpstreamTimedOut)
         assert not paused.over
+    (connection,) = wire._pool._busy
+    before = connection.since
     paused.call.resume()
-    await turns()
-    assert not paused.over
+    assert connection.since > before + SHORT
     await paused.finished()
     assert isinstance(paused.fault, UpstreamTimedOut)

@@ -1,0 +1,219 @@
+"""`weighbridge reconcile`: our ledger against upstream's own books.
+
+With a management key: tokens and dollars by day and model. Without one, what upstream tells the server's own key: the
+dollars of the day, the week and the month under way. The management key is read here and goes to upstream only.
+"""
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from app.cli.output import JsonOption
+
+if TYPE_CHECKING:
+    from app.domain.reconciliation import Reconciliation, Sheet
+    from app.upstream.http_client import HttpClient
+    from app.upstream.statements import Statement
+
+_DAY_MICROSECONDS = 86_400_000_000
+_VARIABLES = {"openrouter": "OPENROUTER_MANAGEMENT_KEY", "openai": "OPENAI_ADMIN_KEY"}
+
+
+class BooksOf(StrEnum):
+    """Whose statements upstream gives."""
+
+    OPENROUTER = "openrouter"
+    OPENAI = "openai"
+
+
+@dataclass(slots=True, frozen=True)
+class Wish:
+    """What is to be reconciled. `since` is a UTC day; `key_hash` and `project` narrow upstream's statement."""
+
+    since: date
+    tolerance: Fraction
+    management_key_file: Path | None
+    books: BooksOf | None
+    key_hash: str | None
+    project: str | None
+    ca_file: Path | None
+
+
+def reconcile(
+    since: Annotated[str, typer.Option(metavar="7d|DATE", help="From which day on (UTC, whole days).")] = "7d",
+    tolerance: Annotated[str, typer.Option(metavar="PERCENT", help="By how much the two may differ.")] = "0.5%",
+    management_key_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File that holds upstream's management key.")
+    ] = None,
+    books: Annotated[BooksOf | None, typer.Option(help="Whose statements upstream gives; without it, by name.")] = None,
+    key_hash: Annotated[str | None, typer.Option(metavar="HASH", help="Only this key of the account.")] = None,
+    project: Annotated[str | None, typer.Option(metavar="ID", help="Only this project of the organization.")] = None,
+    as_json: JsonOption = False,
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file to read.")] = None,
+) -> None:
+    """Compare the ledger with upstream's own books. Exits 0 when they agree, 1 when not, 2 when used wrongly."""
+    from app.cli.admin_client import run_admin
+    from app.cli.config import load_or_exit
+
+    ca_file = load_or_exit(config).upstream.ca_file
+    wish = Wish(_day(since), _share(tolerance), management_key_file, books, key_hash, project, ca_file)
+
+    async def work(admin: "HttpClient") -> bool:
+        return await _reconcile(admin, wish, as_json=as_json)
+
+    if not run_admin(work, config):
+        raise typer.Exit(1)
+
+
+async def _reconcile(admin: "HttpClient", wish: Wish, *, as_json: bool) -> bool:
+    """Whether the books agree; the result is printed."""
+    from app.cli.admin_client import call
+    from app.cli.difference import print_difference
+    from app.cli.windows import reconcile_windows
+
+    upstream = await call(admin, "GET", "/upstream")
+    kind = wish.books or (BooksOf.OPENAI if upstream["name"] == "openai" else BooksOf.OPENROUTER)
+    key = _management_key(wish.management_key_file, kind)
+    if key is None:
+        typer.echo(f"No management key ({_VARIABLES[kind]} or --management-key-file): sums only.", err=True)
+        return await reconcile_windows(admin, wish.since, wish.tolerance, as_json=as_json)
+    statement = await _statement(upstream["base_url"], key, kind, wish)
+    result = await _compared(admin, statement, wish)
+    suspects = await _suspects(admin, result, statement, wish.since)
+    print_difference(result, suspects, since=wish.since, as_json=as_json)
+    return result.within
+
+
+async def _statement(base_url: str, key: str, kind: BooksOf, wish: Wish) -> "Statement":
+    from app.cli.admin_client import CommandFailedError
+    from app.upstream.documents import Documents, UpstreamSilent
+    from app.upstream.statements import openai_statement, openrouter_statement
+
+    documents = Documents(base_url, key, wish.ca_file)
+    try:
+        if kind is BooksOf.OPENAI:
+            return await openai_statement(documents, wish.since, wish.project)
+        return await openrouter_statement(documents, wish.since, wish.key_hash)
+    except UpstreamSilent as silent:
+        hint = " (does it take this management key?)" if silent.status in (401, 403) else ""
+        raise CommandFailedError(f"{silent}{hint}") from None
+    finally:
+        await documents.close()
+
+
+async def _compared(admin: "HttpClient", statement: "Statement", wish: Wish) -> "Reconciliation":
+    """Both sides for the same days: whole ones, and the one under way only if upstream tells of it."""
+    from app.domain.reconciliation import reconcile as compare
+
+    until = _today() + timedelta(days=1) if statement.has_day(_today().isoformat()) else _today()
+    ours = await _our_sheet(admin, wish.since, until, statement.names)
+    theirs = {cell: sums for cell, sums in statement.sheet.items() if cell[0] < until.isoformat()}
+    return compare(ours, theirs, wish.tolerance)
+
+
+async def _our_sheet(admin: "HttpClient", since: date, until: date, names: Mapping[str, str]) -> "Sheet":
+    from app.cli.admin_client import call
+    from app.domain.money import parse_usd
+    from app.domain.reconciliation import Sums, sheet_of
+
+    lines = []
+    for number in range((until - since).days):
+        day = since + timedelta(days=number)
+        query = {"by": "model", "since": day.isoformat(), "until": (day + timedelta(days=1)).isoformat()}
+        for row in (await call(admin, "GET", "/usage", params=query))["rows"]:
+            sums = Sums(
+                requests=row["requests"] - row["rejected"],
+                input_tokens=row["input_tokens"] or 0,
+                output_tokens=row["output_tokens"] or 0,
+                cost_nanousd=parse_usd(row["cost_usd"]) or 0,
+            )
+            model = row["model"] or "(unknown)"
+            if any(sums):
+                lines.append(((day.isoformat(), names.get(model, model)), sums))
+    return sheet_of(lines)
+
+
+async def _suspects(
+    admin: "HttpClient", result: "Reconciliation", statement: "Statement", since: date
+) -> list[dict[str, Any]]:
+    """Our records of the models that differ whose usage is unknown or estimated: they could explain a difference."""
+    import json
+
+    from app.cli.admin_client import CommandFailedError
+
+    outside = set(result.outside)
+    found = []
+    query = {"by": "request", "since": since.isoformat()}
+    if not outside:
+        return []
+    async with admin.stream("GET", "/admin/api/usage", params=query) as answer:
+        if answer.is_error:
+            raise CommandFailedError(f"the server answered HTTP {answer.status_code}")
+        async for line in answer.aiter_lines():
+            record: dict[str, Any] = json.loads(line)
+            model = record["model_served"] or record["model_requested"] or "(unknown)"
+            if statement.names.get(model, model) in outside and _could_explain(record):
+                found.append(record)
+    return found
+
+
+def _could_explain(record: Mapping[str, Any]) -> bool:
+    """A refusal weighs nothing, ours or upstream's; a connection that broke before the answer may weigh something."""
+    if record["usage_source"] not in ("none", "estimated") or record["outcome"] == "rejected":
+        return False
+    refused: bool = record["outcome"] == "upstream_error" and record["error_type"] != "upstream_protocol_error"
+    return not refused
+
+
+def _management_key(file: Path | None, kind: BooksOf) -> str | None:
+    """From the file, else from the environment, or None. Exits 2 when what is there cannot be a key."""
+    from app.settings.credentials import Candidate, settle, variable_candidates
+
+    if file is not None:
+        candidates = [Candidate.in_file("--management-key-file", file)]
+    else:
+        candidates = [*settle([*variable_candidates((_VARIABLES[kind],), os.environ)])]
+    for candidate in candidates:
+        if candidate.secret is None:
+            typer.echo(f"weighbridge: {candidate.origin}: {candidate.fault}", err=True)
+            raise typer.Exit(2)
+        return candidate.secret.reveal()
+    return None
+
+
+def _today() -> date:
+    return datetime.now(UTC).date()
+
+
+def _day(text: str) -> date:
+    from app.domain.spans import parse_moment
+
+    try:
+        moment = parse_moment(text, time.time_ns() // 1000)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--since") from None
+    day = datetime.fromtimestamp(moment // _DAY_MICROSECONDS * 86_400, UTC).date()
+    if day > _today():
+        message = f"{text} is not in the past"
+        raise typer.BadParameter(message, param_hint="--since")
+    return day
+
+
+def _share(text: str) -> Fraction:
+    number = text.strip().removesuffix("%")
+    try:
+        share = Fraction(number) / 100
+    except (ValueError, ZeroDivisionError):
+        share = Fraction(-1)
+    if not 0 <= share <= 1 or (share and not text.strip().endswith("%")):
+        message = f"{text!r} is no percentage: write it as 0.5%"
+        raise typer.BadParameter(message, param_hint="--tolerance")
+    return share

@@ -1,0 +1,22 @@
+"""What every exchange of a server shares: its neighbours, by their ports, and the rules that never change."""
+
+from dataclasses import dataclass
+
+from app.domain.headers import HeaderRule
+from app.gateway.clock import Clock
+from app.gateway.key_guard import KeyGuard
+from app.gateway.ports import Ledger, Observer, PriceBook, Upstream
+
+
+@dataclass(slots=True, frozen=True)
+class Services:
+    """Made once, by the wiring."""
+
+    upstream: Upstream
+    ledger: Ledger
+    prices: PriceBook
+    observer: Observer
+    clock: Clock
+    to_client: HeaderRule
+    key_guard: KeyGuard
+    estimates: bool  # whether usage that nobody tells is estimated

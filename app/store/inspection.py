@@ -1,0 +1,181 @@
+"""An Inspection of the files of a store, from without: is the database whole, and do its parts agree?
+
+It only reads, so it may be made while a server runs.
+"""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.domain.record_json import rfc3339
+from app.store import schema
+from app.store.database import compiled
+from app.store.faults import StoreBusy, StoreFault
+from app.store.lock import StoreLock, held_since
+from app.store.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, OTHER
+from app.store.spool import spool_contents
+from app.store.tables import IN_PROGRESS, days, hours, progress, records
+from app.store.totals import SUMS, model_of_record, span
+
+MOST_OF_A_KIND = 10
+"""Findings of one kind that are told one by one."""
+
+_KEY = 5  # columns
+
+
+async def inspect(state_dir: Path, path: Path) -> list[str]:
+    """What is wrong with the database and the files beside it, a sentence each. Raises StoreFault or OSError."""
+    revision = await asyncio.to_thread(schema.current_revision, path)
+    if revision is None:
+        return [f"there is no database {path}"]
+    if revision != schema.HEAD:
+        return [f"the schema is {revision}, not {schema.HEAD}: `weighbridge db upgrade` brings it up to date"]
+    try:
+        with contextlib.closing(_connect(path)) as connection:
+            left_open = await _open_findings(state_dir, connection)
+            return [*left_open, *_spool_findings(state_dir), *await asyncio.to_thread(_findings, connection)]
+    except sqlite3.Error as error:
+        raise StoreFault(f"{path} cannot be read: {error}") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+
+
+def _findings(connection: sqlite3.Connection) -> list[str]:
+    broken = _limited(_integrity_findings(connection))
+    if broken:
+        return broken  # whatever else were found would be no more than its consequence
+    kinds = (_key_findings, _hour_findings, _day_findings)
+    return [finding for kind in kinds for finding in _limited(kind(connection))]
+
+
+async def _open_findings(state_dir: Path, connection: sqlite3.Connection) -> list[str]:
+    """Open calls of a process that is no more; with a server running, those that began before it did."""
+    left_open = records.c.outcome == IN_PROGRESS
+    count = sa.select(sa.func.count()).select_from(records)
+    try:
+        lock = await StoreLock.acquire(state_dir, 0)
+    except StoreBusy:
+        before = records.c.started_at < held_since(state_dir)
+        found = _one(connection, count.where(left_open, before))
+    else:
+        found = _one(connection, count.where(left_open))
+        lock.release()
+    return [f"{found} calls are open though their process has ended: the next start closes them"] if found else []
+
+
+def _spool_findings(state_dir: Path) -> Iterator[str]:
+    contents = spool_contents(state_dir)
+    if contents.waiting_bytes:
+        yield f"spool: {contents.waiting_bytes} bytes of records wait for the database"
+    if contents.damaged_files:
+        yield f"spool: damaged lines were set aside in {', '.join(contents.damaged_files)}"
+
+
+def _integrity_findings(connection: sqlite3.Connection) -> Iterator[str]:
+    try:
+        yield from (f"integrity: {line}" for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok")
+    except sqlite3.DatabaseError as error:
+        yield f"integrity: {error}"
+
+
+def _key_findings(connection: sqlite3.Connection) -> Iterator[str]:
+    for table, _, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+        yield f"foreign keys: a row of {table} names one of {parent} that is not there"
+
+
+def _hour_findings(connection: sqlite3.Connection) -> Iterator[str]:
+    """Roll-ups of hours that are not what their records add up to, of all hours of which records are kept."""
+    kept_since = _one(connection, sa.select(progress.c.kept_since)) or 0
+    recounted = _recounted()
+    for begin in _days_with_anything(connection, kept_since):
+        begins = sa.and_(hours.c.begins_at >= begin, hours.c.begins_at < begin + DAY_MICROSECONDS)
+        kept = sa.and_(begins, hours.c.begins_at >= kept_since)
+        of_day = [*span(begin, begin + DAY_MICROSECONDS), records.c.started_at >= kept_since]
+        connection.execute("BEGIN")  # both as of one moment
+        told = _by_key(connection, sa.select(hours).where(kept))
+        true = _by_key(connection, recounted.where(*of_day))
+        connection.execute("COMMIT")
+        yield from _differences("an hour", told, true)
+
+
+def _day_findings(connection: sqlite3.Connection) -> Iterator[str]:
+    """Days that are not what their hours add up to."""
+    connection.execute("BEGIN")
+    day = hours.c.begins_at - hours.c.begins_at % DAY_MICROSECONDS
+    key = [day, hours.c.client, hours.c.model, hours.c.upstream, hours.c.kind]
+    sums = [sa.func.sum(column) for column in list(hours.c)[_KEY:]]
+    until = sa.select(progress.c.folded_until).scalar_subquery()
+    true = _by_key(connection, sa.select(*key, *sums).where(hours.c.begins_at < until).group_by(*key))
+    told = _by_key(connection, sa.select(days))
+    connection.execute("COMMIT")
+    yield from _differences("a day", told, true)
+
+
+def _recounted() -> sa.Select[Any]:
+    outcome = records.c.outcome
+    kind = sa.case((outcome.in_(["completed", "rejected"]), outcome), else_=OTHER)
+    hour = records.c.started_at - records.c.started_at % HOUR_MICROSECONDS
+    key = [hour, records.c.client, sa.func.coalesce(model_of_record, ""), records.c.upstream, kind]
+    no_usage = sa.or_(records.c.input_tokens.is_(None), records.c.output_tokens.is_(None))
+    counts = [
+        sa.func.count(),
+        sa.func.count().filter(outcome != "rejected", no_usage),
+        sa.func.count().filter(outcome != "rejected", records.c.cost_nanousd.is_(None)),
+    ]
+    sums = [sa.func.sum(records.c[name]) for name in SUMS]
+    return sa.select(*key, *counts, *sums).where(outcome != IN_PROGRESS).group_by(*key)
+
+
+def _days_with_anything(connection: sqlite3.Connection, kept_since: int) -> range:
+    """Their first microseconds, from the oldest of which there is a record or a roll-up to the newest."""
+    by_age = sa.select(records.c.started_at).limit(1)
+    ends = (
+        _one(connection, sa.select(sa.func.min(hours.c.begins_at)).where(hours.c.begins_at >= kept_since)),
+        _one(connection, sa.select(sa.func.max(hours.c.begins_at))),
+        _one(connection, by_age.order_by(records.c.request_id)),
+        _one(connection, by_age.order_by(records.c.request_id.desc())),
+    )
+    known = [end for end in ends if end is not None]
+    if not known:
+        return range(0)
+    first = max(min(known), kept_since)
+    return range(first - first % DAY_MICROSECONDS, max(known) + 1, DAY_MICROSECONDS)
+
+
+def _differences(what: str, told: dict[Any, Any], true: dict[Any, Any]) -> Iterator[str]:
+    for key in sorted(told.keys() | true.keys()):
+        if told.get(key) != true.get(key):
+            begins_at, client, model, upstream, kind = key
+            where = f"{client}, {model or 'no model'}, {upstream}, {kind}"
+            yield f"roll-ups: {what} differs from what it sums up: {rfc3339(begins_at)} {where}"
+
+
+def _by_key(connection: sqlite3.Connection, statement: sa.Select[Any]) -> dict[Any, Any]:
+    form = compiled(statement)
+    return {row[:_KEY]: row[_KEY:] for row in connection.execute(form.text, form.values)}
+
+
+def _one(connection: sqlite3.Connection, statement: sa.Select[Any]) -> int | None:
+    form = compiled(statement)
+    row = connection.execute(form.text, form.values).fetchone()
+    return None if row is None else row[0]
+
+
+def _limited(findings: Iterator[str]) -> list[str]:
+    """The first ten or so, and how many more."""
+    found: list[str] = []
+    more = 0
+    for finding in findings:
+        if len(found) < MOST_OF_A_KIND:
+            found.append(finding)
+        else:
+            more += 1
+    return [*found, f"{found[-1].partition(':')[0]}: {more} more like these"] if more else found

@@ -1,0 +1,209 @@
+"""The Spool: files that take rows while the database does not, each line on disk before anybody is told so.
+
+    append ──▶ records-00000007.jsonl ──read, oldest first──▶ the database ──done──▶ deleted
+                                          └─ what is no line ─▶ damaged-00000007.jsonl
+
+A row may stand in it twice, or be in the database already: writing it again changes nothing. It belongs to the writer's
+thread. Methods raise OSError when the file system does not take part.
+"""
+
+import contextlib
+import logging
+import os
+from collections import deque
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from app.store.lines import Lines, decoded, encoded
+from app.store.rows import Rows
+
+LOG = logging.getLogger(__name__)
+
+SPOOL_NAME = "spool"
+SEGMENT_BYTES = 16 * 2**20
+"""A file that has grown so large is followed by another, so that what is replayed soon makes room."""
+
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the other one
+_WAITING, _DAMAGED, _SUFFIX = "records-", "damaged-", ".jsonl"
+
+
+@dataclass(slots=True, frozen=True)
+class SpoolContents:
+    """What a spool holds: rows that wait for the database, in bytes, and the files of what could not be read."""
+
+    waiting_bytes: int
+    damaged_files: tuple[str, ...]
+
+
+def spool_contents(state_dir: Path) -> SpoolContents:
+    """Look at the spool in this directory. Raises OSError."""
+    directory = state_dir / SPOOL_NAME
+    waiting = sum(path.stat().st_size for path in directory.glob(f"{_WAITING}*{_SUFFIX}"))
+    return SpoolContents(waiting, tuple(sorted(path.name for path in directory.glob(f"{_DAMAGED}*{_SUFFIX}"))))
+
+
+class Spool:
+    """Opened once. Appending and reading may alternate; what is read must be done() before more is read."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.damaged = 0
+        self._directory = state_dir / SPOOL_NAME
+        self._waiting = deque(sorted(self._directory.glob(f"{_WAITING}*{_SUFFIX}")))
+        self._inherited = len(self._waiting)
+        self._number = max((_number_of(path) for path in self._directory.glob(f"*{_SUFFIX}")), default=0)
+        self._appending: int | None = None  # descriptor of the newest file
+        self._good_bytes = 0
+        self._reading: BinaryIO | None = None  # the oldest file
+        self._chunk: Lines | None = None
+        self._damaged_here: list[bytes] = []
+
+    @property
+    def inherited(self) -> bool:
+        """Whether there are still rows of an earlier process."""
+        return self._inherited > 0
+
+    def __bool__(self) -> bool:
+        """Whether rows wait."""
+        return bool(self._waiting)
+
+    def append(self, rows: Rows) -> None:
+        """Write the rows; they are on disk when this returns. When it raises, some of them may be."""
+        if self._appending is None:
+            self._begin_file()
+        assert self._appending is not None  # noqa: S101 - for the type checker
+        lines = encoded(rows)
+        try:
+            _write_all(self._appending, lines)
+            _sync(self._appending)
+        except OSError:
+            self._abandon_file(self._appending)
+            raise
+        self._good_bytes += len(lines)
+        if self._good_bytes >= SEGMENT_BYTES:
+            self._end_file()
+
+    def read(self, most: int) -> Rows:
+        """The oldest rows, at most so many; the same again until done(). None at a file's end, where it is deleted."""
+        if self._chunk is None and self._waiting:
+            try:
+                lines = self._next_lines(most)
+            except FileNotFoundError as error:
+                LOG.error("A file of the spool is gone: %s", error)  # noqa: TRY400
+                self._forget_file()
+            except OSError as error:
+                self._set_file_aside(error)
+            else:
+                if lines:
+                    self._chunk = decoded(lines)
+                else:
+                    self._finish_file()
+        return Rows() if self._chunk is None else self._chunk.rows
+
+    def done(self) -> None:
+        """What was read is in the database."""
+        if self._chunk is not None:
+            self._damaged_here += self._chunk.damaged
+            self._chunk = None
+
+    def close(self) -> None:
+        """Let go of the files. What was read and not done() is read again by the next process."""
+        self._end_file()
+        if self._reading is not None:
+            self._reading.close()
+            self._reading = None
+
+    def _begin_file(self) -> None:
+        if not self._directory.is_dir():
+            self._directory.mkdir(mode=0o700)
+            _sync_directory(self._directory.parent)
+        path = self._path(_WAITING, self._number + 1)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._number += 1
+        self._appending, self._good_bytes = descriptor, 0
+        self._waiting.append(path)
+        _sync_directory(self._directory)
+
+    def _abandon_file(self, descriptor: int) -> None:
+        """After a write that failed nothing is known of the file's end: cut it back, and go on in a new one."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, self._good_bytes)
+            if not self._good_bytes and self._waiting:
+                self._waiting[-1].unlink()
+                self._waiting.pop()
+        self._end_file()
+
+    def _end_file(self) -> None:
+        if self._appending is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._appending)
+            self._appending = None
+
+    def _next_lines(self, most: int) -> list[bytes]:
+        if self._reading is None:
+            if len(self._waiting) == 1:
+                self._end_file()  # it is read now: what comes goes into a new one
+            self._reading = self._waiting[0].open("rb")
+        return list(islice(self._reading, most))
+
+    def _finish_file(self) -> None:
+        path = self._waiting[0]
+        if self._damaged_here:
+            self._keep_damaged(path)
+        self._forget_file()
+        path.unlink()
+        _sync_directory(self._directory)
+
+    def _keep_damaged(self, path: Path) -> None:
+        aside = self._path(_DAMAGED, _number_of(path))
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            _write_all(descriptor, b"".join(piece.rstrip(b"\n") + b"\n" for piece in self._damaged_here))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        self._count_damaged(len(self._damaged_here), aside.name, "they are not what was written")
+
+    def _set_file_aside(self, error: OSError) -> None:
+        """The file cannot be read (to its end): what is left of it stays on disk, and the others go on."""
+        path = self._waiting[0]
+        aside = self._path(_DAMAGED, _number_of(path))
+        path.rename(aside)
+        self._forget_file()
+        self._count_damaged(1, aside.name, str(error))
+
+    def _count_damaged(self, count: int, name: str, problem: str) -> None:
+        self.damaged += count
+        LOG.error("%d damaged lines of the spool were set aside in %s/%s: %s", count, SPOOL_NAME, name, problem)
+
+    def _forget_file(self) -> None:
+        if self._reading is not None:
+            self._reading.close()
+        self._reading = None
+        self._damaged_here = []
+        self._waiting.popleft()
+        self._inherited = max(0, self._inherited - 1)
+
+    def _path(self, kind: str, number: int) -> Path:
+        return self._directory / f"{kind}{number:08d}{_SUFFIX}"
+
+
+def _number_of(path: Path) -> int:
+    digits = path.stem.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else 0
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _sync_directory(path: Path) -> None:
+    """Without it, a power cut could take the file's name."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,77 @@
+"""OpenRouter's books: `GET /generation?id=` tells what one call weighed, some seconds after its end.
+
+Other upstreams that send an `X-Generation-Id` are asked in the same way; one without the route says so by its answer.
+"""
+
+from typing import Any
+
+from app.domain.money import parse_usd
+from app.domain.usage import Usage, read_usage
+from app.gateway.ports import BookEntry, NoBooks
+from app.upstream.documents import Document, Documents, UpstreamSilent
+
+_NO_ROUTE = frozenset((404, 405, 501))
+
+
+class OpenRouterBooks:
+    """The gateway's Books port; `documents` come with the server's key."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def look_up(self, generation_id: str) -> BookEntry | None:
+        """The entry of a call; None when upstream says that there is none (yet).
+
+        Raises NoBooks for an answer that only a missing route gives, UpstreamSilent for any other that tells nothing.
+        """
+        document = await self._documents.fetch("/generation", {"id": generation_id})
+        if document.status == 200:
+            return _entry(document)
+        if document.status == 404 and isinstance(document.fields.get("error"), dict):
+            return None
+        if document.status in _NO_ROUTE:
+            raise NoBooks(f"GET /generation: HTTP {document.status}")
+        raise UpstreamSilent(f"GET /generation: upstream answered HTTP {document.status}", document.status)
+
+
+def _entry(document: Document) -> BookEntry:
+    data = document.fields.get("data")
+    if not isinstance(data, dict):
+        raise UpstreamSilent("GET /generation: the answer has no data", document.status)
+    model = data.get("model")
+    return BookEntry(_usage(data), model if isinstance(model, str) and model else None)
+
+
+def _usage(data: dict[str, Any]) -> Usage:
+    """The provider's own ("native") counts, since those are billed; `tokens_*` are counts by OpenRouter's tokenizer.
+
+    A count that the books have as null is 0 there: nothing was made of it before the call broke off.
+    """
+    counted = read_usage(
+        {
+            "input_tokens": _count(data, "native_tokens_prompt", "tokens_prompt"),
+            "output_tokens": _count(data, "native_tokens_completion", "tokens_completion"),
+            "input_tokens_details": {"cached_tokens": _count(data, "native_tokens_cached")},
+            "output_tokens_details": {"reasoning_tokens": _count(data, "native_tokens_reasoning")},
+        }
+    )
+    cost = parse_usd(data.get("total_cost"))
+    if cost is None:
+        cost = parse_usd(data.get("usage"))
+    if counted is None or counted.input_tokens is None or counted.output_tokens is None:
+        raise UpstreamSilent("GET /generation: the entry has no counts that could be read")
+    return Usage(
+        input_tokens=counted.input_tokens,
+        cached_input_tokens=counted.cached_input_tokens,
+        output_tokens=counted.output_tokens,
+        reasoning_tokens=counted.reasoning_tokens,
+        total_tokens=counted.input_tokens + counted.output_tokens,
+        reported_cost_nanousd=cost,
+    )
+
+
+def _count(data: dict[str, Any], *names: str) -> object:
+    """The first of these that is there and not null; 0 when all that are there are null; None when none is there."""
+    there = [data[name] for name in names if name in data]
+    known = [value for value in there if value is not None]
+    return known[0] if known else (0 if there else None)

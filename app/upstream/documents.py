@@ -1,0 +1,97 @@
+"""JSON documents of upstream's ordinary routes: fetched whole, bounded in size, never trusted for their shape."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from app.upstream.http_client import HttpClient
+
+MOST_BYTES = 16 * 1024 * 1024
+
+Query = Mapping[str, str | int]
+
+
+class UpstreamSilent(Exception):
+    """Upstream did not tell what was asked; the message says why, for operators, without keys and addresses."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status  # that it answered with
+
+
+@dataclass(slots=True, frozen=True)
+class Document:
+    """An answer. `value` is its JSON, None when it was none."""
+
+    status: int
+    value: Any
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The JSON when it is an object, else nothing."""
+        return self.value if isinstance(self.value, dict) else {}
+
+
+class Documents:
+    """Fetches documents below an upstream's base URL with one key. Redirects are answers. Closed with close().
+
+    Its client is made in a thread when it is first needed: httpx2 and a TLS context cost 0.1 s, which neither a start
+    nor the streams under way should wait for.
+    """
+
+    def __init__(self, base_url: str, key: str, ca_file: Path | None = None) -> None:
+        self._base_url = base_url
+        self._key = key
+        self._ca_file = ca_file
+        self._client: HttpClient | None = None
+        self._opening = asyncio.Lock()
+
+    async def fetch(self, path: str, query: Query | None = None) -> Document:
+        """GET a document, whatever its status. Raises UpstreamSilent when no answer comes, or one that is too large."""
+        client = await self._opened()
+        from app.upstream.http_client import Unreachable
+
+        body = bytearray()
+        try:
+            async with client.stream("GET", path, params=dict(query or {})) as answer:
+                async for chunk in answer.aiter_bytes():
+                    body += chunk
+                    if len(body) > MOST_BYTES:
+                        raise UpstreamSilent(f"GET {path}: the answer is too large")
+                status = answer.status_code
+        except Unreachable as error:
+            raise UpstreamSilent(f"GET {path}: {error}") from None
+        try:
+            return Document(status, orjson.loads(body))
+        except ValueError:
+            return Document(status, None)
+
+    async def fetch_fields(self, path: str, query: Query | None = None) -> dict[str, Any]:
+        """GET an object. Raises UpstreamSilent for any answer but a 200 with one."""
+        document = await self.fetch(path, query)
+        if document.status != 200:
+            raise UpstreamSilent(f"GET {path}: upstream answered HTTP {document.status}", document.status)
+        if not document.fields:
+            raise UpstreamSilent(f"GET {path}: the answer is no JSON object", document.status)
+        return document.fields
+
+    async def close(self) -> None:
+        """Drop the connections, if there ever were any."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _opened(self) -> "HttpClient":
+        async with self._opening:
+            if self._client is None:
+                self._client = await asyncio.to_thread(self._open)
+            return self._client
+
+    def _open(self) -> "HttpClient":
+        from app.upstream.http_client import upstream_client
+
+        return upstream_client(self._base_url, self._key, ca_file=self._ca_file)

@@ -1,0 +1,31 @@
+"""Upstream as operators see it: which one it is, and what it says the server's key has spent."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from app.domain.money import format_usd
+from app.gateway.ports import Account, Spending
+from app.web.credentials import require_admin
+
+router = APIRouter(prefix="/admin/api/upstream", tags=["admin"], dependencies=[Depends(require_admin)])
+
+
+@router.get("")
+async def upstream(request: Request, *, spending: Annotated[bool, Query()] = False) -> dict[str, Any]:
+    """Name and address. With `spending`, also what it says the key has spent, or in `problem` why it does not."""
+    shown: dict[str, Any] = dict(request.app.state.upstream)
+    if not spending:
+        return shown
+    account: Account | None = request.app.state.account
+    if account is None:
+        return {**shown, "spending": None, "problem": "no upstream key is loaded"}
+    try:
+        return {**shown, "spending": _shown(await account.spending()), "problem": None}
+    except Exception as error:  # noqa: BLE001 - the port says: in words for an operator
+        return {**shown, "spending": None, "problem": str(error) or type(error).__name__}
+
+
+def _shown(spending: Spending) -> dict[str, str | None]:
+    amounts = {name: getattr(spending, name) for name in ("day", "week", "month", "total")}
+    return {f"{name}_usd": None if amount is None else format_usd(amount) for name, amount in amounts.items()}

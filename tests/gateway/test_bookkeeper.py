@@ -1,0 +1,281 @@
+"""The bookkeeper: who is asked about, when, how often, and what comes of it; by a clock that is moved by hand."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.domain.backoff import backoff_seconds
+from app.domain.pricing import price_from_config
+from app.domain.records import CostSource, Outcome, Record, UsageSource
+from app.domain.usage import Usage
+from app.gateway import bookkeeper as rules
+from app.gateway.bookkeeper import Bookkeeper, wants
+from app.gateway.ports import BookEntry, NoBooks, UsageQuery
+from tests.gateway.house import House
+
+ENTRY = BookEntry(Usage(10, 4, None, 20, 5, 30, reported_cost_nanousd=1234), "m-served")
+
+
+class HandBooks:
+    """Books in which the test writes; they know who asked and how many did at once."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, BookEntry | Exception] = {}
+        self.asked: Counter[str] = Counter()
+        self.most_at_once = 0
+        self._at_once = 0
+
+    async def look_up(self, generation_id: str) -> BookEntry | None:
+        self.asked[generation_id] += 1
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        await asyncio.sleep(0)
+        self._at_once -= 1
+        entry = self.entries.get(generation_id)
+        if isinstance(entry, Exception):
+            raise entry
+        return entry
+
+
+class LedgerReports:
+    """A Reports that finds what is unsettled in a house's ledger, in pages of at most 7."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self.broken = False
+
+    async def unsettled(self, since: int, most: int = 200) -> Sequence[Record]:
+        if self.broken:
+            raise OSError("closed")
+        records = sorted(self._house.ledger.settled.values(), key=lambda record: record.request_id)
+        page = [replace(record) for record in records if wants(record) and record.started_at >= since]
+        return page[: min(most, rules._PAGE)]
+
+    async def totals(self, query: UsageQuery) -> Sequence[dict[str, Any]]:
+        raise NotImplementedError
+
+    def records(self, query: UsageQuery) -> AsyncIterator[Record]:
+        raise NotImplementedError
+
+
+class Desk:
+    """A bookkeeper with its neighbours. Chance is even: waits are 1, 2, 4 ... seconds."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.books = HandBooks()
+        self.reports = LedgerReports(house)
+        self.keeper = Bookkeeper(self.books, self.reports, house.services, lambda: 0.5)
+        self._made = 0
+
+    def broken_off(self, **fields: Any) -> Record:  # noqa: ANN401 - a Record's own
+        """A settled call without a usage; its generation is `gen-N`."""
+        self._made += 1
+        started = fields.pop("started_at", self.house.time.us + self._made)
+        record = Record(f"req_{self._made:05}", started, "alice", "key", "hand", "/responses", bytes_in=90)
+        record.outcome = Outcome.CLIENT_CLOSED
+        record.generation_id = f"gen-{self._made}"
+        for name, value in fields.items():
+            setattr(record, name, value)
+        self.house.ledger.settle(record, lambda: None)
+        return record
+
+    def settled(self, record: Record) -> Record:
+        return self.house.ledger.settled[record.request_id]
+
+    async def pass_time(self, seconds: float) -> None:
+        """Ask whatever is due on the way, at the very moments at which the bookkeeper wants to be called."""
+        until = self.house.time.us + round(seconds * 1_000_000)
+        while True:
+            wait = await self.keeper.ask_due()
+            left = (until - self.house.time.us) / 1_000_000
+            if wait is None or wait > left:
+                self.house.time.us = until
+                return
+            self.house.time.advance(max(wait, 0.000_001))
+
+
+@pytest.fixture
+async def desk(house: House) -> Desk:
+    return Desk(house)
+
+
+async def test_an_entry_replaces_an_estimate(desk: Desk) -> None:
+    record = desk.broken_off(usage_source=UsageSource.ESTIMATED, input_tokens=99, output_tokens=99, total_tokens=198)
+    desk.books.entries["gen-1"] = ENTRY
+    desk.keeper.take([record])
+    assert desk.keeper.unsettled == 1
+    await desk.pass_time(0.9)
+    assert desk.books.asked["gen-1"] == 0
+    await desk.pass_time(0.1)
+    settled = desk.settled(record)
+    assert (settled.usage_source, settled.cost_source, settled.cost_nanousd) == (
+        UsageSource.SETTLED,
+        CostSource.REPORTED,
+        1234,
+    )
+    assert (settled.input_tokens, settled.cached_input_tokens, settled.output_tokens) == (10, 4, 20)
+    assert (settled.reasoning_tokens, settled.total_tokens, settled.model_served) == (5, 30, "m-served")
+    assert (settled.outcome, settled.bytes_in) == (Outcome.CLIENT_CLOSED, 90)
+    assert record.usage_source is UsageSource.ESTIMATED, "the record that was handed over is not touched"
+    await desk.pass_time(7200)
+    assert (desk.books.asked["gen-1"], desk.keeper.unsettled) == (1, 0)
+
+
+async def test_a_cost_that_the_books_do_not_tell_is_priced(desk: Desk) -> None:
+    desk.house.prices["m-asked"] = price_from_config({"input": "1", "output": "2"})
+    record = desk.broken_off(model_requested="m-asked")
+    desk.books.entries["gen-1"] = BookEntry(Usage(10, output_tokens=20, total_tokens=30))
+    desk.keeper.take([record])
+    await desk.pass_time(1)
+    settled = desk.settled(record)
+    assert (settled.cost_source, settled.cost_nanousd) == (CostSource.PRICED, 10 * 1_000 + 20 * 2_000)
+    assert settled.price
+
+
+async def test_it_asks_ever_more_seldom_and_gives_up_after_an_hour(desk: Desk) -> None:
+    known, record = desk.broken_off(), desk.broken_off()
+    desk.books.entries["gen-1"] = ENTRY  # so that the books are known to be good
+    desk.keeper.take([known, record])
+    asked_at = []
+    began = desk.house.time.us
+    wait = await desk.keeper.ask_due()
+    while wait is not None:
+        desk.house.time.advance(wait)
+        before = desk.books.asked["gen-2"]
+        wait = await desk.keeper.ask_due()
+        if desk.books.asked["gen-2"] > before:
+            asked_at.append(round((desk.house.time.us - began) / 1_000_000))
+    assert asked_at[:8] == [1, 3, 7, 15, 31, 63, 123, 183]
+    assert asked_at[-1] - asked_at[-2] == backoff_seconds(99, 0.5)
+    assert rules.PATIENCE_SECONDS <= asked_at[-1] < rules.PATIENCE_SECONDS + 60
+    assert desk.keeper.unsettled == 0
+    assert desk.settled(record).usage_source is UsageSource.NONE
+
+
+async def test_no_more_than_four_are_asked_about_at_once(desk: Desk) -> None:
+    records = [desk.broken_off() for _ in range(30)]
+    desk.books.entries = {f"gen-{number}": ENTRY for number in range(1, 31)}
+    desk.keeper.take(records)
+    await desk.pass_time(10)
+    assert all(desk.settled(record).usage_source is UsageSource.SETTLED for record in records)
+    assert desk.books.most_at_once == rules.AT_ONCE
+    assert set(desk.books.asked.values()) == {1}
+
+
+async def test_an_upstream_that_never_told_anything_is_asked_about_a_few_only(desk: Desk) -> None:
+    desk.keeper.take([desk.broken_off() for _ in range(50)])
+    await desk.pass_time(rules.PAUSE_SECONDS / 2)
+    assert sorted(desk.books.asked) == ["gen-47", "gen-48", "gen-49", "gen-50"], "the newest"
+    assert max(desk.books.asked.values()) == rules.TRIAL_ATTEMPTS
+    assert desk.keeper.unsettled == 0
+    before = desk.books.asked.total()
+    desk.keeper.take([desk.broken_off()])
+    await desk.pass_time(60)
+    assert (desk.books.asked.total(), desk.keeper.unsettled) == (before, 0), "it is left alone for an hour"
+    desk.books.entries = {f"gen-{number}": ENTRY for number in range(1, 52)}
+    await desk.pass_time(rules.PAUSE_SECONDS)
+    assert {record.usage_source for record in desk.house.ledger.settled.values()} == {UsageSource.SETTLED}
+
+
+async def test_an_upstream_without_the_route_is_left_alone_at_once(desk: Desk) -> None:
+    records = [desk.broken_off() for _ in range(3)]
+    desk.books.entries = {f"gen-{number}": NoBooks() for number in range(1, 4)}
+    desk.keeper.take(records)
+    await desk.pass_time(rules.PAUSE_SECONDS - 10)
+    assert (desk.books.asked.total(), desk.keeper.unsettled) == (3, 0)
+
+
+async def test_trouble_is_no_answer_and_ends_by_itself(desk: Desk) -> None:
+    record = desk.broken_off()
+    desk.books.entries["gen-1"] = OSError("no route to host")
+    desk.keeper.take([record])
+    await desk.pass_time(1200)
+    assert desk.books.asked["gen-1"] > rules.TRIAL_ATTEMPTS
+    assert desk.keeper.unsettled == 1
+    desk.books.entries["gen-1"] = ENTRY
+    await desk.pass_time(60)
+    assert desk.settled(record).usage_source is UsageSource.SETTLED
+
+
+async def test_it_begins_with_what_the_ledger_holds(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "_PAGE", 7)
+    day = rules.REACH_MICROSECONDS
+    now = desk.house.time.us
+    old = desk.broken_off(started_at=now - day - 10_000_000)
+    recent = [desk.broken_off(started_at=now - day + 10_000_000 + number) for number in range(40)]
+    at_once = [desk.broken_off(started_at=now - 5) for _ in range(7)]
+    desk.books.entries = {f"gen-{number}": ENTRY for number in range(1, 100)}
+    await desk.pass_time(20)
+    assert {desk.settled(record).usage_source for record in (*recent, *at_once)} == {UsageSource.SETTLED}
+    assert desk.settled(old).usage_source is UsageSource.NONE
+
+
+async def test_what_finds_no_place_is_fetched_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MOST_CASES", 10)
+    await desk.keeper.ask_due()
+    records = [desk.broken_off() for _ in range(35)]
+    desk.books.entries = {f"gen-{number}": ENTRY for number in range(1, 36)}
+    desk.keeper.take(records)
+    assert desk.keeper.unsettled == 10
+    await desk.pass_time(60)
+    assert {record.usage_source for record in desk.house.ledger.settled.values()} == {UsageSource.SETTLED}
+
+
+async def test_a_ledger_that_cannot_be_read_is_read_later(desk: Desk) -> None:
+    record = desk.broken_off()
+    desk.books.entries["gen-1"] = ENTRY
+    desk.reports.broken = True
+    with pytest.raises(OSError, match="closed"):
+        await desk.keeper.ask_due()
+    desk.reports.broken = False
+    await desk.pass_time(5)
+    assert desk.settled(record).usage_source is UsageSource.SETTLED
+
+
+async def test_it_works_by_itself_hears_of_other_threads_and_stops(house: House) -> None:
+    desk = Desk(house)
+    desk.keeper = Bookkeeper(desk.books, desk.reports, replace(house.services), lambda: 0.5)
+    desk.keeper.start()
+    record = desk.broken_off()
+    weighed = desk.broken_off(usage_source=UsageSource.REPORTED)
+    thread = threading.Thread(target=desk.keeper.committed, args=([record, weighed],))
+    thread.start()
+    thread.join()
+    desk.books.entries["gen-1"] = ENTRY
+    async with asyncio.timeout(10):
+        while desk.settled(record).usage_source is UsageSource.NONE:
+            desk.house.time.advance(5)
+            desk.keeper.take([desk.broken_off()])  # wakes it
+            await asyncio.sleep(0)
+    assert desk.books.asked["gen-2"] == 0
+    await desk.keeper.close()
+    asked = desk.books.asked.total()
+    desk.house.time.advance(100)
+    desk.keeper.committed([desk.broken_off()])
+    await asyncio.sleep(0)
+    assert desk.books.asked.total() == asked
+
+
+@pytest.mark.parametrize(
+    ("fields", "wanted"),
+    [
+        ({}, True),
+        ({"usage_source": UsageSource.ESTIMATED}, True),
+        ({"outcome": Outcome.COMPLETED}, True),  # it ended well and told no usage
+        ({"outcome": Outcome.INTERRUPTED}, True),
+        ({"usage_source": UsageSource.REPORTED}, False),
+        ({"usage_source": UsageSource.SETTLED}, False),
+        ({"generation_id": None}, False),
+        ({"outcome": Outcome.REJECTED}, False),
+        ({"outcome": Outcome.UPSTREAM_ERROR}, False),
+        ({"outcome": Outcome.IN_PROGRESS}, False),
+    ],
+)
+async def test_who_is_asked_about(desk: Desk, fields: dict[str, Any], wanted: bool) -> None:
+    assert wants(desk.broken_off(**fields)) is wanted

@@ -1,0 +1,99 @@
+"""An inspection finds what is wrong, each kind of it, and nothing where all is well."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from app.store.inspection import MOST_OF_A_KIND, inspect
+from app.store.rollups import DAY_MICROSECONDS
+from app.store.sqlite import DATABASE_NAME, open_store
+from tests.store.samples import START, Samples, settle, some_records, until
+
+NOW = START + 3 * DAY_MICROSECONDS
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> Path:
+    """A ledger with records, roll-ups of hours and days, and a key."""
+    async with open_store(tmp_path, now=lambda: NOW) as store:
+        await settle(store.ledger, *some_records(2_000))
+        await until(lambda: len(changed(tmp_path / DATABASE_NAME, "SELECT 1 FROM daily_rollups")) > 0)
+    return tmp_path / DATABASE_NAME
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def changed(path: Path, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        return connection.execute(statement).fetchall()
+
+
+async def test_a_good_store_has_no_findings_with_and_without_a_server(path: Path) -> None:
+    assert await inspect(path.parent, path) == []
+    async with open_store(path.parent) as store:
+        await settle(store.ledger, Samples(3).settled())
+        store.ledger.admit(Samples(4).open())
+        await until(lambda: store.ledger.stats.admitted == 1)
+        assert await inspect(path.parent, path) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "finding"),
+    [
+        ("UPDATE rollups SET cost_nanousd = cost_nanousd + 1 WHERE begins_at = (SELECT max(begins_at) FROM rollups)",
+         "roll-ups: an hour differs from what it sums up: 2026-09-23T"),
+        ("UPDATE daily_rollups SET requests = requests + 1", "roll-ups: a day differs from what it sums up: 2026"),
+        ("DELETE FROM records WHERE request_id = (SELECT max(request_id) FROM records)", "roll-ups: an hour differs"),
+        ("DELETE FROM rollups WHERE begins_at = (SELECT max(begins_at) FROM rollups)", "roll-ups: an hour differs"),
+        ("INSERT INTO keys VALUES ('k', 'nobody', x'00', 1, NULL, NULL, NULL)",
+         "foreign keys: a row of keys names one of clients that is not there"),
+        ("UPDATE records SET outcome = 'in_progress' WHERE request_id = (SELECT min(request_id) FROM records)",
+         "1 calls are open though their process has ended"),
+        ("UPDATE alembic_version SET version_num = '0001'", "the schema is 0001, not 0002: `weighbridge db upgrade`"),
+        ("DROP TABLE alembic_version", "there is no database"),
+    ],
+)  # fmt: skip
+async def test_a_fault_is_found(path: Path, statement: str, finding: str) -> None:
+    changed(path, statement)
+    findings = await inspect(path.parent, path)
+    assert findings
+    assert any(found.startswith(finding) for found in findings), findings
+
+
+async def test_many_of_a_kind_are_counted(path: Path) -> None:
+    changed(path, "UPDATE rollups SET requests = requests + 1 WHERE kind = 'rejected'")
+    hours = [found for found in await inspect(path.parent, path) if "hour" in found or "more" in found]
+    assert len(hours) >= MOST_OF_A_KIND + 1
+    assert any("more like these" in found for found in hours)
+
+
+async def test_damage_is_found(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'records'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    with path.open("r+b") as file:
+        file.seek((root - 1) * size)
+        file.write(b"\xff" * 64)
+    findings = await inspect(path.parent, path)
+    assert findings
+    assert all(found.startswith("integrity: ") for found in findings), findings
+
+
+async def test_what_waits_in_the_spool_is_a_finding(path: Path) -> None:
+    spool = path.parent / "spool"
+    spool.mkdir()
+    (spool / "records-00000001.jsonl").write_bytes(b"x" * 17)
+    (spool / "damaged-00000003.jsonl").touch()
+    assert await inspect(path.parent, path) == [
+        "spool: 17 bytes of records wait for the database",
+        "spool: damaged lines were set aside in damaged-00000003.jsonl",
+    ]
+
+
+async def test_what_is_not_there_is_not_made(tmp_path: Path) -> None:
+    assert await inspect(tmp_path, tmp_path / DATABASE_NAME) == [f"there is no database {tmp_path / DATABASE_NAME}"]
+    assert names(tmp_path) == []

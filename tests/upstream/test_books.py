@@ -1,0 +1,263 @@
+"""What upstream tells beside answering calls: its books, its account, its statements; over real connections."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from app.domain.reconciliation import Sums
+from app.gateway.ports import NoBooks, Spending
+from app.mock.options import MockOptions
+from app.mock.pace import Pace
+from app.mock.server import running_mock
+from app.upstream.account import OpenRouterAccount
+from app.upstream.books import OpenRouterBooks
+from app.upstream.documents import MOST_BYTES, Documents, UpstreamSilent
+from app.upstream.http_client import upstream_client
+from app.upstream.statements import openai_statement, openrouter_statement
+from tests.upstream.conftest import KEY, Scene
+from tests.upstream.raw_server import Peer
+
+DAY = 86_400
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC).timestamp()  # a Sunday
+GENERATION = {
+    "model": "openai/gpt-5.5",
+    "native_tokens_prompt": 11,
+    "native_tokens_completion": 22,
+    "native_tokens_reasoning": 5,
+    "native_tokens_cached": 4,
+    "tokens_prompt": 9,
+    "tokens_completion": 19,
+    "total_cost": 0.001234567,
+}
+
+
+@pytest.fixture
+async def answered(scene: Scene) -> AsyncIterator["Answers"]:
+    answers = Answers()
+    server = await scene.serve(answers.script)
+    documents = Documents(f"http://127.0.0.1:{server.port}/api/v1", KEY)
+    answers.books, answers.account = OpenRouterBooks(documents), OpenRouterAccount(documents)
+    answers.documents = documents
+    yield answers
+    await documents.close()
+
+
+class Answers:
+    """A server that gives one answer, whatever is asked; and what was asked."""
+
+    books: OpenRouterBooks
+    account: OpenRouterAccount
+    documents: Documents
+
+    def __init__(self) -> None:
+        self.status, self.body = "200 OK", b"{}"
+        self.heads: list[bytes] = []
+
+    def give(self, value: Any, status: str = "200 OK") -> None:  # noqa: ANN401 - JSON
+        self.status, self.body = status, value if isinstance(value, bytes) else json.dumps(value).encode()
+
+    async def script(self, peer: Peer) -> None:
+        while (head := await peer.head()) is not None:
+            self.heads.append(head)
+            await peer.send(b"HTTP/1.1 %s\r\ncontent-length: %d\r\n\r\n" % (self.status.encode(), len(self.body)))
+            await peer.send(self.body)
+
+
+async def test_an_entry_has_the_native_counts_and_what_was_charged(answered: Answers) -> None:
+    answered.give({"data": GENERATION})
+    entry = await answered.books.look_up("gen-1?&x=/../")
+    assert entry is not None
+    usage = entry.usage
+    assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (11, 22, 33)
+    assert (usage.cached_input_tokens, usage.reasoning_tokens) == (4, 5)
+    assert (usage.reported_cost_nanousd, entry.model) == (1_234_567, "openai/gpt-5.5")
+    (head,) = answered.heads
+    assert head.startswith(b"GET /api/v1/generation?id=gen-1%3F%26x%3D%2F..%2F HTTP/1.1\r\n")
+    assert b"authorization: Bearer %s\r\n" % KEY.encode() in head
+
+
+@pytest.mark.parametrize(
+    ("changes", "counts", "cost"),
+    [
+        ({"native_tokens_prompt": None, "native_tokens_completion": None}, (9, 19), 1_234_567),
+        ({"native_tokens_completion": None, "tokens_completion": None, "total_cost": 0}, (11, 0), 0),
+        ({"native_tokens_cached": None, "total_cost": None, "usage": 0.5}, (11, 22), 500_000_000),
+        ({"total_cost": None}, (11, 22), None),
+    ],
+)
+async def test_entries_with_gaps(
+    answered: Answers, changes: dict[str, Any], counts: tuple[int, int], cost: int | None
+) -> None:
+    answered.give({"data": GENERATION | changes})
+    entry = await answered.books.look_up("gen-1")
+    assert entry is not None
+    assert (entry.usage.input_tokens, entry.usage.output_tokens) == counts
+    assert entry.usage.reported_cost_nanousd == cost
+
+
+async def test_an_error_object_with_404_means_not_yet(answered: Answers) -> None:
+    answered.give({"error": {"message": "Generation gen-1 not found", "code": 404}}, "404 Not Found")
+    assert await answered.books.look_up("gen-1") is None
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [({"detail": "Not Found"}, "404 Not Found"), (b"<html>", "404 Not Found"), ({}, "405 No"), ({}, "501 No")],
+)
+async def test_any_other_404_means_that_there_are_no_books(answered: Answers, body: Any, status: str) -> None:  # noqa: ANN401
+    answered.give(body, status)
+    with pytest.raises(NoBooks):
+        await answered.books.look_up("gen-1")
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"error": {"message": "slow down"}}, "429 Slow"),
+        ({"error": {"message": "key"}}, "401 Who"),
+        (b"<html>", "502 Bad"),
+        (b"", "302 Found"),
+        (b"not json", "200 OK"),
+        ({"data": []}, "200 OK"),
+        (b'"' + b"x" * MOST_BYTES + b'"', "200 OK"),
+    ],
+)
+async def test_whatever_else_is_said_tells_nothing(answered: Answers, body: Any, status: str) -> None:  # noqa: ANN401
+    answered.give(body, status)
+    for ask in (answered.books.look_up("gen-1"), answered.account.spending()):
+        with pytest.raises(UpstreamSilent) as silent:
+            await ask
+        assert KEY not in str(silent.value)
+
+
+@pytest.mark.parametrize("data", [{"model": "m"}, GENERATION | {"native_tokens_prompt": "many"}])
+async def test_an_entry_without_counts_is_none(answered: Answers, data: dict[str, Any]) -> None:
+    answered.give({"data": data})
+    with pytest.raises(UpstreamSilent):
+        await answered.books.look_up("gen-1")
+    assert await answered.account.spending() == Spending()
+
+
+async def test_nobody_there() -> None:
+    documents = Documents("http://127.0.0.1:1/v1", KEY)
+    with pytest.raises(UpstreamSilent, match="GET /generation: "):
+        await OpenRouterBooks(documents).look_up("gen-1")
+    await documents.close()
+
+
+async def test_documents_that_were_never_fetched_need_no_client() -> None:
+    documents = Documents("http://127.0.0.1:1/v1", KEY)
+    await documents.close()
+    assert documents._client is None
+
+
+class Books:
+    """A mock with calls of several days; its clock is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    async def fill(self, url: str) -> None:
+        async with upstream_client(f"{url}/v1", KEY) as client:
+            for days_ago, model in ((40, "openai/gpt-5.5"), (35, "openai/gpt-5.5"), (6, "openai/gpt-5.5"), (1, "a/b")):
+                self.now = NOW - days_ago * DAY
+                for words in range(3):
+                    body = {"model": model, "input": "hello " * words}
+                    assert (await client.post("/responses", json=body)).status_code == 200
+            self.now = NOW
+            await client.post("/responses", json={"model": "a/b", "input": "today"})
+
+
+@pytest.fixture
+async def kept() -> AsyncIterator[tuple[Documents, Books, dict[str, int]]]:
+    books = Books()
+    options = MockOptions(key=KEY, pace=Pace(0, 0), clock=lambda: books.now)
+    async with running_mock(options) as url:
+        await books.fill(url)
+        documents = Documents(f"{url}/v1", KEY)
+        yield documents, books, (await documents.fetch_fields("/../_mock/books"))["totals"]
+        await documents.close()
+
+
+def summed(sheet: Any) -> Sums:  # noqa: ANN401
+    total = Sums()
+    for sums in sheet.values():
+        total = total.plus(sums)
+    return total
+
+
+async def test_openai_statements_have_every_bucket_of_every_page(kept: tuple[Documents, Books, dict[str, int]]) -> None:
+    documents, _, totals = kept
+    statement = await openai_statement(documents, date(2026, 10, 1))
+    assert summed(statement.sheet) == Sums(
+        totals["calls"], totals["input_tokens"], totals["output_tokens"], totals["cost_nanousd"]
+    )
+    assert sorted(statement.sheet) == [
+        ("2026-10-13", "openai/gpt-5.5"),
+        ("2026-10-18", "openai/gpt-5.5"),
+        ("2026-11-16", "openai/gpt-5.5"),
+        ("2026-11-21", "a/b"),
+        ("2026-11-22", "a/b"),
+    ]
+    assert statement.has_day("2026-11-22")
+    assert not statement.has_day("2026-11-20")
+
+
+async def test_openrouter_statements_reach_back_thirty_days(kept: tuple[Documents, Books, dict[str, int]]) -> None:
+    documents, _, _ = kept
+    statement = await openrouter_statement(documents, date(2026, 10, 1))
+    by_openai = await openai_statement(documents, date(2026, 11, 1))
+    assert statement.sheet == by_openai.sheet
+    assert len(statement.sheet) == 3
+    narrowed = await openrouter_statement(documents, date(2026, 11, 21), "0" * 64)
+    assert narrowed.sheet == {}
+    since = await openrouter_statement(documents, date(2026, 11, 21))
+    assert sorted(since.sheet) == [("2026-11-21", "a/b"), ("2026-11-22", "a/b")]
+
+
+async def test_the_account_tells_the_windows_under_way(kept: tuple[Documents, Books, dict[str, int]]) -> None:
+    documents, _, totals = kept
+    statement = await openai_statement(documents, date(2026, 10, 1))
+    cost = {day: sums.cost_nanousd for (day, _), sums in statement.sheet.items()}
+    week = cost["2026-11-22"] + cost["2026-11-21"] + cost["2026-11-16"]
+    assert await OpenRouterAccount(documents).spending() == Spending(
+        cost["2026-11-22"], week, week, totals["cost_nanousd"]
+    )
+
+
+async def test_statements_that_cannot_be_read_are_no_statements(answered: Answers) -> None:
+    odd: list[Any] = [{}, [{"date": "2026-11-22", "model": "m", "prompt_tokens": "7"}]]
+    for data in odd:
+        value = {"data": data}
+        answered.give(value)
+        with pytest.raises(UpstreamSilent):
+            await openrouter_statement(answered.documents, date(2026, 1, 1))
+    endless = {"data": [{"start_time": 0, "results": []}], "has_more": True, "next_page": "again"}
+    answered.give(endless)
+    with pytest.raises(UpstreamSilent, match="no end"):
+        await openai_statement(answered.documents, date(2026, 1, 1))
+
+
+async def test_other_names_of_a_model_are_told(answered: Answers) -> None:
+    line = {"date": "2026-11-22", "model": "a/b", "model_permaslug": "a/b-2026-01-01", "usage": 0.5, "requests": 1.0}
+    answered.give({"data": [line, line]})
+    statement = await openrouter_statement(answered.documents, date(2026, 1, 1), "hash")
+    assert statement.names == {"a/b-2026-01-01": "a/b"}
+    assert statement.sheet == {("2026-11-22", "a/b"): Sums(2, 0, 0, 1_000_000_000)}
+    assert b"/activity?api_key_hash=hash " in answered.heads[-1]
+
+
+async def test_costs_may_be_texts_and_credits_are_no_costs(answered: Answers) -> None:
+    results = [
+        {"line_item": "m, input", "amount": {"value": "0.25"}},
+        {"line_item": "m, output", "amount": {"value": 0.5}},
+        {"line_item": "m, input", "amount": {"value": -3}},
+        {"model": "m", "input_tokens": 7, "output_tokens": None},
+    ]
+    answered.give({"data": [{"start_time": int(NOW), "results": results}], "has_more": False})
+    statement = await openai_statement(answered.documents, date(2026, 1, 1), "proj_1")
+    assert statement.sheet[("2026-11-22", "m")] == Sums(0, 7, 0, 750_000_000)
+    assert all(b"project_ids=proj_1" in head for head in answered.heads)

@@ -61,7 +61,7 @@ class Reading:
         response = _object(event.get("response"))
         status = _terminal_status(response) or STATUS_OF_TYPE.get(kind or "")
         if status is not None:
-            self._note_end(status, response, event)
+            self._note_end(status, read_usage(response.get("usage")), response, event)
             return True
         if kind in ERROR_TYPES or (kind is None and event.get("error") is not None):
             self.failed = True
@@ -81,11 +81,11 @@ class Reading:
             status = status or "failed"
         elif usage is not None and body.get("status") is None:
             status = "completed"
-        self._note_end(status, body, {})
+        self._note_end(status, usage, body, {})
 
-    def _note_end(self, status: str | None, response: Json, event: Json) -> None:
+    def _note_end(self, status: str | None, usage: Usage | None, response: Json, event: Json) -> None:
         self.status = status
-        self.usage = read_usage(response.get("usage"))
+        self.usage = usage
         self.response_id = _name(response.get("id")) or self.response_id
         self.model = _name(response.get("model")) or self.model
         self.failed = self.failed or status == "failed"

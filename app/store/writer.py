@@ -34,7 +34,7 @@ from app.store.upkeep import Upkeep
 
 LOG = logging.getLogger(__name__)
 
-LINGER_SECONDS = 0.001
+LINGER_SECONDS = 0.002
 LINGER_ABOVE = 8
 """Waiting for more rows pays when this many calls may settle soon; for one call at a time it would double the cost."""
 MOST_A_COMMIT = 1_000

@@ -120,15 +120,15 @@ class ClientConnection(HttpToolsProtocol):
         """Take a header of the head; one that comes behind the body is a trailer, and dropped."""
         if not self._in_head:
             return
-        if len(self.headers) >= MAX_HEADERS:
-            self._stop(HeadersTooLarge(_HEAD_TOO_LARGE))
-        super().on_header(name, value)
+        name = name.lower()
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Judge the head; then the application may have it, and the body gets a deadline of its own."""
         self._in_head = False
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > MAX_HEAD_BYTES:
+        if len(self.headers) > MAX_HEADERS or (self._head_bytes > MAX_HEAD_BYTES and self._size() > MAX_HEAD_BYTES):
             self._stop(HeadersTooLarge(_HEAD_TOO_LARGE))
         refusal = self._doorkeeper.rules.judge(self.url, self.headers)
         if refusal is not None:
@@ -177,6 +177,10 @@ class ClientConnection(HttpToolsProtocol):
                 self._stalled_since, self._stalled_bytes = now, waiting
             elif now - self._stalled_since > self._doorkeeper.limits.write_seconds:
                 self.transport.abort()
+
+    def _size(self) -> int:
+        """Of the head alone: `_head_bytes` counts all that came with its end, which may be most of a body."""
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _allow(self, seconds: float) -> None:
         self._deadline = self.loop.time() + seconds

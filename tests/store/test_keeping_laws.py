@@ -173,6 +173,8 @@ class StorageMachine(RuleBasedStateMachine):
 
     @rule(record=calls, tokens=counts, cost=counts, told=st.booleans())
     def amend(self, record: Record, tokens: int | None, cost: int | None, told: bool) -> None:
+        if self.born[record.request_id] == self.lives and record.request_id not in self.let_go:
+            return  # only calls that are over are amended
         source = UsageSource.SETTLED if told else UsageSource.REPORTED
         books = replace(record, usage_source=source, input_tokens=tokens, cost_nanousd=cost)
         books.cost_source = None if cost is None else CostSource.REPORTED

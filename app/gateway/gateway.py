@@ -1,7 +1,6 @@
 """The gateway as a door sees it: who are you (admit), your exchange (open), your call (send)."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.domain.errors import ApiError, Draining, Overloaded
@@ -47,13 +46,19 @@ class Gateway:
         return len(self._open)
 
     async def close(self, wait_seconds: float) -> None:
-        """Take no more calls; give those without a client so long to be weighed, then interrupt what is left."""
+        """Take no more calls; give those without a client so long to be weighed, then stop what is left."""
         self.draining = True
         end = self._services.clock.monotonic() + wait_seconds
         while self._open and self._services.clock.monotonic() < end:  # noqa: ASYNC110 - they end one by one
             await asyncio.sleep(_LOOK_SECONDS)
+        self.stop()
         for exchange in list(self._open):
             exchange.interrupt()
+
+    def stop(self) -> None:
+        """End what is open now: each is recorded as interrupted, and its client told or cut off."""
+        for exchange in list(self._open):
+            exchange.stop()
 
     def new_id(self) -> str:
         """An id for an answer that is no exchange."""
@@ -72,12 +77,11 @@ class Gateway:
             raise
         return Ticket(key.client, key.key_id, self._directory.policy_of(key.client))
 
-    def open(self, ticket: Ticket, method: str, path: str, make_downstream: Callable[[str], Downstream]) -> Exchange:
+    def open(self, ticket: Ticket, method: str, path: str, downstream: Downstream) -> Exchange:
         """Begin an exchange; from here on it is in the ledger, however it ends. The door then sends or leaves."""
         services = self._services
         now = services.clock.wall_us()
         record = Record(self._ids.next(now), now, ticket.client, ticket.key_id, services.upstream.name, path, method)
-        downstream = make_downstream(record.request_id)
         started = services.clock.monotonic()
         exchange = Exchange(record, downstream, services, self._over, started, ticket.on_disconnect)
         self._open.add(exchange)

@@ -20,7 +20,7 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from app.domain.errors import ApiError, UpstreamErrorReplaced, UpstreamFault
+from app.domain.errors import ApiError, Draining, UpstreamErrorReplaced
 from app.domain.headers import announced_length, value_of
 from app.domain.leaving import LeavePolicy
 from app.domain.records import Outcome, Record
@@ -111,8 +111,14 @@ class Exchange:
         self._patience = asyncio.get_running_loop().call_later(wait, self._stop, Outcome.CLIENT_CLOSED)
 
     def interrupt(self) -> None:
-        """We are stopping."""
+        """The door can not go on with it: nothing more is sent."""
         self._stop(Outcome.INTERRUPTED)
+
+    def stop(self) -> None:
+        """The server stops: what has no answer yet is told so, what has one is broken off."""
+        if self._call is not None:  # else the door is still reading the request, and interrupts
+            self._call.cancel()
+            self.broken(Draining("This server has stopped. Try again in a moment."), self.record.retry_count)
 
     # -- the wire's side ---------------------------------------------------------------------------------------
 
@@ -170,8 +176,8 @@ class Exchange:
         elif phase is Phase.COLLECTING:
             self._refuse_error_answer()
 
-    def broken(self, fault: UpstreamFault, retry_count: int) -> None:
-        """Upstream broke off: before the head that is an answer of ours, after it our side breaks off too."""
+    def broken(self, fault: ApiError, retry_count: int) -> None:
+        """Upstream broke off, or we do: before the head that is an answer of ours, after it our side breaks off too."""
         phase = self._phase
         if phase is Phase.PASSING:
             self._ending = self._downstream.abort

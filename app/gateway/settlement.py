@@ -1,6 +1,6 @@
 """Settlement: what an exchange came to, written into its record once, on every exit."""
 
-from app.domain.errors import UpstreamFault, UpstreamTimedOut
+from app.domain.errors import ApiError, Draining, UpstreamTimedOut
 from app.domain.estimate import estimate, may_be_billed
 from app.domain.meter import Reading
 from app.domain.pricing import cost
@@ -24,8 +24,10 @@ def outcome_of(reading: Reading, otherwise: Outcome) -> Outcome:
     return Outcome.FAILED if reading.failed else otherwise
 
 
-def outcome_of_fault(fault: UpstreamFault, *, answering: bool) -> Outcome:
-    """How an exchange ended that upstream broke off."""
+def outcome_of_fault(fault: ApiError, *, answering: bool) -> Outcome:
+    """How an exchange ended that upstream broke off, or that we did."""
+    if isinstance(fault, Draining):
+        return Outcome.INTERRUPTED
     if isinstance(fault, UpstreamTimedOut):
         return Outcome.TIMEOUT
     return Outcome.TRUNCATED if answering else Outcome.UPSTREAM_ERROR
@@ -57,7 +59,7 @@ def _write_reading(record: Record, reading: Reading, services: Services) -> None
         _write_usage(record, reading.usage, UsageSource.REPORTED, services.prices)
         return
     output_bytes = reading.output_bytes if record.stream else record.bytes_out
-    if services.estimates and may_be_billed(record, reading.output_bytes):
+    if services.estimates and may_be_billed(record):
         usage = estimate(record.bytes_in, output_bytes, (record.duration_ms or 0) / 1000)
         _write_usage(record, usage, UsageSource.ESTIMATED, services.prices)
 

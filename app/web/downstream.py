@@ -1,6 +1,7 @@
-"""The ASGI side of an exchange: takes bytes pushed by the gateway, awaits the server's send.
+"""The ASGI side of an exchange: takes bytes pushed by the gateway, and writes them or awaits the server's send.
 
-    gateway: start, body*, finish | abort | refuse ──> queue ──> run(): await send(...)  (one task, the server's own)
+    gateway: start, body*, finish | abort | refuse ──> written in the same callback     (our own server, client reading)
+                                                  └──> queue ──> run(): await send(...) (one task, the server's own)
 
 Everything that has come while a send was awaited goes out in one piece, so a slow client gets fewer, larger pieces and
 a quick one gets each as it came. When more than HIGH_WATER bytes wait, the exchange stops reading from upstream.
@@ -9,10 +10,11 @@ a quick one gets each as it came. When more than HIGH_WATER bytes wait, the exch
 import asyncio
 from typing import TYPE_CHECKING
 
-from starlette.types import Send
+from starlette.types import Message, Receive, Send
 
 from app.domain.errors import ApiError
 from app.gateway.ports import Headers
+from app.web.answering import Answering
 from app.web.errors import error_answer
 
 if TYPE_CHECKING:
@@ -22,34 +24,43 @@ HIGH_WATER_BYTES = 64 * 1024
 
 
 class AsgiDownstream:
-    """Implements the gateway's Downstream for one ASGI request."""
+    """Implements the gateway's Downstream for one ASGI request. `exchange` is set before anything else happens."""
 
     __slots__ = (
+        "_answering",
         "_broken",
-        "_exchange",
+        "_fault",
         "_finished",
         "_head",
         "_loop",
         "_news",
         "_parts",
         "_paused",
-        "_request_id",
+        "_running",
+        "_send",
+        "_sending",
         "_size",
+        "exchange",
         "request_read",
     )
 
-    def __init__(self, request_id: str) -> None:
-        self._request_id = request_id
+    def __init__(self, send: Send) -> None:
+        self.exchange: Exchange
+        self.request_read = False
+        self._send = send
+        server = getattr(send, "__self__", None)
+        self._answering = server if isinstance(server, Answering) else None
         self._loop = asyncio.get_running_loop()
-        self._exchange: Exchange | None = None
         self._news: asyncio.Future[None] | None = None
         self._head: tuple[int, Headers] | None = None
         self._parts: list[bytes] = []
         self._size = 0
+        self._running = False
+        self._sending = False
         self._paused = False
         self._finished = False
         self._broken = False
-        self.request_read = False
+        self._fault: RuntimeError | None = None
 
     # -- the gateway's side ------------------------------------------------------------------------------------
 
@@ -60,11 +71,15 @@ class AsgiDownstream:
 
     def body(self, chunk: bytes) -> None:
         """Send bytes."""
+        answering = self._answering
+        if answering is not None and answering.at_once and not self._sending and not self._parts:
+            self._write(answering, chunk)
+            return
         self._parts.append(chunk)
         self._size += len(chunk)
-        if self._size > HIGH_WATER_BYTES and not self._paused and self._exchange is not None:
+        if self._size > HIGH_WATER_BYTES and not self._paused and self._running:
             self._paused = True
-            self._exchange.pause()
+            self.exchange.pause()
         self._wake()
 
     def finish(self) -> None:
@@ -79,15 +94,32 @@ class AsgiDownstream:
 
     def refuse(self, error: ApiError) -> None:
         """Answer with an error of ours; if the request was not read to its end, the connection ends with it."""
-        status, headers, body = error_answer(error, self._request_id)
+        status, headers, body = error_answer(error, self.exchange.record.request_id)
         self._head = (status, headers if self.request_read else [*headers, (b"connection", b"close")])
         self._parts.append(body)
         self._finished = True
         self._wake()
 
     def _announce(self) -> None:
-        if self._exchange is None or not self._exchange.committing:
+        """Send the head, unless it has gone out with bytes behind it, or waits for the commit together with them."""
+        if self._head is None or self.exchange.committing:
+            return
+        answering = self._answering
+        if answering is not None and answering.at_once and not self._sending and not self._parts:
+            self._write(answering, b"")
+        else:
             self._wake()
+
+    def _write(self, answering: Answering, chunk: bytes) -> None:
+        head, self._head = self._head, None
+        try:
+            if head is None:
+                answering.write(chunk)
+            else:
+                answering.begin(*head, chunk)
+        except RuntimeError as fault:
+            self._fault = fault
+            self.abort()
 
     def _wake(self) -> None:
         if self._news is not None and not self._news.done():
@@ -95,35 +127,61 @@ class AsgiDownstream:
 
     # -- the server's side -------------------------------------------------------------------------------------
 
-    def left(self, exchange: "Exchange") -> None:
-        """The client is gone: nothing more need be sent."""
-        exchange.leave()
-        self.abort()
+    async def run_watched(self, receive: Receive) -> bool:
+        """run(), and hear when the client leaves: from our own connection, or by `receive` from any other server."""
+        if self._answering is None:
+            watch = asyncio.ensure_future(receive())  # resolves when the client leaves, or when all is sent
+            watch.add_done_callback(lambda _: self.left())
+            try:
+                return await self.run()
+            finally:
+                watch.cancel()
+        connection = self._answering.connection
+        connection.flow.resume_reading()  # paused by a large body; a socket not read never says that it ended
+        if connection.transport.is_closing():
+            self.left()
+        connection.on_lost = self.left
+        try:
+            return await self.run()
+        finally:
+            connection.on_lost = None
 
-    async def run(self, exchange: "Exchange", send: Send) -> bool:
+    async def run(self) -> bool:
         """Send until the end. False when the answer was broken off (the caller must not complete it)."""
-        self._exchange = exchange
+        self._running = True
         while True:
-            if self._head is not None:
+            if self._head is not None and (self._parts or self._finished or not self.exchange.committing):
                 (status, headers), self._head = self._head, None
-                await send({"type": "http.response.start", "status": status, "headers": headers})
+                await self._hand({"type": "http.response.start", "status": status, "headers": headers})
             elif self._parts:
                 parts, self._parts = self._parts, []
                 self._size = 0
                 last = self._finished
                 chunk = parts[0] if len(parts) == 1 else b"".join(parts)
-                await send({"type": "http.response.body", "body": chunk, "more_body": not last})
+                await self._hand({"type": "http.response.body", "body": chunk, "more_body": not last})
                 if last:
                     return True
                 if self._paused and self._size <= HIGH_WATER_BYTES:
                     self._paused = False
-                    exchange.resume()
+                    self.exchange.resume()
             elif self._finished:
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+                await self._hand({"type": "http.response.body", "body": b"", "more_body": False})
                 return True
+            elif self._fault is not None:
+                raise self._fault
             elif self._broken:
                 return False
             else:
                 self._news = self._loop.create_future()
                 await self._news
                 self._news = None
+
+    async def _hand(self, message: Message) -> None:
+        self._sending = True  # what comes meanwhile queues up behind it
+        await self._send(message)
+        self._sending = False
+
+    def left(self) -> None:
+        """The client is gone: nothing more need be sent."""
+        self.exchange.leave()
+        self.abort()

@@ -12,21 +12,21 @@ application hears of it. Trailers are dropped. The hot route is told at once whe
 
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote
 
+import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from app.domain.errors import ApiError, HeadersTooLarge, InvalidRequest
+from app.web.answering import Answering
 from app.web.doorkeeper import Doorkeeper
 from app.web.errors import error_answer
 from app.web.request_rules import MAX_HEAD_BYTES, MAX_HEADERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-CONNECTION = "weighbridge.connection"
-"""Where the ASGI scope of a request holds its connection."""
 
 DISCARD_BYTES = 1024 * 1024
 DISCARD_SECONDS = 1.0
@@ -68,6 +68,7 @@ class ClientConnection(HttpToolsProtocol):
         """Let the client in, if there is room; its first request must come in time."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else None
+        self._gentle = _GentleTransport(self)
         self._allow(self._doorkeeper.limits.request_seconds)
         full = self._doorkeeper.enter(self)
         if full is not None:
@@ -112,7 +113,6 @@ class ClientConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins: give it its connection, and its head a deadline."""
         super().on_message_begin()
-        self.scope[CONNECTION] = self  # type: ignore[literal-required]
         self._in_head = True
         self._allow(self._doorkeeper.limits.request_seconds)
 
@@ -135,10 +135,7 @@ class ClientConnection(HttpToolsProtocol):
             self._stop(refusal)
         self._in_body = True
         self._allow(self._doorkeeper.limits.request_seconds)
-        super().on_headers_complete()
-        cycle = self._open_cycle()
-        if cycle is not None:
-            cycle.transport = cast("asyncio.Transport", _GentleTransport(self))
+        self._take_request()
 
     def on_message_complete(self) -> None:
         """The request is whole: from here on, time is ours and upstream's."""
@@ -147,6 +144,51 @@ class ClientConnection(HttpToolsProtocol):
         self._head_bytes = 0
         self._deadline = None
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """The answer is whole: the next request may begin, or the connection rests for a while."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        elif self._deadline is None:
+            self._allow(self.timeout_keep_alive)
+
+    def _take_request(self) -> None:
+        """Hand the request to the application, behind those of this connection that came before it."""
+        version = self.parser.get_http_version()
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        self.scope |= {
+            "method": self.parser.get_method().decode("ascii"),
+            "http_version": version,
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": url.path,
+            "query_string": url.query or b"",
+        }
+        waiting = self._open_cycle() is not None
+        self.cycle = Answering(
+            self,
+            http_1_0=version == "1.0",
+            scope=self.scope,
+            transport=self._gentle,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=[],
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if waiting:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+        else:
+            self._start_asgi_task(self.cycle, self.app)
 
     # -- refusing and closing ----------------------------------------------------------------------------------
 
@@ -190,9 +232,9 @@ class ClientConnection(HttpToolsProtocol):
         cycle = self._open_cycle()
         return cycle is not None and not cycle.more_body
 
-    def _open_cycle(self) -> RequestResponseCycle | None:
+    def _open_cycle(self) -> Answering | None:
         """The newest request that is not answered yet."""
-        cycle: RequestResponseCycle | None = self.cycle  # uvicorn says it is never None; it is, at first
+        cycle = cast("Answering | None", self.cycle)
         return None if cycle is None or cycle.response_complete else cycle
 
     def _stop(self, error: ApiError) -> None:

@@ -4,9 +4,6 @@ It owns receive and send. That is what makes a disconnect visible at every stage
 is silent, in mid-stream.
 """
 
-import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -18,7 +15,6 @@ from app.gateway.ports import Headers
 from app.gateway.relay import Exchange
 from app.web.downstream import AsgiDownstream
 from app.web.errors import error_answer
-from app.web.protocol import CONNECTION, ClientConnection
 from app.web.request_body import ClientLeft, read_request
 
 PREFIXES = ("/api/v1", "/v1", "")
@@ -45,23 +41,16 @@ class ResponsesEndpoint:
         except ApiError as error:
             await self._answer(send, error, _CLOSE)  # the body is not read
             return
-        made: list[AsgiDownstream] = []
-
-        def make(request_id: str) -> AsgiDownstream:
-            made.append(AsgiDownstream(request_id))
-            return made[0]
-
-        exchange = self._gateway.open(ticket, "POST", scope["path"], make)
+        downstream = AsgiDownstream(send)
+        exchange = self._gateway.open(ticket, "POST", scope["path"], downstream)
+        downstream.exchange = exchange
         try:
-            await self._serve(exchange, made[0], scope, receive, send)
+            await self._serve(exchange, downstream, headers, receive)
         except BaseException:  # the server is stopping and has waited long enough, or it could not send the answer
             exchange.interrupt()
             raise
 
-    async def _serve(
-        self, exchange: Exchange, downstream: AsgiDownstream, scope: Scope, receive: Receive, send: Send
-    ) -> None:
-        headers: Headers = scope["headers"]
+    async def _serve(self, exchange: Exchange, downstream: AsgiDownstream, headers: Headers, receive: Receive) -> None:
         full = self._gateway.room()
         try:
             if full is not None:
@@ -72,12 +61,11 @@ class ResponsesEndpoint:
             return
         except ApiError as error:
             exchange.reject(error)
-            await downstream.run(exchange, send)
+            await downstream.run()
             return
         downstream.request_read = True
         self._gateway.send(exchange, "/responses", headers, body)
-        with _watching(scope, receive, lambda: downstream.left(exchange)):
-            await downstream.run(exchange, send)
+        await downstream.run_watched(receive)
 
     async def _not_post(self, method: str, send: Send) -> None:
         if method == "GET":
@@ -93,28 +81,6 @@ class ResponsesEndpoint:
         code, headers, body = error_answer(error, self._gateway.new_id(), status)
         await send({"type": "http.response.start", "status": code, "headers": [*headers, *extra]})
         await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-@contextmanager
-def _watching(scope: Scope, receive: Receive, left: Callable[[], None]) -> Iterator[None]:
-    """Call `left` when the client leaves: by our own protocol class, or under another server by a waiting task."""
-    connection: ClientConnection | None = scope.get(CONNECTION)
-    if connection is None:
-        watch = asyncio.ensure_future(receive())  # resolves when the client leaves, or when all is sent
-        watch.add_done_callback(lambda _: left())
-        try:
-            yield
-        finally:
-            watch.cancel()
-        return
-    connection.flow.resume_reading()  # paused by a large body; a socket that is not read never says that it ended
-    if connection.transport.is_closing():
-        left()
-    connection.on_lost = left
-    try:
-        yield
-    finally:
-        connection.on_lost = None
 
 
 def _credential(headers: Headers) -> bytes | None:

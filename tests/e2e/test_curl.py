@@ -76,7 +76,6 @@ def test_http_1_0(gateway: Gateway, replay: ReplayUpstream) -> None:
     assert (done.returncode, done.stdout) == (0, body)
 
 
-@pytest.mark.xfail(reason="uvicorn's httptools protocol codes in chunks whatever the version", strict=True)
 def test_http_1_0_knows_no_chunks(gateway: Gateway, replay: ReplayUpstream) -> None:
     body = wire("01-openai-completed")
     ask = raw_request(gateway.key, ASK_STREAM, headers=replay.play(stream(body)), version="1.0")

@@ -68,14 +68,9 @@ class House:
 
     def arrive(self) -> "Visit":
         """One call that is not sent yet."""
-        made: list[RecordingDownstream] = []
-
-        def make(request_id: str) -> RecordingDownstream:
-            made.append(RecordingDownstream(request_id))
-            return made[0]
-
+        client = RecordingDownstream()
         ticket = Ticket("alice", "key0123456", self.directory.policy_of("alice"))
-        return Visit(self, self.gateway.open(ticket, "POST", "/v1/responses", make), made[0])
+        return Visit(self, self.gateway.open(ticket, "POST", "/v1/responses", client), client)
 
 
 @dataclass

@@ -18,6 +18,7 @@ from app.gateway.clients import Clients
 from app.gateway.ports import Headers, UsageQuery
 from app.web.application import Application, make_application
 from app.web.doorkeeper import Doorkeeper, DoorLimits
+from app.web.probes import Part
 from app.web.protocol import ClientConnection
 from app.web.request_rules import RequestRules
 from app.web.responses import ResponsesEndpoint
@@ -52,7 +53,7 @@ def make_app(house: House) -> Application:
     app.state.clock = house.time.clock
     app.state.gateway = house.gateway
     app.state.clients = Clients(MemoryClientStore(), house.directory, house.time.clock.wall_us)
-    app.state.readiness = lambda: {"storage": {"ok": True, "problem": None}}
+    app.state.readiness = lambda: {"storage": Part()}
     app.state.render_metrics = lambda: (b"# metrics\n", "text/plain; version=1.0.0")
     app.state.reports = EmptyReports()
     app.state.admin_key = ADMIN_KEY

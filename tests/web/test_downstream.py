@@ -37,17 +37,12 @@ class Stage:
     def __init__(self, house: House) -> None:
         self.house = house
         self.server = Server()
-        made: list[AsgiDownstream] = []
-
-        def make(request_id: str) -> AsgiDownstream:
-            made.append(AsgiDownstream(request_id))
-            return made[0]
-
+        self.downstream = AsgiDownstream(self.server.send)
         ticket = house.gateway.admit(f"Bearer {house.make_key().text}".encode())
-        self.exchange = house.gateway.open(ticket, "POST", "/v1/responses", make)
-        self.downstream = made[0]
+        self.exchange = house.gateway.open(ticket, "POST", "/v1/responses", self.downstream)
+        self.downstream.exchange = self.exchange
         house.gateway.send(self.exchange, "/responses", [], b'{"stream":true}')
-        self.running = asyncio.create_task(self.downstream.run(self.exchange, self.server.send))
+        self.running = asyncio.create_task(self.downstream.run())
 
     @property
     def call(self) -> HandCall:
@@ -156,7 +151,7 @@ async def test_a_broken_answer_is_sent_as_far_as_it_came_and_not_ended(house: Ho
 
 
 async def test_a_client_that_left_ends_the_exchange_and_the_run(stage: Stage) -> None:
-    stage.downstream.left(stage.exchange)
+    stage.downstream.left()
     assert stage.call.cancelled.is_set()
     assert await stage.running is False
     assert stage.server.messages == []
@@ -165,15 +160,16 @@ async def test_a_client_that_left_ends_the_exchange_and_the_run(stage: Stage) ->
 @pytest.mark.parametrize("read", [True, False])
 async def test_a_refusal_is_whole_and_closes_when_the_request_was_not_read(house: House, read: bool) -> None:
     server = Server()
-    downstream = AsgiDownstream("req_9")
-    downstream.request_read = read
     stage = Stage(house)
+    downstream = AsgiDownstream(server.send)
+    downstream.exchange = stage.exchange
+    downstream.request_read = read
     downstream.refuse(NotFound("no"))
-    assert await downstream.run(stage.exchange, server.send) is True
+    assert await downstream.run() is True
     start = server.messages[0]
     assert start["status"] == 404
     assert ((b"connection", b"close") in start["headers"]) is not read
-    assert (b"x-request-id", b"req_9") in start["headers"]
+    assert (b"x-request-id", stage.exchange.record.request_id.encode()) in start["headers"]
     assert len(server.bodies) == 1
     assert dict(start["headers"])[b"content-length"] == b"%d" % len(server.bodies[0][0])
     stage.exchange.leave()

@@ -1,0 +1,137 @@
+"""One request and its answer on a connection of ours: uvicorn's cycle, but for how an answer is written.
+
+    send(start), send(body)*           what any ASGI application awaits
+    begin, write*, end                 the same at once, for who need not wait: the hot route, while the client reads
+
+uvicorn writes a head by itself, before the body that came with it, and looks at every header with two regular
+expressions. Here a head and the first bytes behind it leave in one piece, and all of it is looked at once.
+HTTP/1.0 knows no chunks: there a body of unknown length ends with the connection.
+"""
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Iterable
+
+    from starlette.types import Message
+    from uvicorn.protocols.http.flow_control import FlowControl
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_BODILESS = (204, 304)
+
+
+class Answering(RequestResponseCycle):
+    """`connection` is the protocol that the request came on."""
+
+    def __init__(self, connection: Any, *, http_1_0: bool, **of_uvicorn: Any) -> None:  # noqa: ANN401
+        super().__init__(**of_uvicorn)
+        self.connection = connection
+        self.flow: FlowControl
+        self.transport: asyncio.Transport
+        self._http_1_0 = http_1_0
+        self._until_close = False
+
+    @property
+    def at_once(self) -> bool:
+        """Does the client read as fast as we write? Then begin, write and end may be called."""
+        return not self.flow.write_paused
+
+    async def send(self, message: "Message") -> None:  # type: ignore[override]
+        """ASGI's."""
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if message["type"] == "http.response.start":
+            self.begin(message["status"], message.get("headers", ()))
+        elif message["type"] == "http.response.body":
+            self.write(message.get("body", b""))
+            if not message.get("more_body", False):
+                self.end()
+        else:
+            raise RuntimeError(f"unexpected ASGI message {message['type']!r}")
+
+    def begin(self, status: int, headers: "Iterable[tuple[bytes, bytes]]", body: bytes = b"") -> None:
+        """Write the head, and the first bytes of the body. Header names are in lower case.
+
+        Raises RuntimeError for what can be no head, or when there was one.
+        """
+        if self.disconnected:
+            return
+        if self.response_started:
+            raise RuntimeError("the answer has begun already")
+        data = self._head(status, headers)
+        if body:
+            data += self._framed(body)
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        self.transport.write(data)
+
+    def write(self, body: bytes) -> None:
+        """Write bytes of the body. Raises RuntimeError when they are more than the head announced."""
+        if self.disconnected:
+            return
+        if not self.response_started or self.response_complete:
+            raise RuntimeError("there is no answer under way")
+        if body:
+            self.transport.write(self._framed(body))
+
+    def end(self) -> None:
+        """The answer is whole. Raises RuntimeError when it is shorter than the head announced."""
+        if self.disconnected:
+            return
+        if self.chunked_encoding:
+            if not self._silent:
+                self.transport.write(b"0\r\n\r\n")
+        elif self.expected_content_length and not self._silent:
+            raise RuntimeError("the body is shorter than its Content-Length")
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+
+    @property
+    def _silent(self) -> bool:
+        return self.scope["method"] == "HEAD"
+
+    def _head(self, status: int, headers: "Iterable[tuple[bytes, bytes]]") -> bytes:
+        lines = [STATUS_LINE[status]]
+        closes = False
+        for name, value in headers:
+            if name == b"content-length":
+                self.chunked_encoding = False
+                self.expected_content_length = int(value)
+            elif name == b"connection":
+                closes = closes or b"close" in value.lower()
+            elif name == b"transfer-encoding":
+                continue  # how the body is framed is decided here
+            lines.append(b"%b: %b\r\n" % (name, value))
+        if self.chunked_encoding is None and status not in _BODILESS:
+            if self._http_1_0:
+                self._until_close = True
+                self.keep_alive = False
+            else:
+                self.chunked_encoding = True
+                lines.append(b"transfer-encoding: chunked\r\n")
+        if closes:
+            self.keep_alive = False
+        elif not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        head = b"".join(lines)
+        if not head.count(b"\n") == head.count(b"\r") == len(lines) or _CONTROL.search(head) is not None:
+            raise RuntimeError("the answer's headers cannot be written as HTTP")
+        return head + b"\r\n"
+
+    def _framed(self, body: bytes) -> bytes:
+        if self.scope["method"] == "HEAD":
+            return b""
+        if self.chunked_encoding:
+            return b"%x\r\n%b\r\n" % (len(body), body)
+        if not self._until_close:
+            self.expected_content_length -= len(body)
+            if self.expected_content_length < 0:
+                raise RuntimeError("the body is longer than its Content-Length")
+        return body

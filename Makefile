@@ -5,16 +5,18 @@
 PYTHON ?= python3
 BENCH ?= ../shared/bench
 ROUNDS ?= 3
+ENGINE ?= ../shared/docker
+IMAGE ?= weighbridge
 ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 UV := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-config --custom-compile-command "make lock"
-LOCKS := requirements.txt requirements-build.txt requirements-dev.txt
+LOCKS := requirements.txt requirements-postgres.txt requirements-image.txt requirements-build.txt requirements-dev.txt requirements-deploy.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long check bench image lock clean
+.PHONY: help run test test-long test-image check bench image dist sbom lock clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,11 +25,11 @@ run: $(VENV)/.installed ## the gateway; with the mock upstream behind it unless 
 	@demo=; ! $(BIN)/weighbridge config check 2>&1 | grep -q "no upstream key" || demo=--demo; \
 	exec $(BIN)/weighbridge serve $$demo $(ARGS)
 
-test: $(VENV)/.dev ## the tests
+test: $(VENV)/.dev $(VENV)/.deploy ## the tests
 	@exec $(BIN)/python -m pytest -q -n 2 $(ARGS)
 
-test-long: $(VENV)/.dev ## the tests, the long ones too, with many more examples of every law
-	@exec $(BIN)/python -m pytest -q -n 2 -m "not bench" --hypothesis-profile=long $(ARGS)
+test-long: $(VENV)/.dev $(VENV)/.deploy ## the tests, the long ones too, with many more examples of every law
+	@exec $(BIN)/python -m pytest -q -n 2 -m "not bench and not image" --hypothesis-profile=long --timeout=1800 $(ARGS)
 
 check: $(VENV)/.dev ## style, types, floors, dependencies, documents
 	@echo "ruff: style"
@@ -47,14 +49,28 @@ bench: $(VENV)/.installed ## CPU per call and per event, beside nginx and Envoy 
 	@exec sh "$(BENCH)/run.sh" $(ROUNDS) $(ARGS)
 
 image: ## the container image
-	@[ -f Dockerfile ] || { echo "There is no Dockerfile yet, so there is no image to build." >&2; exit 1; }
-	@exec docker build --tag weighbridge .
+	@exec docker build --tag $(IMAGE) --build-arg REVISION=$$(git describe --always --dirty 2>/dev/null || echo unknown) $(ARGS) .
+
+test-image: $(VENV)/.dev $(VENV)/.deploy ## the container image, built and run; starts an engine with the scripts in ENGINE where none runs
+	@exec sh deploy/docker/with-engine.sh "$(ENGINE)" $(BIN)/python -m pytest -q -m image tests/deploy $(ARGS)
+
+dist: $(VENV)/.locked sbom ## wheel, sdist, list of components and checksums, in dist/
+	@rm -rf dist
+	@$(BIN)/python -m hatchling build -d dist
+	@cp sbom.cdx.json dist/
+	@cd dist && sha256sum * > SHA256SUMS && cat SHA256SUMS
+
+sbom: ## the list of components of what is installed (CycloneDX), from the locks alone, in sbom.cdx.json
+	@$(PYTHON) tools/sbom.py requirements.txt $(wildcard requirements-image.txt) > sbom.cdx.json
 
 lock: $(VENV)/.dev ## choose the newest versions anew and lock them by hash
 	@echo "Locking $(LOCKS)"
 	@$(UV) --upgrade pyproject.toml --output-file requirements.txt
+	@$(UV) --upgrade pyproject.toml --extra postgres --constraint requirements.txt --output-file requirements-postgres.txt
+	@$(UV) --upgrade pyproject.toml --all-extras --constraint requirements-postgres.txt --output-file requirements-image.txt
 	@$(UV) --upgrade --group build --constraint requirements.txt --output-file requirements-build.txt
-	@$(UV) --upgrade pyproject.toml --group dev --constraint requirements.txt --output-file requirements-dev.txt
+	@$(UV) --upgrade pyproject.toml --extra postgres --group dev --constraint requirements-postgres.txt --output-file requirements-dev.txt
+	@$(UV) --upgrade --group deploy --constraint requirements-dev.txt --output-file requirements-deploy.txt
 
 clean: ## forget the virtual environment and everything tools left behind
 	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
@@ -79,4 +95,9 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.locked
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.installed
 	@echo "Installing what the tests and checks need"
 	@$(PIP) --require-hashes -r requirements-dev.txt
+	@touch $@
+
+$(VENV)/.deploy: requirements-deploy.txt $(VENV)/.dev
+	@echo "Installing what checks deploy/"
+	@$(PIP) --require-hashes -r requirements-deploy.txt
 	@touch $@

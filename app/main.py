@@ -6,9 +6,9 @@ them in reverse. Nothing else in the program constructs these.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
 
@@ -17,15 +17,22 @@ from app.domain.leaving import GRACE_SECONDS
 from app.domain.pricing import price_from_config
 from app.domain.records import Record
 from app.domain.request_ids import RequestIds
+from app.domain.strain import Strain
+from app.domain.worst_case import Assumptions
+from app.gateway.admission import Admission, AdmissionRules
+from app.gateway.agreements import Agreements
 from app.gateway.bookkeeper import Bookkeeper
+from app.gateway.calendar import Calendar
 from app.gateway.clients import Clients, KeyDirectory
 from app.gateway.clock import Clock
 from app.gateway.gateway import Gateway
 from app.gateway.key_guard import KeyGuard
+from app.gateway.limiter import MemoryLimiter
 from app.gateway.services import Services
+from app.gateway.spending import Spending
 from app.settings import Settings
 from app.settings.admin_key import admin_key
-from app.store.sqlite import SqliteStore, open_store
+from app.store.opening import Store, opened_store
 from app.store.stats import COMMIT_BOUNDS_SECONDS
 from app.telemetry.exchange_log import ExchangeLog
 from app.telemetry.histogram import Reading
@@ -39,6 +46,8 @@ from app.upstream.pool import WireTimeouts
 from app.upstream.prices import BundledPrices, provider_of
 from app.upstream.wire import Target, Wire
 from app.web.application import Application, make_application
+from app.web.cross_origin import CrossOrigin
+from app.web.probes import Part
 from app.web.responses import ResponsesEndpoint
 
 
@@ -70,28 +79,35 @@ async def _open(
         if exchange_log is not None:
             exchange_log(records)
 
-    store = await stack.enter_async_context(_store(settings, committed, lock_wait_seconds))
+    process = secrets.randbits(32)
+    store = await stack.enter_async_context(_store(settings, committed, lock_wait_seconds, process))
     directory = KeyDirectory()
-    clients = Clients(store.clients, directory, clock.wall_us)
+    clients = Clients(store.clients, directory, clock.wall_us, settings.client_defaults.terms)
     await clients.load()
+    limiter = MemoryLimiter(Spending(store.reports), time.monotonic_ns, clock.wall_us)
+    agreements = Agreements(store.clients, directory.roster, limiter, clock.wall_us)
+    await agreements.load(prepare=log is not None)  # a server; commands let no call in
     wire, key_guard = _upstream(settings)
     stack.push_async_callback(wire.close)
     estimates = settings.ledger.missing_usage == "estimate"
     services = Services(wire, store.ledger, prices, metrics, clock, towards_client(), key_guard, estimates)
-    ids = RequestIds(secrets.randbits(32))
-    gateway = Gateway(services, directory, ids, towards_upstream(), settings.server.max_streams)
+    ids = RequestIds(process)
+    admission = Admission(services, limiter, _admission_rules(settings))
+    gateway = Gateway(services, directory, admission, ids, towards_upstream(), settings.server.max_streams)
     stack.push_async_callback(gateway.close, GRACE_SECONDS)
     documents = _documents(app, settings, stack)
     if log is not None and documents is not None:  # a server; commands settle nothing
-        bookkeeper = _bookkeeper(documents, store, services, stack)
+        bookkeeper = _bookkeeper(documents, store, services, agreements, stack)
     metrics.gauges = _gauges(store, wire, log, bookkeeper)
     if log is not None:  # a server; commands price nothing and block nobody
-        lag = LoopLag(metrics.loop_lagged)
+        lag = LoopLag(_lag_observer(metrics, gateway, Strain(settings.server.max_loop_lag)))
         lag.start()
         stack.callback(lag.stop)
         warming = asyncio.get_running_loop().run_in_executor(None, prices.warm)
         stack.push_async_callback(asyncio.wait, (warming,))
+        store.on_changes(_reloading(clients, agreements))
     app.state.clients = clients
+    app.state.agreements = agreements
     app.state.clock = clock
     app.state.render_metrics = metrics.render
     _publish(app, settings, store, gateway)
@@ -99,15 +115,37 @@ async def _open(
         log.redact.learn(app.state.admin_key)
 
 
+def _reloading(clients: Clients, agreements: Agreements) -> Callable[[], Awaitable[None]]:
+    """What to do when another process has changed clients or keys."""
+
+    async def reload() -> None:
+        await clients.load()
+        await agreements.load()
+
+    return reload
+
+
+def _lag_observer(metrics: Metrics, gateway: Gateway, strain: Strain) -> Callable[[float], None]:
+    def lagged(seconds: float) -> None:
+        metrics.loop_lagged(seconds)
+        gateway.strained = strain.note(seconds)
+
+    return lagged
+
+
 def _store(
-    settings: Settings, committed: Callable[[list[Record]], None], lock_wait_seconds: float
-) -> AbstractAsyncContextManager[SqliteStore]:
-    return open_store(
+    settings: Settings, committed: Callable[[list[Record]], None], lock_wait_seconds: float, process: int
+) -> AbstractAsyncContextManager[Store]:
+    url = settings.storage.database_url
+    return opened_store(
+        None if url is None else url.reveal(),
         settings.storage.state_dir,
+        process=process,
         on_committed=committed,
         lock_wait_seconds=lock_wait_seconds,
         relaxed=settings.ledger.durability == "relaxed",
         retention_days=settings.ledger.retention_days,
+        now=Calendar(Clock()).now,
     )
 
 
@@ -125,6 +163,15 @@ def _upstream(settings: Settings) -> tuple[Wire, KeyGuard]:
     return wire, KeyGuard(key)
 
 
+def _admission_rules(settings: Settings) -> AdmissionRules:
+    rules = settings.limits
+    return AdmissionRules(
+        Assumptions(rules.bytes_per_token, rules.output_ceiling),
+        refuse_unknown_price=rules.unknown_price == "refuse",
+        last_call=rules.last_call == "admit",
+    )
+
+
 def _documents(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Documents | None:
     """What upstream tells the server's key beside answering calls. Nothing is asked until there is something to ask."""
     upstream = settings.upstream
@@ -137,8 +184,10 @@ def _documents(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Docum
     return documents
 
 
-def _bookkeeper(documents: Documents, store: SqliteStore, services: Services, stack: AsyncExitStack) -> Bookkeeper:
-    bookkeeper = Bookkeeper(OpenRouterBooks(documents), store.reports, services)
+def _bookkeeper(
+    documents: Documents, store: Store, services: Services, agreements: Agreements, stack: AsyncExitStack
+) -> Bookkeeper:
+    bookkeeper = Bookkeeper(OpenRouterBooks(documents), store.reports, services, amended=agreements.amended)
     bookkeeper.start()
     stack.push_async_callback(bookkeeper.close)
     return bookkeeper
@@ -149,27 +198,32 @@ def _prices(settings: Settings) -> BundledPrices:
     return BundledPrices(overrides, provider_of(settings.upstream.base_url))
 
 
-def _gauges(store: SqliteStore, wire: Wire, log: LogOutput | None, bookkeeper: Bookkeeper | None) -> Gauges:
+def _gauges(store: Store, wire: Wire, log: LogOutput | None, bookkeeper: Bookkeeper | None) -> Gauges:
     stats = store.ledger.stats
     return Gauges(
         ledger_queue_depth=lambda: stats.queue_depth,
         ledger_commits=lambda: Reading.of(COMMIT_BOUNDS_SECONDS, stats.commit_buckets.copy(), stats.commit_seconds),
+        ledger_spooled=lambda: stats.spooled,
         ledger_dropped=lambda: stats.dropped,
+        ledger_keeps=lambda: store.ledger.keeps,
         unsettled_records=None if bookkeeper is None else lambda: bookkeeper.unsettled,
         log_writes_dropped=None if log is None else lambda: log.sink.dropped,
         upstream_connections=wire.connections,
     )
 
 
-def _publish(app: FastAPI, settings: Settings, store: SqliteStore, gateway: Gateway) -> None:
+def _publish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway) -> None:
     """The rest of what routes find in `app.state`, and the hot route itself."""
 
-    def readiness() -> dict[str, dict[str, Any]]:
+    def readiness() -> dict[str, Part]:
         storage = store.health()
         keyed = settings.upstream.key is not None
         return {
-            "storage": {"ok": storage.ok, "problem": storage.problem},
-            "upstream_key": {"ok": keyed, "problem": None if keyed else "no upstream key is loaded"},
+            "serving": Part(problem="the server is stopping" if gateway.draining else None, red=gateway.draining),
+            "storage": Part(
+                storage.problem, red=storage.ended, more={"kept": storage.keeps, "waiting": storage.spooled}
+            ),
+            "upstream_key": Part(problem=None if keyed else "no upstream key is loaded", red=not keyed),
         }
 
     app.state.gateway = gateway
@@ -177,5 +231,8 @@ def _publish(app: FastAPI, settings: Settings, store: SqliteStore, gateway: Gate
     app.state.reports = store.reports
     app.state.readiness = readiness
     app.state.admin_key = admin_key(settings)
+    origins = frozenset(origin.encode("ascii") for origin in settings.server.allowed_origins)
+    if isinstance(app, Application) and origins:
+        app.cross_origin = CrossOrigin(origins)
     if isinstance(app, Application) and settings.upstream.key is not None:
         app.hot = ResponsesEndpoint(gateway, settings.server.max_body_bytes)

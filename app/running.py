@@ -2,20 +2,20 @@
 
     [mock upstream] ──> the application's lifespan ──> socket, uvicorn ──signal──> drain ──> lifespan ends, ledger kept
 
-Everything is closed in reverse, whatever happened.
+Everything is closed in reverse, whatever happened. A signal never ends the process at any point of this.
 """
 
 import secrets
 from contextlib import AsyncExitStack
 
+from app.first_key import FirstKey
 from app.main import create_app
 from app.server import CannotListenError, listen, serve
 from app.settings import Secret, Settings
+from app.stop_signals import StopSignals
 from app.store.faults import StoreFault
 from app.telemetry.logging import LogOutput
 from app.welcome import Welcome
-
-FIRST_CLIENT = "default"
 
 
 class Problem(Exception):
@@ -25,8 +25,9 @@ class Problem(Exception):
 async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
     """Serve until told to stop. Raises Problem."""
     async with AsyncExitStack() as stack:
+        signals = stack.enter_context(StopSignals())
         if demo:
-            settings = await _with_mock(settings, stack)
+            settings = await with_mock(settings, stack)
         app = create_app(settings, log)
         try:
             await stack.enter_async_context(app.router.lifespan_context(app))
@@ -36,13 +37,18 @@ async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
             listener = stack.enter_context(listen(settings.server.host, settings.server.port))
         except CannotListenError as error:
             raise Problem(str(error)) from None
-        first_key = None
-        if not (app.state.clients.any_active or await app.state.clients.list_clients()):
-            first_key = (await app.state.clients.create_key(FIRST_CLIENT)).text
-        await serve(settings, app, listener, Welcome(settings.upstream.name, first_key, demo=demo).show)
+        first_key = FirstKey(app.state.clients, settings.storage.state_dir)
+        welcome = Welcome(settings.upstream.name, await first_key.to_show(), demo=demo)
+
+        def started(url: str) -> None:
+            welcome.show(url)
+            first_key.shown()
+
+        if not signals.came:
+            await serve(settings, app, listener, started)
 
 
-async def _with_mock(settings: Settings, stack: AsyncExitStack) -> Settings:
+async def with_mock(settings: Settings, stack: AsyncExitStack) -> Settings:
     """Start the mock upstream on a free port of this machine and point the settings to it."""
     from app.mock.options import MockOptions
     from app.mock.server import running_mock

@@ -15,7 +15,7 @@ import json
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -30,6 +30,10 @@ from app.web.request_rules import RequestRules
 
 BACKLOG = 4096
 GC_THRESHOLDS = (10_000, 20, 50)
+LAST_WORDS_SECONDS = 1.0
+"""For what is on its way to clients when the drain time is over."""
+
+_LOOK_SECONDS = 0.05
 _LONGEST_SOCKET_PATH = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
 
 
@@ -38,12 +42,19 @@ class CannotListenError(Exception):
 
 
 class _Server(uvicorn.Server):
-    """Tells when requests are served, and stops with exit code 0, however often it is told."""
+    """Tells when requests are served, and stops with exit code 0, however often it is told.
 
-    def __init__(self, config: uvicorn.Config, app: Application, on_started: Callable[[], None]) -> None:
+    serving ──signal──> draining ──no call left──> closing ──all sent──> stopped
+                           └──drain time over, or a second signal: what is left is interrupted──┘
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, app: Application, on_started: Callable[[], None], drain_seconds: float
+    ) -> None:
         super().__init__(config)
         self._app = app
         self._on_started = on_started
+        self._drain_seconds = drain_seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then tell."""
@@ -55,10 +66,19 @@ class _Server(uvicorn.Server):
         """The first signal drains, the second one hurries. Neither is raised again afterwards, as uvicorn would."""
         self.force_exit = self.should_exit
         self.should_exit = True
+        self._app.state.gateway.draining = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Refuse new calls and let streams end; in a hurry, end them."""
-        self._app.state.gateway.draining = True
+        """Let streams end, then end them. Meanwhile the door is open: /readyz and new calls are told 503."""
+        gateway = self._app.state.gateway
+        gateway.draining = True
+        now = asyncio.get_running_loop().time
+        end = now() + self._drain_seconds
+        while gateway.in_flight and now() < end and not self.force_exit:  # noqa: ASYNC110 - they end one by one
+            await asyncio.sleep(_LOOK_SECONDS)
+        gateway.stop()
+        left: float = max(LAST_WORDS_SECONDS, end - now())
+        self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]  # it goes to wait_for
         await super().shutdown(sockets)
         for task in self.server_state.tasks:
             task.cancel()
@@ -72,8 +92,20 @@ async def serve(
 
     `on_started` gets the URL once requests are answered.
     """
-    host, port = listener.getsockname()[:2]
-    url = f"http://{_shown_host(host)}:{port}"
+    url = url_of(listener)
+    with admin_socket(settings.storage.state_dir) as admin, contextlib.ExitStack() as stack:
+
+        def started() -> None:
+            stack.callback(write_note(settings.storage.state_dir, url, admin).unlink, missing_ok=True)
+            on_started(url)
+
+        await serve_on(settings, app, (listener, admin), started)
+
+
+async def serve_on(
+    settings: Settings, app: Application, sockets: Sequence[socket.socket], on_started: Callable[[], object]
+) -> None:
+    """The same on sockets that others may take connections from as well."""
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -89,28 +121,37 @@ async def serve(
         date_header=False,
         backlog=BACKLOG,
         timeout_keep_alive=int(settings.server.keep_alive_timeout),
-        timeout_graceful_shutdown=max(1, int(settings.server.drain_timeout)),
     )
-    with _admin_socket(settings.storage.state_dir) as admin:
-        note = settings.storage.state_dir / "server.json"
 
-        def started() -> None:
-            gc.collect()
-            gc.freeze()  # what start-up made stays: a full collection would stop every stream for tens of milliseconds
-            gc.set_threshold(*GC_THRESHOLDS)
-            content = {"pid": os.getpid(), "url": url, "admin_socket": admin.getsockname()}
-            note.write_text(json.dumps(content) + "\n", "utf-8")
-            on_started(url)
+    def started() -> None:
+        gc.collect()
+        gc.freeze()  # what start-up made stays: a full collection would stop every stream for tens of milliseconds
+        gc.set_threshold(*GC_THRESHOLDS)
+        on_started()
 
-        try:
-            await _Server(config, app, started).serve(sockets=[listener, admin])
-        finally:
-            note.unlink(missing_ok=True)
+    await _Server(config, app, started, settings.server.drain_timeout).serve(sockets=list(sockets))
+
+
+def url_of(listener: socket.socket) -> str:
+    """Where the server is reached."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{_shown_host(_reachable(host))}:{port}"
+
+
+def write_note(state_dir: Path, url: str, admin: socket.socket) -> Path:
+    """Say in the state directory that a server runs, and where. Gives the file."""
+    note = state_dir / "server.json"
+    content = {"pid": os.getpid(), "url": url, "admin_socket": admin.getsockname()}
+    note.write_text(json.dumps(content) + "\n", "utf-8")
+    return note
 
 
 def _doorkeeper(settings: Settings, app: Application) -> Doorkeeper:
     server, gateway = settings.server, app.state.gateway
-    rules = RequestRules(frozenset(host.encode("ascii") for host in server.allowed_hosts))
+    rules = RequestRules(
+        frozenset(host.encode("ascii") for host in server.allowed_hosts),
+        frozenset(origin.encode("ascii") for origin in server.allowed_origins),
+    )
     connections = 2 * server.max_streams + 100
     limits = DoorLimits(server.request_timeout, server.write_timeout, connections, server.max_streams + 500)
     return Doorkeeper(rules, limits, gateway.new_id, gateway.refused)
@@ -129,7 +170,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextlib.contextmanager
-def _admin_socket(state_dir: Path) -> Iterator[socket.socket]:
+def admin_socket(state_dir: Path) -> Iterator[socket.socket]:
     """The Unix socket of the admin API, mode 0600. Long state directories get one in a private temporary directory."""
     state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
@@ -147,3 +188,8 @@ def _admin_socket(state_dir: Path) -> Iterator[socket.socket]:
 
 def _shown_host(host: str) -> str:
     return f"[{host}]" if ":" in host else host
+
+
+def _reachable(host: str) -> str:
+    """The address to call from this machine: one that stands for all of them is nowhere to go to."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound

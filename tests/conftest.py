@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from tests.e2e.program import Gateway, Mock
     from tests.e2e.replay import ReplayUpstream
+    from tests.store.postgres_server import PostgresServer
 
 GatewayStarter = Callable[..., "Gateway"]
 
@@ -43,6 +44,34 @@ def sealed(
     assert canary_key not in "".join([*capfd.readouterr(), *logged]), "the canary key was printed or logged"
     shown = [path for path in tmp_path.rglob("*") if path.is_file() and canary_key.encode() in path.read_bytes()]
     assert not shown, "the canary key was stored"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator["PostgresServer"]:
+    """A PostgreSQL server. A test that stops it starts a server of its own."""
+    from tests.store.postgres_server import PostgresServer
+
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: "PostgresServer") -> str:
+    """A database of our schema to copy from."""
+    from app.store.postgres import schema
+    from app.store.postgres.address import Address
+
+    name = postgres.new_database()
+    schema.upgrade(Address(postgres.url(name)))
+    return name
+
+
+@pytest.fixture
+def postgres_url(postgres: "PostgresServer", postgres_template: str) -> Iterator[str]:
+    """A database of the test's own, empty and up to date."""
+    name = postgres.new_database(postgres_template)
+    yield postgres.url(name)
+    postgres.drop_database(name)
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,17 @@ async def call(client: "HttpClient", method: str, path: str, **arguments: Any) -
     return answer.json()
 
 
+async def lines_of(answer: "HttpAnswer") -> "AsyncIterator[str]":
+    """The lines of an answer that is read as it comes. httpx2's own end at U+2028, too, which stands in some names."""
+    rest = b""
+    async for piece in answer.aiter_bytes():
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line.decode()
+    if rest:
+        yield rest.decode()
+
+
 @asynccontextmanager
 async def _client(settings: "Settings") -> "AsyncIterator[HttpClient]":
     state_dir = settings.storage.state_dir

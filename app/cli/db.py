@@ -1,4 +1,4 @@
-"""`weighbridge db`: the database file itself. Its schema, copies of it, and whether it is whole."""
+"""`weighbridge db`: the database itself. Its schema, copies of it, whether it is whole, and moving to another one."""
 
 import sys
 from collections.abc import Iterator
@@ -8,24 +8,24 @@ from typing import Annotated
 
 import typer
 
-from app.cli.output import JsonOption, print_json
+from app.cli.output import JsonOption, print_json, print_table
 
-app = typer.Typer(name="db", help="Upgrade, copy or check the database.", no_args_is_help=True)
+app = typer.Typer(name="db", help="Upgrade, copy, check or move the database.", no_args_is_help=True)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file to read.")]
 
 
 @app.command()
 def upgrade(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Bring the schema up to date; a server does the same when it starts. No server may be running."""
+    """Bring the schema up to date; a server does the same when it starts. On SQLite no server may be running."""
     import asyncio
 
+    from app.store.opening import upgraded
     from app.store.schema import HEAD
-    from app.store.sqlite import upgrade_store
 
-    state_dir, _ = _places(config)
+    url, state_dir, _ = _places(config)
     with _faults_told():
-        changed = asyncio.run(upgrade_store(state_dir))
+        changed = asyncio.run(upgraded(url, state_dir))
     if as_json:
         print_json({"revision": HEAD, "changed": changed})
     else:
@@ -36,11 +36,12 @@ def upgrade(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 @app.command()
 def current(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Print the revision of the database's schema."""
-    from app.store.schema import HEAD, current_revision
+    from app.store.opening import revision_of
+    from app.store.schema import HEAD
 
-    _, path = _places(config)
+    url, _, path = _places(config)
     with _faults_told():
-        revision = current_revision(path)
+        revision = revision_of(url, path)
     if as_json:
         print_json({"revision": revision, "newest": HEAD})
         return
@@ -59,7 +60,10 @@ def backup(
     from app.store.backup import back_up
     from app.store.spool import spool_contents
 
-    state_dir, path = _places(config)
+    url, state_dir, path = _places(config)
+    if url is not None:
+        print("weighbridge: the database is on PostgreSQL: copy it with pg_dump", file=sys.stderr)
+        raise typer.Exit(2)
     with _faults_told():
         size = back_up(path, file)
         waiting = spool_contents(state_dir).waiting_bytes
@@ -76,11 +80,11 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Say whether the database is whole and its sums are right: "ok", or what is wrong and exit code 1."""
     import asyncio
 
-    from app.store.inspection import inspect
+    from app.store.opening import inspected
 
-    state_dir, path = _places(config)
+    url, state_dir, path = _places(config)
     with _faults_told():
-        findings = asyncio.run(inspect(state_dir, path))
+        findings = asyncio.run(inspected(url, state_dir, path))
     if as_json:
         print_json({"ok": not findings, "findings": findings})
     else:
@@ -89,13 +93,38 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def _places(config: Path | None) -> tuple[Path, Path]:
-    """The state directory and the database file."""
+@app.command("migrate-to")
+def migrate_to(
+    url: Annotated[str, typer.Argument(metavar="URL", help="postgresql://...; - reads it from standard input.")],
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy clients, keys, records and sums from SQLite to an empty PostgreSQL database. No server may be running."""
+    import asyncio
+
+    from app.store.opening import moved
+
+    given, state_dir, _ = _places(config)
+    if given is not None:
+        print("weighbridge: the database is on PostgreSQL already: a database URL is set", file=sys.stderr)
+        raise typer.Exit(2)
+    with _faults_told():
+        copied = asyncio.run(moved(state_dir, sys.stdin.readline().strip() if url == "-" else url))
+    if as_json:
+        print_json(copied)
+    else:
+        print_table(("table", "rows"), list(copied.items()), numbers=frozenset({"rows"}))
+    typer.echo("Everything was copied. Set WEIGHBRIDGE_DATABASE_URL, and start the server.", err=True)
+
+
+def _places(config: Path | None) -> tuple[str | None, Path, Path]:
+    """The database URL if there is one, the state directory, and the database file of SQLite."""
     from app.cli.config import load_or_exit
     from app.store.sqlite import DATABASE_NAME
 
-    state_dir = load_or_exit(config).storage.state_dir
-    return state_dir, state_dir / DATABASE_NAME
+    storage = load_or_exit(config).storage
+    url = None if storage.database_url is None else storage.database_url.reveal()
+    return url, storage.state_dir, storage.state_dir / DATABASE_NAME
 
 
 @contextmanager

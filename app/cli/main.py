@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import clients, config, db, keys
+from app.cli import clients, config, db, groups, keys
 from app.cli.mock_upstream import mock_upstream
 from app.cli.reconcile import reconcile
 from app.cli.serve import serve
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command()(serve)
 app.add_typer(keys.app)
 app.add_typer(clients.app)
+app.add_typer(groups.app)
 app.command()(usage)
 app.command()(reconcile)
 app.add_typer(config.app)

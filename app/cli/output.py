@@ -11,7 +11,17 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON holds
     """One document, indented."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    print("\n".join(map(visible, json.dumps(value, indent=2, ensure_ascii=False).split("\n"))))
+
+
+def visible(text: str) -> str:
+    """The text with everything escaped, as JSON does it, that gives a terminal orders or ends a line for somebody.
+
+    Names of models come from strangers. What is JSON stays the same JSON.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
 def print_table(
@@ -31,4 +41,4 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value)
+    return visible(str(value))

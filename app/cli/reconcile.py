@@ -147,7 +147,7 @@ async def _suspects(
     """Our records of the models that differ whose usage is unknown or estimated: they could explain a difference."""
     import json
 
-    from app.cli.admin_client import CommandFailedError
+    from app.cli.admin_client import CommandFailedError, lines_of
 
     outside = set(result.outside)
     found = []
@@ -157,7 +157,7 @@ async def _suspects(
     async with admin.stream("GET", "/admin/api/usage", params=query) as answer:
         if answer.is_error:
             raise CommandFailedError(f"the server answered HTTP {answer.status_code}")
-        async for line in answer.aiter_lines():
+        async for line in lines_of(answer):
             record: dict[str, Any] = json.loads(line)
             model = record["model_served"] or record["model_requested"] or "(unknown)"
             if statement.names.get(model, model) in outside and _could_explain(record):

@@ -20,6 +20,9 @@ def serve(
     demo: Annotated[
         bool, typer.Option("--demo", help="Use a mock upstream inside: no upstream key, no network.")
     ] = False,
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="Processes that share the port; more than one need PostgreSQL.")
+    ] = 1,
     upstream_key_stdin: Annotated[
         bool, typer.Option("--upstream-key-stdin", help="Read the upstream key from standard input.")
     ] = False,
@@ -39,23 +42,25 @@ def serve(
     except SettingsError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(WRONG_USE) from None
+    if workers > 1 and settings.storage.database_url is None:
+        print(
+            "--workers: SQLite is for one process; set WEIGHBRIDGE_DATABASE_URL to a PostgreSQL database",
+            file=sys.stderr,
+        )
+        raise typer.Exit(WRONG_USE)
     scrub_environment(settings.secret_variables)
     refused = harden_process()
+    if workers > 1:
+        raise typer.Exit(_run_workers(settings, refused, workers, demo=demo))
     raise typer.Exit(_run(settings, refused, demo=demo))
 
 
 def _run(settings: "Settings", refused: tuple[str, ...], *, demo: bool) -> int:
-    import logging
-
     import uvloop
 
     from app.running import Problem, run
-    from app.telemetry.logging import configure_logging, log_uncaught
 
-    log: LogOutput = configure_logging(settings.log.format, settings.log.level, _secrets(settings))
-    log_uncaught()
-    for measure in refused:
-        logging.getLogger("app").warning("hardening: %s", measure)
+    log = _log(settings, refused)
     try:
         uvloop.run(run(settings, log, demo=demo))
     except Problem as problem:
@@ -64,6 +69,32 @@ def _run(settings: "Settings", refused: tuple[str, ...], *, demo: bool) -> int:
         return 1
     log.close()
     return 0
+
+
+def _run_workers(settings: "Settings", refused: tuple[str, ...], count: int, *, demo: bool) -> int:
+    from app.running import Problem
+    from app.workers import Workers
+
+    try:
+        return Workers(settings, lambda: _log(settings, refused), count, demo).run()
+    except Problem as problem:
+        print(f"weighbridge: {problem}", file=sys.stderr)
+        return 1
+
+
+def _log(settings: "Settings", refused: tuple[str, ...]) -> "LogOutput":
+    import logging
+
+    # structlog loads rich where there is one, 6 MB, to draw tracebacks in colour; ours are written as text.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # means: cannot be imported
+
+    from app.telemetry.logging import configure_logging, log_uncaught
+
+    log = configure_logging(settings.log.format, settings.log.level, _secrets(settings))
+    log_uncaught()
+    for measure in refused:
+        logging.getLogger("app").warning("hardening: %s", measure)
+    return log
 
 
 def _secrets(settings: "Settings") -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.output import JsonOption, print_json, print_table
+from app.cli.output import JsonOption, print_json, print_table, visible
 
 if TYPE_CHECKING:
     from app.upstream.http_client import HttpClient
@@ -85,7 +85,7 @@ def usage(
 
 
 def _show_requests(query: Mapping[str, str], config: Path | None, *, as_csv: bool, as_json: bool) -> None:
-    from app.cli.admin_client import CommandFailedError, run_admin
+    from app.cli.admin_client import CommandFailedError, lines_of, run_admin
 
     async def work(admin: "HttpClient") -> None:
         writer: Any = None
@@ -94,9 +94,9 @@ def _show_requests(query: Mapping[str, str], config: Path | None, *, as_csv: boo
             if answer.is_error:
                 await answer.aread()
                 raise CommandFailedError(answer.json()["error"]["message"])
-            async for line in answer.aiter_lines():
+            async for line in lines_of(answer):
                 if as_json:
-                    sys.stdout.write(line + "\n")
+                    sys.stdout.write(visible(line) + "\n")
                     continue
                 record = json.loads(line)
                 if not as_csv:
@@ -140,7 +140,9 @@ def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _harmless(value: object) -> object:
     """A spreadsheet takes text that begins so for a formula; names of models come from strangers."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    if not isinstance(value, str):
+        return value
+    return visible(f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r") else value)
 
 
 def _sum(values: Iterable[object]) -> object:

@@ -54,6 +54,11 @@ class Document:
         self._tapped = 0  # how much of what is collected the tap has had
         self._closer_seen = False  # the last thing seen is a closing bracket
 
+    @property
+    def collected(self) -> bytearray | None:
+        """What has come so far; None when that was too much, or it has been read."""
+        return self._collected
+
     def add(self, chunk: bytes, start: int, stop: int) -> None:
         """Take `chunk[start:stop]`."""
         if self.whole:

@@ -27,10 +27,10 @@ _TEXT = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*')
 _BACKSLASH = ord("\\")
 
 _BROKEN_OFF = frozenset((Outcome.CLIENT_CLOSED, Outcome.TRUNCATED, Outcome.INTERRUPTED, Outcome.TIMEOUT))
-_NEVER_BEGUN = frozenset((Outcome.REJECTED, Outcome.UPSTREAM_ERROR, Outcome.IN_PROGRESS))
+"""Nobody could say any more what was billed. Whatever ended otherwise ended by upstream's own word."""
 
 
-def delta_bytes(chunk: bytes, low: int = 0, high: int = sys.maxsize) -> int:
+def delta_bytes(chunk: bytes | bytearray, low: int = 0, high: int = sys.maxsize) -> int:
     """About how many bytes of output text the deltas in `chunk[low:high]` hold, each at least a token's worth.
 
     The first delta stands for all in its chunk: mostly there is one, and 64 KiB of them must not cost 64 KiB of
@@ -53,17 +53,18 @@ def delta_bytes(chunk: bytes, low: int = 0, high: int = sys.maxsize) -> int:
     return text if following < 0 else text * (min(high, len(chunk)) - low) // (following - start)
 
 
-def may_be_billed(record: Record, output_bytes: int) -> bool:
-    """Whether upstream may bill an ended call of which no usage came.
+def may_be_billed(record: Record) -> bool:
+    """Whether upstream may bill an ended call of which nobody told the usage.
 
-    It may where it began to work: not when we refused the call or when it did, with an error status. An answer that
-    ended by itself without telling its usage is billed only if there was some output.
+    It may where it was asked and could not finish: the client left, the answer broke off or fell silent, we stopped.
+    Not when we refused the call or upstream did; not when upstream never began to answer in all its time; and not when
+    an answer ended properly and told no usage: that is unknown, and a guess would hide it.
     """
-    if not record.bytes_in or record.outcome in _NEVER_BEGUN:
+    if not record.bytes_in or record.outcome not in _BROKEN_OFF:
         return False
-    if record.http_status is None and record.time_to_first_byte_ms is not None:
-        return False  # the client left while upstream's own error was being read
-    return record.outcome in _BROKEN_OFF or output_bytes > 0
+    if record.time_to_first_byte_ms is None:
+        return record.outcome is not Outcome.TIMEOUT
+    return record.http_status is not None and 200 <= record.http_status < 300  # else it was reading upstream's error
 
 
 def estimate(input_bytes: int, output_bytes: int, seconds: float) -> Usage:

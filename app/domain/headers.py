@@ -131,13 +131,6 @@ def value_of(headers: Headers, name: bytes) -> bytes | None:
     return None
 
 
-def announced_length(headers: Headers) -> int | None:
-    """The bytes that Content-Length announces; None when there is none, or none that is a length."""
-    value = value_of(headers, b"content-length")
+def announced_length(value: bytes | None) -> int | None:
+    """The bytes that a Content-Length announces; None when there is none, or none that is a length."""
     return int(value) if value is not None and value.isdigit() and len(value) <= _LENGTH_DIGITS else None
-
-
-def with_defaults(headers: Headers, defaults: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Add those defaults whose name upstream did not set."""
-    present = {name for name, _ in headers}
-    return [*headers, *(header for header in defaults if header[0] not in present)]

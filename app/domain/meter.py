@@ -14,7 +14,7 @@ import json
 import re
 from typing import Protocol
 
-from app.domain.document import Document, Loads
+from app.domain.document import COLLECT_LIMIT_BYTES, Document, Loads
 from app.domain.estimate import delta_bytes
 from app.domain.json_tap import Wanted
 from app.domain.reading import Reading
@@ -145,8 +145,13 @@ class StreamMeter:
         for start, stop in lines.feed(chunk, position):
             document.add(chunk, start, stop)
         ended = lines.end >= 0
-        if not document.whole and self._read(document, document.finish() if ended else document.look()):
-            self._finished, self._idle = True, False
+        if not document.whole:
+            collected = document.collected
+            whole = document.finish() if ended else document.look()
+            if collected is not None and (whole or ended):  # a delta whose text is a name that matters
+                self.reading.output_bytes += delta_bytes(collected)
+            if self._read(document, whole):
+                self._finished, self._idle = True, False
         if not ended and not self._finished:
             return len(chunk)
         self.errors += document.unreadable
@@ -166,17 +171,23 @@ class StreamMeter:
 class BodyMeter:
     """Weighs an answer that is one JSON document. Memory is bounded as in StreamMeter."""
 
-    __slots__ = ("_document", "errors", "reading")
+    __slots__ = ("_document", "_finished", "_loads", "errors", "reading")
 
     def __init__(self, loads: Loads = json.loads) -> None:
         self.reading = Reading()
         self.errors = 0
-        self._document: Document | None = Document(loads, ANSWER)
+        self._loads = loads
+        self._document: Document | None = None
+        self._finished = False
 
     def feed(self, chunk: bytes) -> bool:
+        if self._finished:
+            return False
         try:
             if self._document is None:
-                return False
+                if chunk[-1:] == b"}" and len(chunk) <= COLLECT_LIMIT_BYTES and self._read_whole(chunk):
+                    return True
+                self._document = Document(self._loads, ANSWER)
             self._document.add(chunk, 0, len(chunk))
             return self._document.look() and self._read(self._document)
         except Exception:  # noqa: BLE001 - watching must not hurt the answer
@@ -185,22 +196,32 @@ class BodyMeter:
     def end(self) -> bool:
         try:
             document = self._document
-            if document is None:
+            if document is None or self._finished:
                 return False
             if document.finish():
                 return self._read(document)
             self.errors += document.unreadable
         except Exception:  # noqa: BLE001 - as above
             return self._stumble()
-        self._document = None
+        self._document, self._finished = None, True
         return False
 
+    def _read_whole(self, chunk: bytes) -> bool:
+        """Most answers come in one piece, and need none of what a Document does. False when this one did not."""
+        try:
+            value = self._loads(chunk)
+        except (ValueError, RecursionError, MemoryError):
+            return False
+        self._finished = True
+        self.reading.note_body(value)
+        return True
+
     def _read(self, document: Document) -> bool:
-        self._document = None
+        self._document, self._finished = None, True
         self.reading.note_body(document.value)
         return True
 
     def _stumble(self) -> bool:
         self.errors += 1
-        self._document = None
+        self._document, self._finished = None, True
         return False

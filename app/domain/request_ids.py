@@ -10,6 +10,9 @@ class RequestIds:
         self._count = 0
 
     def next(self, now_us: int) -> str:
-        """The id of a call that begins at `now_us` (microseconds UTC). Sorts after all that began before."""
+        """The id of a call that begins at `now_us` (microseconds UTC), unique however the clock is set.
+
+        Ids sort by these times. (The store relies on it: after a step back, new ones sort among older ones.)
+        """
         self._count = count = (self._count + 1) & 0xFFFFFF
         return f"req_{now_us // 1000:012x}{count:06x}{self._suffix}"

@@ -5,7 +5,7 @@ cannot be read as a count is unknown, never zero; a zero that was reported stays
 cache is all zeros).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from app.domain.money import parse_usd
 
@@ -13,8 +13,7 @@ MAX_TOKENS = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
 
 
-@dataclass(slots=True, frozen=True)
-class Usage:
+class Usage(NamedTuple):
     """Token counts, None where unknown.
 
     Cached and cache-write tokens are parts of the input, reasoning tokens are part of the output. `total_tokens` is
@@ -37,16 +36,18 @@ def read_usage(value: object) -> Usage | None:
     """The Usage in a decoded JSON value; None when there is nothing usable inside. Never raises."""
     if not isinstance(value, dict):
         return None
-    into = _details(value, "input_tokens_details", "prompt_tokens_details")
-    out = _details(value, "output_tokens_details", "completion_tokens_details")
+    get = value.get
+    into = _details(value, "input_tokens_details", "prompt_tokens_details").get
+    out = _details(value, "output_tokens_details", "completion_tokens_details").get
+    cost = get("cost")
     usage = Usage(
-        input_tokens=_first_count(value, "input_tokens", "prompt_tokens"),
-        cached_input_tokens=_count(into.get("cached_tokens")),
-        cache_write_tokens=_count(into.get("cache_write_tokens")),
-        output_tokens=_first_count(value, "output_tokens", "completion_tokens"),
-        reasoning_tokens=_count(out.get("reasoning_tokens")),
-        total_tokens=_count(value.get("total_tokens")),
-        reported_cost_nanousd=parse_usd(value.get("cost")),
+        _first_count(value, "input_tokens", "prompt_tokens"),
+        None if (cached := into("cached_tokens")) is None else _count(cached),
+        None if (written := into("cache_write_tokens")) is None else _count(written),
+        _first_count(value, "output_tokens", "completion_tokens"),
+        None if (reasoning := out("reasoning_tokens")) is None else _count(reasoning),
+        None if (total := get("total_tokens")) is None else _count(total),
+        None if cost is None else parse_usd(cost),
     )
     return None if usage == NOTHING else usage
 

@@ -1,13 +1,38 @@
-"""What must be known of a request body, read from a copy: the bytes that go upstream are the bytes that came."""
+"""What must be known of a request body, read from a copy: the bytes that go upstream are the bytes that came.
+
+    reads_quickly ── yes ──> read_body        parsed whole, at once: a few milliseconds at most
+                  └─ no ───> read_in_steps    scanned in steps, building nothing (app.domain.json_scan)
+
+Parsing the worst 32 MiB whole would stop every other call for seconds and take gigabytes.
+"""
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from app.domain.errors import InvalidRequest
+from app.domain.json_scan import MAX_KEYS, JsonFault, JsonScan
+from app.gateway.steps import in_steps
+
+SMALL_BYTES = 128 * 1024
+"""Whatever so few bytes are, reading them is a matter of milliseconds."""
+
+QUICK_BYTES = 2 * 1024 * 1024
+QUICK_MARKS = 20_000
+"""Commas and opening brackets, also those within strings: at least as many as there are values."""
+
+JUDGED = frozenset({"model", "stream"})
+JUDGED_BY_LIMITS = frozenset(
+    {
+        *("conversation", "previous_response_id", "prompt"),
+        *("models", "plugins", "preset", "route", "tools"),
+        *("max_output_tokens", "safety_identifier"),
+    }
+)
+"""The outermost keys whose values decide anything: the only ones that are read of a body in steps."""
 
 _ESCAPED_QUOTE = b"\\u0022"
 _MAX_NAME_LENGTH = 256
@@ -15,10 +40,15 @@ _MAX_NAME_LENGTH = 256
 
 @dataclass(slots=True, frozen=True)
 class CallFacts:
-    """The facts that decide how a call is treated."""
+    """The facts that decide how a call is treated.
+
+    `fields` are for admission: the body as parsed, or of one read in steps what is JUDGED; there, a value of over
+    64 KiB that only limits judge is the bytes that it is.
+    """
 
     model: str | None
     stream: bool
+    fields: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
 
 def read_body(body: bytes) -> CallFacts:
@@ -33,6 +63,34 @@ def read_body(body: bytes) -> CallFacts:
     if not isinstance(value, dict):
         message = "The request body must be a JSON object."
         raise InvalidRequest(message)
+    if len(value) > MAX_KEYS:
+        message = f"The request body has over {MAX_KEYS} keys."
+        raise InvalidRequest(message)
+    return _facts(value)
+
+
+def reads_quickly(body: bytes) -> bool:
+    """Whether read_body() is done with it at once; else it is for read_in_steps()."""
+    if len(body) <= SMALL_BYTES:
+        return True
+    return len(body) <= QUICK_BYTES and body.count(b",") + body.count(b"{") + body.count(b"[") <= QUICK_MARKS
+
+
+async def read_in_steps(body: bytes, gone: Callable[[], bool] = lambda: False) -> CallFacts:
+    """Judge any body as read_body() does, letting others go on meanwhile. Raises InvalidRequest.
+
+    Raises AbandonedError when the client is `gone` before the end.
+
+    What only a bomb has is refused here: over 500,000 objects and arrays, brackets over 1,000 deep, numbers of over
+    4,300 digits.
+    """
+    try:
+        return _facts(await in_steps(JsonScan(body, JUDGED | JUDGED_BY_LIMITS, JUDGED_BY_LIMITS).steps(), gone))
+    except JsonFault as fault:
+        raise InvalidRequest(fault.message, param=_param(fault.key)) from None
+
+
+def _facts(value: Mapping[str, Any]) -> CallFacts:
     model = value.get("model")
     if model is not None and not (isinstance(model, str) and _is_text(model)):
         message = "`model` must be a string."
@@ -41,7 +99,7 @@ def read_body(body: bytes) -> CallFacts:
     if stream is not None and not isinstance(stream, bool):
         message = "`stream` must be true or false."
         raise InvalidRequest(message, param="stream")
-    return CallFacts(model[:_MAX_NAME_LENGTH] if model is not None else None, stream is True)
+    return CallFacts(model[:_MAX_NAME_LENGTH] if model is not None else None, stream is True, value)
 
 
 def _may_repeat(body: bytes, value: dict[str, Any]) -> bool:
@@ -83,8 +141,12 @@ def _read_closely(body: bytes) -> Any:  # noqa: ANN401 - it is whatever JSON hol
         repeated = _first_repeated(key for key, _ in outermost[0])
         if repeated is not None:
             message = f"The request body has the key {repeated[:64]!r} twice."
-            raise InvalidRequest(message, param=repeated[:64] if _is_text(repeated) else None)
+            raise InvalidRequest(message, param=_param(repeated))
     return value
+
+
+def _param(key: str | None) -> str | None:
+    return key[:64] if key is not None and _is_text(key) else None
 
 
 def _is_text(value: str) -> bool:

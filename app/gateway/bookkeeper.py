@@ -58,7 +58,10 @@ class _Case:
 
 
 class Bookkeeper:
-    """Made on the loop; everything but `committed` and `unsettled` belongs to it. `chance` gives 0 to 1 for jitter."""
+    """Made on the loop; everything but `committed` and `unsettled` belongs to it. `chance` gives 0 to 1 for jitter.
+
+    `amended` hears of every record that books have told more of, as it was and as it is.
+    """
 
     def __init__(
         self,
@@ -66,13 +69,16 @@ class Bookkeeper:
         reports: Reports,
         services: Services,
         chance: Callable[[], float] = random.random,
+        amended: Callable[[Record, Record], None] = lambda *_: None,
     ) -> None:
         self._books = books
         self._reports = reports
         self._ledger = services.ledger
         self._prices = services.prices
+        self._observer = services.observer
         self._clock = services.clock
         self._chance = chance
+        self._amended = amended
         self._loop = asyncio.get_running_loop()
         self._cases: dict[str, _Case] = {}  # by request id; all of them
         self._due: list[tuple[float, str]] = []  # a heap: when to ask next
@@ -200,6 +206,8 @@ class Bookkeeper:
         settled = replace(record)
         settle_by_books(settled, entry, self._prices)
         self._ledger.amend(settled)
+        self._observer.amended(settled)
+        self._amended(record, settled)
         self._cases.pop(record.request_id, None)  # there is none when a pause has begun meanwhile
         self._trusted = True
         self._call_up()

@@ -4,14 +4,17 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from app.domain.errors import AuthenticationFailed, NotFound
 from app.domain.keys import KEY_ID_LENGTH, KeyFault, KeyState, MintedKey, StoredKey, check_client_name, mint, parse
-from app.domain.leaving import DEFAULT_POLICY, LeavePolicy
-from app.gateway.ports import ClientStore
+from app.domain.terms import NO_TERMS, ClientTerms
+from app.gateway.ports import ClientStore, StoredClient
+from app.gateway.roster import Roster
 
 _BEARER = b"bearer "
+_PLAIN_BEARER = b"Bearer "
 _FAULTS = {
     KeyFault.NOT_A_KEY: "That is not a Weighbridge key: those begin with sk-wb-. Ask whoever runs this server for one.",
     KeyFault.MISTYPED: "This Weighbridge key is mistyped or cut: its checksum is wrong.",
@@ -23,31 +26,33 @@ class KeyDirectory:
 
     def __init__(self) -> None:
         self._keys: dict[str, StoredKey] = {}
-        self._policies: dict[str, LeavePolicy] = {}
+        self._by_digest: dict[bytes, StoredKey] = {}
+        self.roster = Roster()
 
     def fill(self, keys: Sequence[StoredKey]) -> None:
         """Take these in place of all others."""
         self._keys = {key.key_id: key for key in keys}
+        self._by_digest = {key.digest: key for key in keys}
 
     @property
     def any(self) -> bool:
         """Is there one?"""
         return bool(self._keys)
 
-    def policy_of(self, client: str) -> LeavePolicy:
-        """What happens upstream when this client leaves early."""
-        return self._policies.get(client, DEFAULT_POLICY)
-
-    def set_policy(self, client: str, policy: LeavePolicy) -> None:
-        """Change that."""
-        self._policies[client] = policy
-
     def put(self, key: StoredKey) -> None:
         """Add or change one."""
         self._keys[key.key_id] = key
+        self._by_digest[key.digest] = key
 
     def authenticate(self, authorization: bytes | None, now_us: int) -> StoredKey:
-        """The caller's key. Raises AuthenticationFailed with a message that says what is wrong but never the key."""
+        """The caller's key. Raises AuthenticationFailed with a message that says what is wrong but never the key.
+
+        A good key is found by the digest of what was sent, which tells who measures the time nothing of any key.
+        """
+        if authorization is not None and authorization.startswith(_PLAIN_BEARER):
+            found = self._by_digest.get(sha256(authorization[7:]).digest())
+            if found is not None and found.good(now_us):
+                return found
         if authorization is None:
             message = "No API key: send `Authorization: Bearer sk-wb-...` with the key of your Weighbridge client."
             raise AuthenticationFailed(message)
@@ -69,12 +74,22 @@ class KeyDirectory:
 
 
 class Clients:
-    """What operators do with clients and keys. Times in microseconds UTC."""
+    """What operators do with keys, and through them make clients. Times in microseconds UTC.
 
-    def __init__(self, store: ClientStore, directory: KeyDirectory, now_us: Callable[[], int]) -> None:
+    `defaults` are the terms of new clients.
+    """
+
+    def __init__(
+        self,
+        store: ClientStore,
+        directory: KeyDirectory,
+        now_us: Callable[[], int],
+        defaults: ClientTerms = NO_TERMS,
+    ) -> None:
         self._store = store
         self._directory = directory
         self._now_us = now_us
+        self._defaults = defaults
         self._changing = asyncio.Lock()  # or a key revoked while it is rotated would come to life again
 
     async def load(self) -> None:
@@ -93,7 +108,9 @@ class Clients:
         minted = mint(secrets.token_bytes)
         expires_at = None if lifetime_us is None else now + lifetime_us
         key = StoredKey(minted.key_id, client, minted.digest, now, expires_at, None)
-        await self._store.add_key(key)
+        await self._store.add_key(key, self._defaults)
+        if self._directory.roster.client(client) is None:
+            self._directory.roster.put_client(StoredClient(client, now, None, self._defaults))
         self._directory.put(key)
         return minted
 
@@ -126,11 +143,17 @@ class Clients:
         return await self._store.list_keys()
 
     async def list_clients(self) -> Sequence[Mapping[str, Any]]:
-        """All clients with the number of their good keys."""
+        """All clients, with their terms and the number of their good keys."""
         now = self._now_us()
         keys = await self._store.list_keys()
         return [
-            {**client, "active_keys": sum(key.client == client["name"] and key.good(now) for key in keys)}
+            {
+                "name": client.name,
+                "created_at": client.created_at,
+                "disabled": client.disabled_at is not None,
+                "active_keys": sum(key.client == client.name and key.good(now) for key in keys),
+                "terms": client.terms,
+            }
             for client in await self._store.list_clients()
         ]
 

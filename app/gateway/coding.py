@@ -1,7 +1,8 @@
 """Content codings: gzip, deflate and zstd, bounded whatever the input claims to be."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from functools import partial
 from typing import Protocol
 
 import zstandard
@@ -15,6 +16,9 @@ _DEFLATE_STEP_BYTES = 4 * 1024
 _ZSTD_STEP_BYTES = 256
 """What is decoded at a time, so that a bomb makes 8 MiB at most past the bound: a byte of deflate makes up to 1,032, of
 zstd 32,768. So small a step costs zstd 7 us a kilobyte, measured."""
+
+_PAUSE_BYTES = 1024 * 1024
+"""Read and made between two pauses."""
 
 _MOST_MEMBERS = 1024
 """Of one body. Empty ones take 13-20 bytes and decode to nothing: only a count ends a flood of them."""
@@ -30,8 +34,11 @@ class _Member(Protocol):
     def unused_data(self) -> bytes: ...
 
 
-def decode(coding: bytes, body: bytes, max_bytes: int) -> bytes:
-    """A request body, decoded. Never makes more than `max_bytes` and 8 MiB.
+Steps = Generator[None, None, bytes]
+
+
+def decode(coding: bytes, body: bytes, max_bytes: int) -> Steps:
+    """The work of decoding a request body, in steps of some milliseconds. Never makes more than `max_bytes` and 8 MiB.
 
     Several gzip members or zstd frames are one body, as their standards have it. Raises UnsupportedMediaType for
     another coding (or a stack of them), InvalidRequest for a body that is not so coded, not whole, or followed by
@@ -42,13 +49,14 @@ def decode(coding: bytes, body: bytes, max_bytes: int) -> bytes:
             case b"identity" | b"":
                 return body
             case b"gzip" | b"x-gzip":
-                return _decode_members(lambda: zlib.decompressobj(31), body, _DEFLATE_STEP_BYTES, max_bytes)
+                return (yield from _members(lambda: zlib.decompressobj(31), body, _DEFLATE_STEP_BYTES, max_bytes))
             case b"deflate":
                 window = _deflate_window(body)
-                return _decode_members(lambda: zlib.decompressobj(window), body, _DEFLATE_STEP_BYTES, max_bytes, most=1)
+                start = partial(zlib.decompressobj, window)
+                return (yield from _members(start, body, _DEFLATE_STEP_BYTES, max_bytes, most=1))
             case b"zstd":
                 frames = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
-                return _decode_members(frames.decompressobj, body, _ZSTD_STEP_BYTES, max_bytes)
+                return (yield from _members(frames.decompressobj, body, _ZSTD_STEP_BYTES, max_bytes))
     except (zlib.error, zstandard.ZstdError, EOFError):
         message = "The request body does not decode by its Content-Encoding, or is not whole."
         raise InvalidRequest(message) from None
@@ -56,12 +64,10 @@ def decode(coding: bytes, body: bytes, max_bytes: int) -> bytes:
     raise UnsupportedMediaType(message)
 
 
-def _decode_members(
-    start: Callable[[], _Member], body: bytes, step: int, max_bytes: int, most: int = _MOST_MEMBERS
-) -> bytes:
+def _members(start: Callable[[], _Member], body: bytes, step: int, max_bytes: int, most: int = _MOST_MEMBERS) -> Steps:
     """All of a body, member by member. Raises EOFError when the last one is cut, or there are too many."""
     pieces: list[bytes] = []
-    size = position = 0
+    size = position = work = 0
     for _ in range(most):
         member = start()
         while not member.eof:
@@ -74,6 +80,10 @@ def _decode_members(
                 message = f"The request body, decoded, is over {max_bytes} bytes."
                 raise PayloadTooLarge(message)
             pieces.append(piece)
+            work += step + len(piece)
+            if work > _PAUSE_BYTES:
+                work = 0
+                yield
         position -= len(member.unused_data)
         if position == len(body):
             return b"".join(pieces)

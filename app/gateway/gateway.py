@@ -3,15 +3,18 @@
 import asyncio
 from dataclasses import dataclass
 
-from app.domain.errors import ApiError, Draining, Overloaded
+from app.domain.errors import ApiError, AuthenticationFailed, Draining, Overloaded
 from app.domain.headers import HeaderRule
 from app.domain.leaving import DEFAULT_POLICY, LeavePolicy
 from app.domain.records import Record
 from app.domain.request_ids import RequestIds
-from app.gateway.body import read_body
+from app.gateway.admission import Admission
+from app.gateway.body import CallFacts, read_body
 from app.gateway.clients import KeyDirectory
+from app.gateway.limited_exchange import LimitedExchange, StoppedExchange
 from app.gateway.ports import Downstream, Headers, UpstreamRequest
 from app.gateway.relay import Exchange
+from app.gateway.roster import HeldTerms
 from app.gateway.services import Services
 
 _LOOK_SECONDS = 0.05
@@ -19,26 +22,35 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(slots=True, frozen=True)
 class Ticket:
-    """Leave to proceed: the caller's client and the key it came with."""
+    """Leave to proceed: the caller's client and the key it came with. `terms` are there if calls must be judged."""
 
     client: str
     key_id: str
     on_disconnect: LeavePolicy = DEFAULT_POLICY
+    terms: HeldTerms | None = None
 
 
 class Gateway:
     """One per process. All methods are called on the event loop and return at once."""
 
-    def __init__(
-        self, services: Services, directory: KeyDirectory, ids: RequestIds, to_upstream: HeaderRule, max_streams: int
+    def __init__(  # noqa: PLR0913, PLR0917 - what a call passes on its way
+        self,
+        services: Services,
+        directory: KeyDirectory,
+        admission: Admission,
+        ids: RequestIds,
+        to_upstream: HeaderRule,
+        max_streams: int,
     ) -> None:
         self._services = services
         self._directory = directory
+        self._admission = admission
         self._ids = ids
         self._to_upstream = to_upstream
         self._max_streams = max_streams
         self._open: set[Exchange] = set()
         self.draining = False
+        self.strained = False  # set by who looks at the event loop (app.domain.strain)
 
     @property
     def in_flight(self) -> int:
@@ -72,10 +84,15 @@ class Gateway:
         """Judge the caller by the Authorization header alone. Raises AuthenticationFailed."""
         try:
             key = self._directory.authenticate(authorization, self._services.clock.wall_us())
+            terms = self._directory.roster.terms.get(key.client)
+            if terms is None:
+                return Ticket(key.client, key.key_id)
+            if terms.disabled:
+                raise AuthenticationFailed("This client is disabled.")
         except ApiError as error:
             self._services.observer.refused(error.error_type)
             raise
-        return Ticket(key.client, key.key_id, self._directory.policy_of(key.client))
+        return Ticket(key.client, key.key_id, terms.on_disconnect, terms if terms.judged else None)
 
     def open(self, ticket: Ticket, method: str, path: str, downstream: Downstream) -> Exchange:
         """Begin an exchange; from here on it is in the ledger, however it ends. The door then sends or leaves."""
@@ -83,31 +100,57 @@ class Gateway:
         now = services.clock.wall_us()
         record = Record(self._ids.next(now), now, ticket.client, ticket.key_id, services.upstream.name, path, method)
         started = services.clock.monotonic()
-        exchange = Exchange(record, downstream, services, self._over, started, ticket.on_disconnect)
+        exchange: Exchange
+        if ticket.terms is None:
+            exchange = Exchange(record, downstream, services, self._over, started, ticket.on_disconnect)
+        else:
+            kind = StoppedExchange if ticket.terms.hard_stop else LimitedExchange
+            arguments = (record, downstream, services, self._over, started, ticket.on_disconnect)
+            exchange = kind(*arguments, terms=ticket.terms)
         self._open.add(exchange)
         services.observer.streams_changed(1)
         return exchange
 
-    def room(self) -> ApiError | None:
-        """Why no call can be taken now, if so."""
+    def room(self, client: str) -> ApiError | None:
+        """Why no call of this client can be taken now, if so. The call is open already."""
         if self.draining:
             return Draining("This server is stopping. Try again in a moment.")
-        if len(self._open) > self._max_streams:
+        if self.strained:
+            return Overloaded("This server is too busy for more calls. Try again in a moment.")
+        if len(self._open) > self._max_streams and not self._spared(client):
             return Overloaded("This server carries as many calls as it may. Try again in a moment.")
         return None
 
-    def send(self, exchange: Exchange, path: str, headers: Headers, body: bytes) -> None:
-        """Judge the body and send the call upstream as it is, to `path` below the upstream's base URL."""
+    def _spared(self, client: str) -> bool:
+        """Whether a client may begin one beyond `max_streams`: a tenth more is for those who have next to none.
+
+        It may while it holds fewer than are left of that tenth: so a client that took all the rest gets none of it,
+        and however many come, one that holds nothing finds a place.
+        """
+        left = self._max_streams + max(1, self._max_streams // 10) - (len(self._open) - 1)
+        return sum(exchange.record.client == client for exchange in self._open) - 1 < left
+
+    def send(
+        self, exchange: Exchange, path: str, headers: Headers, body: bytes, facts: CallFacts | None = None
+    ) -> None:
+        """Judge the body and send the call upstream as it is, to `path` below the upstream's base URL.
+
+        `facts` are those of a body that was judged already, since it does not read quickly (app.gateway.body).
+        """
         record = exchange.record
         try:
-            facts = read_body(body)
+            facts = facts or read_body(body)
         except ApiError as error:
             record.bytes_in = len(body)
             exchange.reject(error)
             return
         record.model_requested = facts.model
         record.stream = facts.stream
-        exchange.begin(UpstreamRequest(record.method, path, self._to_upstream.select(headers), body))
+        request = UpstreamRequest(record.method, path, self._to_upstream.select(headers), body)
+        if isinstance(exchange, LimitedExchange):
+            self._admission.begin(exchange, facts.fields, request)
+        else:
+            exchange.begin(request)
 
     def _over(self, exchange: Exchange) -> None:
         self._open.discard(exchange)

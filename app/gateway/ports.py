@@ -8,6 +8,7 @@
                              Settlement ---------->  PriceBook     (app.upstream)
              Bookkeeper ---------->  Books         (app.upstream)
                              Settlement ---------->  Observer      (app.telemetry)
+                             Admission  ---------->  Limiter       (app.gateway.limits)
                              Admission  ---------->  KeyDirectory  (app.gateway.clients, filled by app.store)
 
 All methods are called on the event loop's thread and must not block or raise, except where said.
@@ -21,6 +22,7 @@ from app.domain.errors import ApiError, UpstreamFault
 from app.domain.keys import StoredKey
 from app.domain.pricing import Price
 from app.domain.records import Record
+from app.domain.terms import NO_TERMS, ClientTerms, GroupTerms
 from app.domain.usage import Usage
 
 Headers = list[tuple[bytes, bytes]]
@@ -125,6 +127,9 @@ class PriceBook(Protocol):
     def price(self, model: str) -> Price | None:
         """The price of a model by upstream's name for it, or None when not known. Quick after the first call."""
 
+    def context_tokens(self, model: str) -> int | None:
+        """How many tokens, of input and output, a call of the model can have at the most; None when not known."""
+
 
 @dataclass(slots=True, frozen=True)
 class BookEntry:
@@ -183,15 +188,37 @@ class Observer(Protocol):
     def meter_failed(self) -> None:
         """The meter could not read an answer; the bytes went through all the same."""
 
+    def amended(self, record: Record) -> None:
+        """Upstream's books have told what a settled call weighed; the ledger was told, too."""
+
+
+@dataclass(slots=True, frozen=True)
+class StoredClient:
+    """A client as storage knows it. Times in microseconds UTC; a client with `disabled_at` is refused."""
+
+    name: str
+    created_at: int
+    disabled_at: int | None
+    terms: ClientTerms
+
+
+@dataclass(slots=True, frozen=True)
+class StoredGroup:
+    """A group of clients as storage knows it."""
+
+    name: str
+    created_at: int
+    terms: GroupTerms
+
 
 class ClientStore(Protocol):
-    """Clients and their keys, durably. Raises LookupError for what is not there."""
+    """Clients, their keys and their groups, durably. Raises LookupError for what is not there."""
 
     async def load_keys(self) -> Sequence[StoredKey]:
         """All keys that could still be good."""
 
-    async def add_key(self, key: StoredKey) -> None:
-        """Store a new key, and its client if that is new."""
+    async def add_key(self, key: StoredKey, terms: ClientTerms = NO_TERMS) -> None:
+        """Store a new key, and its client, on these terms, if that is new."""
 
     async def change_key(self, key_id: str, *, expires_at: int | None, revoked_at: int | None) -> None:
         """Set when a key ends."""
@@ -199,8 +226,17 @@ class ClientStore(Protocol):
     async def list_keys(self) -> Sequence[StoredKey]:
         """All keys ever made, oldest first."""
 
-    async def list_clients(self) -> Sequence[Mapping[str, Any]]:
-        """One mapping a client: name, created_at, disabled."""
+    async def list_clients(self) -> Sequence[StoredClient]:
+        """All clients, by name."""
+
+    async def change_client(self, client: StoredClient) -> None:
+        """Put a client's terms, and whether it is disabled, in place of what was."""
+
+    async def list_groups(self) -> Sequence[StoredGroup]:
+        """All groups, by name."""
+
+    async def put_group(self, group: StoredGroup) -> None:
+        """Store a group, or other terms of one that is there."""
 
 
 @dataclass(slots=True, frozen=True)

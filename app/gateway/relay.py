@@ -21,10 +21,10 @@ from collections.abc import Callable
 from functools import partial
 
 from app.domain.errors import ApiError, Draining, UpstreamErrorReplaced
-from app.domain.headers import announced_length, value_of
+from app.domain.headers import announced_length
 from app.domain.leaving import LeavePolicy
 from app.domain.records import Outcome, Record
-from app.gateway.answer_head import crossing, for_stream, generation_id_in
+from app.gateway.answer_head import Values, add_stream_defaults, crossing, generation_id_in
 from app.gateway.error_answers import ErrorAnswer, refusal_of
 from app.gateway.hold import ENOUGH_BYTES, Hold
 from app.gateway.nobody import NOBODY
@@ -127,12 +127,12 @@ class Exchange:
         record = self.record
         record.retry_count = retry_count
         record.time_to_first_byte_ms = self._elapsed_ms()
-        headers = crossing(headers, self._services, record.request_id)
-        record.generation_id = generation_id_in(headers)
+        headers, values = crossing(headers, self._services, record.request_id)
+        record.generation_id = generation_id_in(values)
         if record.generation_id is not None:
             self._services.ledger.note(record)
         if 200 <= status < 300:
-            self._pass_on(status, headers)
+            self._pass_on(status, headers, values)
         elif (refusal := refusal_of(status)) is not None:
             self._refuse(refusal, Outcome.UPSTREAM_ERROR)
         else:
@@ -193,13 +193,14 @@ class Exchange:
 
     # -- answering ---------------------------------------------------------------------------------------------
 
-    def _pass_on(self, status: int, headers: Headers) -> None:
+    def _pass_on(self, status: int, headers: Headers, values: Values) -> None:
         self._phase = Phase.PASSING
         self.record.http_status = status
-        self._announced_bytes = announced_length(headers)
+        self._announced_bytes = announced_length(values.get(b"content-length"))
         asked = self.record.stream
-        self._tap.expect(asked, value_of(headers, b"content-type"), value_of(headers, b"content-encoding"))
-        self._downstream.start(status, for_stream(headers, asked_for=asked))
+        self._tap.expect(asked, values.get(b"content-type"), values.get(b"content-encoding"))
+        add_stream_defaults(headers, values, asked_for=asked)
+        self._downstream.start(status, headers)
 
     def _refuse(self, error: ApiError, outcome: Outcome) -> None:
         self.record.http_status = error.status

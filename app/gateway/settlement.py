@@ -46,7 +46,7 @@ def close_record(record: Record, outcome: Outcome, duration_ms: float, reading: 
 def settle_by_books(record: Record, entry: BookEntry, prices: PriceBook) -> None:
     """Replace what a record says of its usage, nothing or an estimate, by what upstream's books say."""
     record.model_served = record.model_served or entry.model
-    _write_usage(record, entry.usage, UsageSource.SETTLED, prices)
+    write_usage(record, entry.usage, UsageSource.SETTLED, prices)
 
 
 def _write_reading(record: Record, reading: Reading, services: Services) -> None:
@@ -56,16 +56,16 @@ def _write_reading(record: Record, reading: Reading, services: Services) -> None
     if record.error_type is None:
         record.error_type = reading.error_code
     if reading.usage is not None:
-        _write_usage(record, reading.usage, UsageSource.REPORTED, services.prices)
+        write_usage(record, reading.usage, UsageSource.REPORTED, services.prices)
         return
     output_bytes = reading.output_bytes if record.stream else record.bytes_out
     if services.estimates and may_be_billed(record):
         usage = estimate(record.bytes_in, output_bytes, (record.duration_ms or 0) / 1000)
-        _write_usage(record, usage, UsageSource.ESTIMATED, services.prices)
+        write_usage(record, usage, UsageSource.ESTIMATED, services.prices)
 
 
-def _write_usage(record: Record, usage: Usage, source: UsageSource, prices: PriceBook) -> None:
-    """Tokens and cost. What upstream says it charged wins; else the cost is priced; else it is unknown."""
+def write_usage(record: Record, usage: Usage, source: UsageSource, prices: PriceBook) -> None:
+    """Put tokens and cost into a record. What upstream says it charged wins; else it is priced; else unknown."""
     record.usage_source = source
     record.input_tokens = usage.input_tokens
     record.cached_input_tokens = usage.cached_input_tokens

@@ -1,10 +1,15 @@
 """The tap: puts the right meter beside an answer. It sees every chunk, changes none, and never raises."""
 
+from typing import TYPE_CHECKING
+
 import orjson
 
 from app.domain.meter import BodyMeter, Reading, StreamMeter
 from app.domain.records import Outcome
 from app.gateway.coding import ObservingDecoder
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _READ_BEFORE_KNOWN = Reading()
 
@@ -12,7 +17,7 @@ _READ_BEFORE_KNOWN = Reading()
 class Tap:
     """Beside one answer."""
 
-    __slots__ = ("_blind", "_complete", "_decoder", "_is_stream", "_meter", "failed")
+    __slots__ = ("_blind", "_complete", "_decoder", "_is_stream", "_meter", "_stumbled", "feed")
 
     def __init__(self) -> None:
         self._is_stream: bool | None = None
@@ -20,7 +25,14 @@ class Tap:
         self._decoder: ObservingDecoder | None = None
         self._complete = False
         self._blind = False  # the content coding is not read, or not any more
-        self.failed = False
+        self._stumbled = False
+        self.feed: Callable[[bytes], bool] = self._feed_first
+        """Takes a chunk; True once: this chunk makes the answer's end visible. Never raises."""
+
+    @property
+    def failed(self) -> bool:
+        """Was there something that could not be read?"""
+        return self._stumbled or (self._meter is not None and self._meter.errors > 0)
 
     @property
     def reading(self) -> Reading:
@@ -49,35 +61,35 @@ class Tap:
         if content_encoding is not None and content_encoding.strip().lower() != b"identity":
             self._decoder = ObservingDecoder(content_encoding)
 
-    def feed(self, chunk: bytes) -> bool:
-        """True once: this chunk makes the answer's end visible."""
-        try:
-            if self._decoder is not None:
-                if self._blind:
-                    return False
-                chunk = self._decoder.feed(chunk)
-            meter = self._meter
-            if meter is None:
-                meter = self._meter = self._choose(chunk)
-            complete = meter.feed(chunk)
-        except Exception:  # noqa: BLE001 - watching cannot hurt: whatever is wrong here, the bytes go on
-            self.failed = True
-            self._blind = self._decoder is not None
+    def _feed_first(self, chunk: bytes) -> bool:
+        """From the first chunk on it is clear who looks at them: the meter itself, when nothing need be decoded."""
+        if self._decoder is not None:
+            self.feed = self._feed_decoded
+        else:
+            self._meter = self._choose(chunk)
+            self.feed = self._meter.feed
+        return self.feed(chunk)
+
+    def _feed_decoded(self, chunk: bytes) -> bool:
+        if self._blind or self._decoder is None:
             return False
-        if complete:
-            self._complete = True
-            self.failed = meter.errors > 0
-        return complete
+        try:
+            chunk = self._decoder.feed(chunk)
+            if self._meter is None:
+                self._meter = self._choose(chunk)
+            return self._meter.feed(chunk)
+        except Exception:  # noqa: BLE001 - watching cannot hurt: whatever is wrong here, the bytes go on
+            self._stumbled = self._blind = True
+            return False
 
     def end(self) -> None:
         """The body ended."""
         if self._meter is None:
             return
         try:
-            self._complete = self._meter.end() or self._complete
+            self._complete = self._meter.end()
         except Exception:  # noqa: BLE001 - as above
-            self.failed = True
-        self.failed = self.failed or self._meter.errors > 0
+            self._stumbled = True
 
     def _choose(self, first: bytes) -> StreamMeter | BodyMeter:
         is_stream = self._is_stream

@@ -9,6 +9,8 @@ LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 """As a Host header has them, without the port."""
 
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?\.?", re.ASCII)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*", re.ASCII)
+_OWN_PORTS = {"http": 80, "https": 443}
 _URL_TEXT = re.compile(r"[!-~]+", re.ASCII)
 _KNOWN_PROVIDERS = {
     "openrouter.ai": "openrouter",
@@ -66,6 +68,19 @@ def is_url(value: str, schemes: Sequence[str]) -> bool:
         return value.startswith(tuple(f"{scheme}://" for scheme in schemes)) and bool(_split(value))
     except ValueError:
         return False
+
+
+def parse_origin(value: str) -> str:
+    """A web origin as browsers send it: scheme, host, and the port where it is not the scheme's own. Nothing else."""
+    origin = value.strip().lower()
+    scheme, mark, rest = origin.partition("://")
+    if not mark or not _SCHEME.fullmatch(scheme) or not rest or "*" in rest or re.search(r"[/?#@]", rest):
+        raise ValueError("must be origins such as https://app.example.com: scheme, host and port, no path and no *")
+    parts, host = _split(origin)
+    if not host:
+        raise ValueError("must be origins such as https://app.example.com: scheme, host and port, no path and no *")
+    shown = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{shown}" if parts.port in (None, _OWN_PORTS.get(scheme)) else f"{scheme}://{shown}:{parts.port}"
 
 
 def upstream_name(base_url: str) -> str:

@@ -16,8 +16,10 @@ VARIABLES: Mapping[str, str] = {
     "WEIGHBRIDGE_HOST": "server.host",
     "WEIGHBRIDGE_PORT": "server.port",
     "WEIGHBRIDGE_ALLOWED_HOSTS": "server.allowed_hosts",
+    "WEIGHBRIDGE_ALLOWED_ORIGINS": "server.allowed_origins",
     "WEIGHBRIDGE_MAX_BODY_BYTES": "server.max_body_bytes",
     "WEIGHBRIDGE_MAX_STREAMS": "server.max_streams",
+    "WEIGHBRIDGE_MAX_LOOP_LAG": "server.max_loop_lag",
     "WEIGHBRIDGE_REQUEST_TIMEOUT": "server.request_timeout",
     "WEIGHBRIDGE_KEEP_ALIVE_TIMEOUT": "server.keep_alive_timeout",
     "WEIGHBRIDGE_WRITE_TIMEOUT": "server.write_timeout",
@@ -47,8 +49,9 @@ SECRET_VARIABLES = (
 )
 """What a running server must not keep in its environment."""
 
-_FILE_VARIABLES = tuple(f"{name}_FILE" for name in (*UPSTREAM_KEY_VARIABLES, ADMIN_KEY_VARIABLE))
-_KNOWN = frozenset((*VARIABLES, *SECRET_VARIABLES, *_FILE_VARIABLES, CONFIG_VARIABLE))
+URL_VARIABLES = ("WEIGHBRIDGE_DATABASE_URL", "WEIGHBRIDGE_REDIS_URL")
+FILE_VARIABLES = tuple(f"{name}_FILE" for name in (*UPSTREAM_KEY_VARIABLES, ADMIN_KEY_VARIABLE, *URL_VARIABLES))
+_KNOWN = frozenset((*VARIABLES, *SECRET_VARIABLES, *FILE_VARIABLES, CONFIG_VARIABLE))
 _SERVICE_LINK = re.compile(r"WEIGHBRIDGE_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
@@ -76,6 +79,10 @@ class EnvironmentSource(Source):
         upstream = [*variable_candidates(UPSTREAM_KEY_VARIABLES, environ), *systemd_candidate(environ)]
         self.put_key("upstream", "key", upstream)
         self.put_key("server", "admin_key", [*variable_candidates((ADMIN_KEY_VARIABLE,), environ)])
+        for name in URL_VARIABLES:
+            if environ.get(f"{name}_FILE"):
+                section, _, key = VARIABLES[name].partition(".")
+                self.put_key(section, key, [*variable_candidates((name,), environ)])
 
     def _find_unknown(self, environ: Mapping[str, str], key_variable: str | None) -> None:
         for name in sorted(environ):

@@ -7,8 +7,9 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 
 from app.settings.environment import VARIABLES
-from app.settings.model import NOT_IN_FILES, Section, Settings, sections
+from app.settings.model import NOT_IN_FILES, Settings, sections
 from app.settings.quantities import format_size
+from app.settings.section import Section
 
 _HEAD = """\
 # Weighbridge: every setting with its default. A line that begins with "#" and a name is a setting that has none.

@@ -6,9 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     InstanceOf,
     PlainSerializer,
@@ -24,12 +22,15 @@ from app.settings.addresses import (
     is_url,
     parse_host,
     parse_host_header,
+    parse_origin,
     parse_upstream_url,
     upstream_name,
 )
 from app.settings.environment import SECRET_VARIABLES
-from app.settings.quantities import parse_count, parse_duration, parse_size
+from app.settings.limits import ClientDefaults, LimitRules
+from app.settings.quantities import parse_duration, parse_size
 from app.settings.secret import Secret, SecretUrl
+from app.settings.section import Count, Section
 from app.settings.source import Source
 
 NOT_IN_FILES = frozenset({"key", "admin_key"})
@@ -42,6 +43,10 @@ def _split_names(value: object) -> object:
 
 def _with_loopback(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*map(parse_host_header, names), *LOOPBACK_NAMES)))
+
+
+def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(parse_origin, values)))
 
 
 def _absolute(path: Path) -> Path:
@@ -74,18 +79,12 @@ def _level(value: object) -> object:
     return "warning" if _lower(value) == "warn" else _lower(value)
 
 
-Count = Annotated[int, BeforeValidator(parse_count)]
 ByteCount = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Directory = Annotated[Path, AfterValidator(_absolute)]
 Key = Annotated[InstanceOf[Secret], PlainSerializer(str)]
+Origins = Annotated[tuple[str, ...], BeforeValidator(_split_names), AfterValidator(_origins)]
 HostNames = Annotated[tuple[str, ...], BeforeValidator(_split_names), AfterValidator(_with_loopback)]
-
-
-class Section(BaseModel):
-    """One table of the settings. Inputs stay out of error texts, since any of them could be a misplaced secret."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
 
 
 class Server(Section):
@@ -104,6 +103,9 @@ class Server(Section):
         description="Names a Host header may have, without port; others get 421. Loopback names always may.",
         examples=[["gateway.example.com"]],
     )
+    allowed_origins: Origins = Field(
+        default=(), description="Web origins whose pages may call, such as https://app.example.com; others get 403."
+    )
     admin_key_file: Directory | None = Field(
         default=None,
         description="File with the key of dashboard and admin API. Without it, one is made at the first start.",
@@ -112,6 +114,9 @@ class Server(Section):
     admin_key: Key | None = Field(default=None, description="The admin key itself.")
     max_body_bytes: ByteCount = Field(default=32 * 2**20, description="Largest request body, also once decoded.")
     max_streams: Annotated[Count, Field(gt=0)] = Field(default=2000, description="Calls at once; further ones get 503.")
+    max_loop_lag: Annotated[float, BeforeValidator(parse_duration), Field(ge=0)] = Field(
+        default=0.5, description="While the event loop stays later than this, new calls get 503. 0: never."
+    )
     request_timeout: Seconds = Field(default=30, description="Time for a client's headers, and again for its body.")
     keep_alive_timeout: Seconds = Field(default=75, description="How long an idle client connection is kept.")
     write_timeout: Seconds = Field(default=60, description="How long a client may leave what was sent unread.")
@@ -199,8 +204,8 @@ class Ledger(Section):
         description="commit: an answer ends once its record is on disk. relaxed: the record follows a moment later.",
     )
     missing_usage: Annotated[Literal["unknown", "estimate"], BeforeValidator(_lower)] = Field(
-        default="unknown",
-        description="Usage that nobody tells. unknown: it stays so. estimate: a high guess, marked as one.",
+        default="estimate",
+        description="Usage of a call that broke off. estimate: a high guess, marked as one. unknown: it stays so.",
     )
     retention_days: Annotated[Count, Field(gt=0)] = Field(
         default=90, description="Days that records are kept. Hourly sums are kept for good."
@@ -218,6 +223,8 @@ class Settings(BaseSettings):
     storage: Storage
     log: Log = Log()
     ledger: Ledger = Ledger()
+    limits: LimitRules = LimitRules()
+    client_defaults: ClientDefaults = ClientDefaults()
     prices: dict[str, Annotated[dict[str, Any], PlainValidator(_price_table)]] = Field(
         default_factory=dict,
         description="Prices by model, in US dollars per million tokens; they come before the built-in ones.",
@@ -257,4 +264,6 @@ def sections() -> dict[str, type[Section]]:
         "storage": Storage,
         "log": Log,
         "ledger": Ledger,
+        "limits": LimitRules,
+        "client_defaults": ClientDefaults,
     }

@@ -1,6 +1,6 @@
-"""The database: tables, migrations, the one ledger writer, clients, reports. `sqlite.open_store` opens it all.
+"""The database: tables, migrations, the one ledger writer, clients, reports. `opening.opened_store` opens it all.
 
-BatchLedger ──put──▶ Writer (a thread) ──write──▶ Database (the one writing connection)
+BatchLedger ──put──▶ Writer (a thread) ──write──▶ Medium (the one writing connection)
      ▲                  │        ╲                     ▲
      └── deliver ◀──────┘         Backlog              │ run
          (on the loop)            (storage trouble)    │

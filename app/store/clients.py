@@ -1,16 +1,23 @@
 """Clients and their keys in the database."""
 
-import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from app.domain.keys import StoredKey
+from app.domain.terms import (
+    NO_TERMS,
+    ClientTerms,
+    client_terms_json,
+    group_terms_json,
+    read_client_terms,
+    read_group_terms,
+)
+from app.gateway.ports import StoredClient, StoredGroup
 from app.store import statements
+from app.store.faults import Conflict
 from app.store.reader import Reader
-from app.store.tables import clients, keys
+from app.store.tables import clients, groups, keys
 from app.store.writer import Writer
 
 # In the order of StoredKey's fields, so that a row makes a key.
@@ -23,6 +30,8 @@ _KEY_COLUMNS = (
     keys.c.revoked_at,
     keys.c.replaced_by,
 )
+
+_CLIENT_COLUMNS = (clients.c.name, clients.c.created_at, clients.c.disabled_at, clients.c.terms)
 
 
 class SqlClients:
@@ -37,18 +46,21 @@ class SqlClients:
         self._now = now
 
     async def load_keys(self) -> Sequence[StoredKey]:
-        """All keys that could still be good: neither revoked nor expired, of clients that are not disabled.
+        """All keys that could still be good: neither revoked nor expired.
 
         Read through the writer: this is part of every start, which need not pay for the reading connections.
         """
         unexpired = sa.or_(keys.c.expires_at.is_(None), keys.c.expires_at > self._now())
-        good = sa.and_(keys.c.revoked_at.is_(None), unexpired, clients.c.disabled_at.is_(None))
-        statement = sa.select(*_KEY_COLUMNS).join(clients, clients.c.name == keys.c.client).where(good)
+        statement = sa.select(*_KEY_COLUMNS).where(keys.c.revoked_at.is_(None), unexpired)
         return [StoredKey(*row) for row in (await self._writer.run(statement))[0].rows]
 
-    async def add_key(self, key: StoredKey) -> None:
-        """Store a new key, and its client if that is new. Raises ValueError when there is a key of this id."""
-        client = statements.add_client(sqlite.insert, key.client, key.created_at)
+    async def add_key(self, key: StoredKey, terms: ClientTerms = NO_TERMS) -> None:
+        """Store a new key, and its client, on these terms, if that is new.
+
+        Raises ValueError when there is a key of this id.
+        """
+        agreed = None if terms == NO_TERMS else client_terms_json(terms)
+        client = statements.add_client(self._writer.place.insert, key.client, key.created_at, agreed)
         new = sa.insert(keys).values(
             key_id=key.key_id,
             client=key.client,
@@ -60,7 +72,7 @@ class SqlClients:
         )
         try:
             await self._writer.run(client, new)
-        except sqlite3.IntegrityError as error:
+        except Conflict as error:
             raise ValueError(f"there is a key {key.key_id} already") from error
 
     async def change_key(
@@ -79,8 +91,26 @@ class SqlClients:
         statement = sa.select(*_KEY_COLUMNS).order_by(keys.c.created_at, keys.c.key_id)
         return [StoredKey(**row) for row in await self._reader.rows(statement)]
 
-    async def list_clients(self) -> Sequence[Mapping[str, Any]]:
-        """One mapping a client, by name: `name`, `created_at` (microseconds UTC), `disabled` (bool)."""
-        disabled = clients.c.disabled_at.is_not(None).label("disabled")
-        statement = sa.select(clients.c.name, clients.c.created_at, disabled).order_by(clients.c.name)
-        return [{**row, "disabled": bool(row["disabled"])} for row in await self._reader.rows(statement)]
+    async def list_clients(self) -> Sequence[StoredClient]:
+        """All clients by name. Read through the writer, as keys are, since every start needs it."""
+        statement = sa.select(*_CLIENT_COLUMNS).order_by(clients.c.name)
+        rows = (await self._writer.run(statement))[0].rows
+        return [StoredClient(name, made, disabled, read_client_terms(terms)) for name, made, disabled, terms in rows]
+
+    async def change_client(self, client: StoredClient) -> None:
+        """Put a client's terms, and whether it is disabled, in place of what was. Raises LookupError."""
+        values = {"disabled_at": client.disabled_at, "terms": client_terms_json(client.terms)}
+        results = await self._writer.run(sa.update(clients).where(clients.c.name == client.name).values(values))
+        if results[0].rowcount == 0:
+            raise LookupError(f"there is no client {client.name}")
+
+    async def list_groups(self) -> Sequence[StoredGroup]:
+        """All groups by name."""
+        statement = sa.select(groups.c.name, groups.c.created_at, groups.c.terms).order_by(groups.c.name)
+        rows = (await self._writer.run(statement))[0].rows
+        return [StoredGroup(name, made, read_group_terms(terms)) for name, made, terms in rows]
+
+    async def put_group(self, group: StoredGroup) -> None:
+        """Store a group, or other terms of one that is there."""
+        terms = group_terms_json(group.terms)
+        await self._writer.run(statements.put_group(self._writer.place.insert, group.name, group.created_at, terms))

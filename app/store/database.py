@@ -74,6 +74,7 @@ class Database:
         self._put = compiled(statements.put(sqlite.insert)).text
         self._add_hours = compiled(statements.roll_up(sqlite.insert, hours)).text
         self._add_days = compiled(statements.roll_up(sqlite.insert, days)).text
+        self._tidy_hours, self._tidy_days = ([compiled(one).text for one in statements.tidy(t)] for t in (hours, days))
         self._amendable = compiled(statements.amendable()).text
         self._amend = compiled(statements.amend()).text
         self._connection = _connect(self._uri, BUSY_MILLISECONDS)
@@ -146,6 +147,10 @@ class Database:
             raise Misplaced("the database file is gone") from None
         if identity != self._identity:
             raise Misplaced("the database file was replaced while in use: restart Weighbridge")
+
+    def watch(self) -> None:
+        """Each second: check_place()."""
+        self.check_place()
 
     def probe(self) -> None:
         """See whether a transaction can begin. Raises sqlite3.Error."""
@@ -223,6 +228,11 @@ class Database:
         connection.executemany(self._add_hours, added.hours())
         if late := added.days(self._folded_until):
             connection.executemany(self._add_days, late)
+        for key in added.left:
+            for text in self._tidy_hours:
+                connection.execute(text, key)
+            for text in self._tidy_days:
+                connection.execute(text, (day_of(key[0]), *key[1:]))
 
     def _write_amendments(self, connection: sqlite3.Connection, rows: Iterable[Row], added: Additions) -> None:
         for books in filter(settled_by_books, rows):
@@ -234,6 +244,8 @@ class Database:
 
 
 def _connect(uri: str, wait_milliseconds: int) -> sqlite3.Connection:
+    # The driver asks of each None how it wishes to be stored; without an answer at hand that costs a microsecond each.
+    sqlite3.register_adapter(type(None), lambda _: None)
     connection = sqlite3.connect(uri, uri=True, timeout=wait_milliseconds / 1000, isolation_level=None)
     try:
         for pragma in _PRAGMAS:

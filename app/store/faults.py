@@ -5,6 +5,10 @@ class StoreFault(Exception):
     """The store cannot be opened or brought up to date."""
 
 
+class StoreUnusable(StoreFault):
+    """The state directory cannot be made or written to."""
+
+
 class StoreBusy(StoreFault):
     """Another process has the store open."""
 
@@ -15,3 +19,7 @@ class SchemaTooNew(StoreFault):
 
 class StoreDamaged(StoreFault):
     """The file is not a database that can be read."""
+
+
+class Conflict(Exception):
+    """A change would break a rule of the schema, as a key id that is taken."""

@@ -8,7 +8,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -38,7 +38,7 @@ async def inspect(state_dir: Path, path: Path) -> list[str]:
     try:
         with contextlib.closing(_connect(path)) as connection:
             left_open = await _open_findings(state_dir, connection)
-            return [*left_open, *_spool_findings(state_dir), *await asyncio.to_thread(_findings, connection)]
+            return [*left_open, *spool_findings(state_dir), *await asyncio.to_thread(_findings, connection)]
     except sqlite3.Error as error:
         raise StoreFault(f"{path} cannot be read: {error}") from error
 
@@ -52,8 +52,37 @@ def _findings(connection: sqlite3.Connection) -> list[str]:
     broken = _limited(_integrity_findings(connection))
     if broken:
         return broken  # whatever else were found would be no more than its consequence
-    kinds = (_key_findings, _hour_findings, _day_findings)
-    return [finding for kind in kinds for finding in _limited(kind(connection))]
+    return [*_limited(_key_findings(connection)), *sum_findings(_SqliteLook(connection))]
+
+
+class Look(Protocol):
+    """Reads a database as it stands."""
+
+    def rows(self, statement: sa.Select[Any]) -> list[tuple[Any, ...]]:
+        """All rows of the answer."""
+
+    def moment(self) -> contextlib.AbstractContextManager[object]:
+        """Within it, all that is read is of one moment."""
+
+
+def sum_findings(look: Look) -> list[str]:
+    """Roll-ups that are not what they should add up to, a sentence each."""
+    return [finding for kind in (_hour_findings, _day_findings) for finding in _limited(kind(look))]
+
+
+class _SqliteLook:
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, statement: sa.Select[Any]) -> list[tuple[Any, ...]]:
+        form = compiled(statement)
+        return self._connection.execute(form.text, form.values).fetchall()
+
+    @contextlib.contextmanager
+    def moment(self) -> Iterator[None]:
+        self._connection.execute("BEGIN")
+        yield
+        self._connection.execute("COMMIT")
 
 
 async def _open_findings(state_dir: Path, connection: sqlite3.Connection) -> list[str]:
@@ -64,14 +93,15 @@ async def _open_findings(state_dir: Path, connection: sqlite3.Connection) -> lis
         lock = await StoreLock.acquire(state_dir, 0)
     except StoreBusy:
         before = records.c.started_at < held_since(state_dir)
-        found = _one(connection, count.where(left_open, before))
+        found = _one(_SqliteLook(connection), count.where(left_open, before))
     else:
-        found = _one(connection, count.where(left_open))
+        found = _one(_SqliteLook(connection), count.where(left_open))
         lock.release()
     return [f"{found} calls are open though their process has ended: the next start closes them"] if found else []
 
 
-def _spool_findings(state_dir: Path) -> Iterator[str]:
+def spool_findings(state_dir: Path) -> Iterator[str]:
+    """What waits in the spool, or could not be read from it."""
     contents = spool_contents(state_dir)
     if contents.waiting_bytes:
         yield f"spool: {contents.waiting_bytes} bytes of records wait for the database"
@@ -91,31 +121,29 @@ def _key_findings(connection: sqlite3.Connection) -> Iterator[str]:
         yield f"foreign keys: a row of {table} names one of {parent} that is not there"
 
 
-def _hour_findings(connection: sqlite3.Connection) -> Iterator[str]:
+def _hour_findings(look: Look) -> Iterator[str]:
     """Roll-ups of hours that are not what their records add up to, of all hours of which records are kept."""
-    kept_since = _one(connection, sa.select(progress.c.kept_since)) or 0
+    kept_since = _one(look, sa.select(progress.c.kept_since)) or 0
     recounted = _recounted()
-    for begin in _days_with_anything(connection, kept_since):
+    for begin in _days_with_anything(look, kept_since):
         begins = sa.and_(hours.c.begins_at >= begin, hours.c.begins_at < begin + DAY_MICROSECONDS)
         kept = sa.and_(begins, hours.c.begins_at >= kept_since)
         of_day = [*span(begin, begin + DAY_MICROSECONDS), records.c.started_at >= kept_since]
-        connection.execute("BEGIN")  # both as of one moment
-        told = _by_key(connection, sa.select(hours).where(kept))
-        true = _by_key(connection, recounted.where(*of_day))
-        connection.execute("COMMIT")
+        with look.moment():
+            told = _by_key(look, sa.select(hours).where(kept))
+            true = _by_key(look, recounted.where(*of_day))
         yield from _differences("an hour", told, true)
 
 
-def _day_findings(connection: sqlite3.Connection) -> Iterator[str]:
+def _day_findings(look: Look) -> Iterator[str]:
     """Days that are not what their hours add up to."""
-    connection.execute("BEGIN")
     day = hours.c.begins_at - hours.c.begins_at % DAY_MICROSECONDS
     key = [day, hours.c.client, hours.c.model, hours.c.upstream, hours.c.kind]
     sums = [sa.func.sum(column) for column in list(hours.c)[_KEY:]]
     until = sa.select(progress.c.folded_until).scalar_subquery()
-    true = _by_key(connection, sa.select(*key, *sums).where(hours.c.begins_at < until).group_by(*key))
-    told = _by_key(connection, sa.select(days))
-    connection.execute("COMMIT")
+    with look.moment():
+        true = _by_key(look, sa.select(*key, *sums).where(hours.c.begins_at < until).group_by(*key))
+        told = _by_key(look, sa.select(days))
     yield from _differences("a day", told, true)
 
 
@@ -134,14 +162,14 @@ def _recounted() -> sa.Select[Any]:
     return sa.select(*key, *counts, *sums).where(outcome != IN_PROGRESS).group_by(*key)
 
 
-def _days_with_anything(connection: sqlite3.Connection, kept_since: int) -> range:
+def _days_with_anything(look: Look, kept_since: int) -> range:
     """Their first microseconds, from the oldest of which there is a record or a roll-up to the newest."""
     by_age = sa.select(records.c.started_at).limit(1)
     ends = (
-        _one(connection, sa.select(sa.func.min(hours.c.begins_at)).where(hours.c.begins_at >= kept_since)),
-        _one(connection, sa.select(sa.func.max(hours.c.begins_at))),
-        _one(connection, by_age.order_by(records.c.request_id)),
-        _one(connection, by_age.order_by(records.c.request_id.desc())),
+        _one(look, sa.select(sa.func.min(hours.c.begins_at)).where(hours.c.begins_at >= kept_since)),
+        _one(look, sa.select(sa.func.max(hours.c.begins_at))),
+        _one(look, by_age.order_by(records.c.request_id)),
+        _one(look, by_age.order_by(records.c.request_id.desc())),
     )
     known = [end for end in ends if end is not None]
     if not known:
@@ -152,21 +180,26 @@ def _days_with_anything(connection: sqlite3.Connection, kept_since: int) -> rang
 
 def _differences(what: str, told: dict[Any, Any], true: dict[Any, Any]) -> Iterator[str]:
     for key in sorted(told.keys() | true.keys()):
-        if told.get(key) != true.get(key):
+        if not _same(told.get(key), true.get(key)):
             begins_at, client, model, upstream, kind = key
             where = f"{client}, {model or 'no model'}, {upstream}, {kind}"
             yield f"roll-ups: {what} differs from what it sums up: {rfc3339(begins_at)} {where}"
 
 
-def _by_key(connection: sqlite3.Connection, statement: sa.Select[Any]) -> dict[Any, Any]:
-    form = compiled(statement)
-    return {row[:_KEY]: row[_KEY:] for row in connection.execute(form.text, form.values)}
+def _same(told: tuple[Any, ...] | None, true: tuple[Any, ...] | None) -> bool:
+    """A sum that is zero may once have been of a call that another model turned out to have served."""
+    if told is None or true is None:
+        return told is true
+    return [value or 0 for value in told] == [value or 0 for value in true]
 
 
-def _one(connection: sqlite3.Connection, statement: sa.Select[Any]) -> int | None:
-    form = compiled(statement)
-    row = connection.execute(form.text, form.values).fetchone()
-    return None if row is None else row[0]
+def _by_key(look: Look, statement: sa.Select[Any]) -> dict[Any, Any]:
+    return {row[:_KEY]: row[_KEY:] for row in look.rows(statement)}
+
+
+def _one(look: Look, statement: sa.Select[Any]) -> int | None:
+    rows = look.rows(statement)
+    return rows[0][0] if rows else None
 
 
 def _limited(findings: Iterator[str]) -> list[str]:

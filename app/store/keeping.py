@@ -9,15 +9,14 @@ may be open in the database and settled in the spool. Until then new records go 
 """
 
 import logging
-import sqlite3
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from app.store.backlog import Backlog
 from app.store.batch import Batch
-from app.store.database import Database, Result, Statement
+from app.store.database import Result, Statement
 from app.store.pending import Pending
+from app.store.place import Place
 from app.store.spool import Spool
 from app.store.stats import LedgerStats
 from app.store.upkeep import Upkeep
@@ -40,15 +39,16 @@ class Keeping:
 
     def __init__(
         self,
-        path: Path,
+        place: Place,
         stats: LedgerStats,
         let_go: Callable[[list[Pending], bool], None],
         upkeep: Upkeep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Open the database and replay what an earlier process has spooled. Raises sqlite3.Error or OSError."""
+        """Open the database and replay what an earlier process has spooled. Raises what that raises."""
         self.problem: str | None = None  # what the database last said; None while all is well
         self.spool_problem: str | None = None  # what the spool last said
+        self._place = place
         self._stats = stats
         self._let_go = let_go
         self._upkeep = upkeep
@@ -58,8 +58,8 @@ class Keeping:
         self._delay = FIRST_RETRY_SECONDS
         self._retry_at = 0.0
         self._watch_at = self._clock() + WATCH_SECONDS
-        self._spool = Spool(path.parent)
-        self._database = Database(path)
+        self._spool = Spool(place.state_dir)
+        self._database = place.open()
         try:
             self._recover(self._clock() + RECOVERY_SECONDS)
         except BaseException:
@@ -73,8 +73,8 @@ class Keeping:
 
     @property
     def waiting(self) -> bool:
-        """Whether there are records that are not in the database yet."""
-        return bool(self._spool or self._backlog)
+        """Whether there are records that are not in the database yet, or open calls of an earlier process to close."""
+        return bool(self._spool or self._backlog) or not self._recovered
 
     @property
     def unfinished(self) -> bool:
@@ -106,7 +106,7 @@ class Keeping:
         now = self._clock()
         if self.problem is not None:
             return max(0.0, self._retry_at - now)
-        if self.waiting or not self._recovered:
+        if self.waiting:
             return 0.0
         return min(max(0.0, self._watch_at - now), self._upkeep.wait_seconds(now))
 
@@ -116,11 +116,11 @@ class Keeping:
         if self.problem is not None:
             if now >= self._retry_at:
                 self._retry()
-        elif self.waiting or not self._recovered:
+        elif self.waiting:
             self._attempt(self._replay_some)
         elif now >= self._watch_at:
             self._watch_at = now + WATCH_SECONDS
-            self._attempt(self._database.check_place)
+            self._attempt(self._database.watch)
         elif self._upkeep.due(now, idle=idle):
             self._take_care(now)
 
@@ -144,7 +144,7 @@ class Keeping:
             try:
                 self._replay_some()
             except Exception as error:
-                if type(error) is sqlite3.DatabaseError:  # damaged: nothing that time would mend
+                if self._place.hopeless(error):
                     raise
                 self._refused(error)
 

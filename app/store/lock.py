@@ -8,10 +8,11 @@ import asyncio
 import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from app.store.faults import StoreBusy
+from app.store.faults import StoreBusy, StoreUnusable
 
 LOCK_NAME = "weighbridge.lock"
 _RETRY_SECONDS = 0.05
@@ -25,9 +26,10 @@ class StoreLock:
 
     @classmethod
     async def acquire(cls, directory: Path, wait_seconds: float) -> Self:
-        """Take the lock in `directory`, waiting at most so long. Raises StoreBusy."""
+        """Take the lock in `directory`, waiting at most so long. Raises StoreBusy and StoreUnusable."""
         path = directory / LOCK_NAME
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        with usable(directory):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             await _take(descriptor, path, wait_seconds)
         except BaseException:
@@ -42,6 +44,17 @@ class StoreLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+@contextlib.contextmanager
+def usable(directory: Path) -> Iterator[None]:
+    """Turn what the system says about the directory into StoreUnusable, which names who would have to be let in."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or error
+        whose = f"it must be writable for user id {os.getuid()}"
+        raise StoreUnusable(f"the state directory {directory} cannot be used: {why} ({whose})") from None
 
 
 def held_since(directory: Path) -> int:

@@ -35,6 +35,7 @@ class Additions:
 
     def __init__(self) -> None:
         self._lines: dict[Key, _Line] = {}
+        self.left: set[Key] = set()  # lines that a record has left for another's: they may have nothing to add up now
 
     def add(self, rows: Iterable[Row]) -> None:
         """These rows have been settled, just now and for the first time."""
@@ -46,13 +47,17 @@ class Additions:
                     line.sums[place] = (line.sums[place] or 0) + value
 
     def replace(self, before: Row, after: Row) -> None:
-        """A settled row has been amended. What was known before is known after."""
-        line = self._line_of(after)
-        line.count(before, -1)
+        """A settled row has been amended. What was known before is known after, though maybe of another model."""
+        line, old_line = self._line_of(after), self._line_of(before)
+        if line is not old_line:
+            self.left.add(_key_of(before))
+        old_line.count(before, -1)
         line.count(after, 1)
         for place, (old, new) in enumerate(zip(before[SUMS], after[SUMS], strict=True)):
             if new is not None:
-                line.sums[place] = (line.sums[place] or 0) + new - (old or 0)
+                line.sums[place] = (line.sums[place] or 0) + new
+            if old is not None:
+                old_line.sums[place] = (old_line.sums[place] or 0) - old
 
     def hours(self) -> list[RollUp]:
         """What the hours grow by."""
@@ -104,4 +109,6 @@ def _key_of(row: Row) -> Key:
 
 
 def _bounded(value: int | None) -> int | None:
-    return None if value is None else max(-LARGEST_SUM, min(value, LARGEST_SUM))
+    if value is None or -LARGEST_SUM <= value <= LARGEST_SUM:
+        return value
+    return LARGEST_SUM if value > 0 else -LARGEST_SUM

@@ -17,10 +17,10 @@ COLUMNS = tuple(column.name for column in records.c)
 SUMS = slice(6, 13)
 """The tokens, and at last the cost."""
 
-AMENDED = slice(6, 16)
-"""The same, and where they come from: usage_source, cost_source, price."""
+AMENDED = slice(4, 16)
+"""From the model served to the price: what an amendment may change (the outcome among it stays as it is)."""
 
-_COST_AT, _USAGE_SOURCE_AT = 12, 13
+_SERVED_AT, _COST_AT, _USAGE_SOURCE_AT = 4, 12, 13
 
 _LARGEST = 2**63 - 1
 
@@ -89,11 +89,16 @@ def id_floor(microseconds: int) -> str:
 
 
 def amended_row(before: Row, books: Row) -> Row:
-    """The row with the tokens and the cost of `books` in place of its own. What those do not know stays as it was."""
+    """The row with the tokens and the cost of `books` in place of its own. What those do not know stays as it was.
+
+    The model served is taken where it was not known: in mid-answer nobody may have named it.
+    """
     sums = [old if new is None else new for old, new in zip(before[SUMS], books[SUMS], strict=True)]
     cost_from = before if books[_COST_AT] is None else books
     source_and_price = cost_from[_USAGE_SOURCE_AT + 1 : AMENDED.stop]
-    return (*before[: SUMS.start], *sums, books[_USAGE_SOURCE_AT], *source_and_price, *before[AMENDED.stop :])
+    served = before[_SERVED_AT] or books[_SERVED_AT]
+    begin = (*before[:_SERVED_AT], served, before[OUTCOME_AT])
+    return (*begin, *sums, books[_USAGE_SOURCE_AT], *source_and_price, *before[AMENDED.stop :])
 
 
 def record_of(row: Mapping[str, Any]) -> Record:

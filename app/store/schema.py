@@ -14,7 +14,7 @@ from app.store.faults import SchemaTooNew, StoreDamaged, StoreFault
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in migrations/versions (a test compares them)."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -44,18 +44,24 @@ def upgrade(path: Path) -> bool:
     if revision == HEAD:
         return False
     from alembic import command
-    from alembic.script import ScriptDirectory
 
     config = alembic_config()
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if revision is not None and revision not in known:
-        raise SchemaTooNew(
-            f"{path} has schema {revision}, which this version does not know (it knows {HEAD}): "
-            "a newer Weighbridge has written it"
-        )
+    refuse_unknown(revision, config, str(path))
     with _writing(path, config):
         command.upgrade(config, "head")
     return True
+
+
+def refuse_unknown(revision: str | None, config: "Config", name: str) -> None:
+    """Raise SchemaTooNew for a database of a revision that is not among ours."""
+    from alembic.script import ScriptDirectory
+
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise SchemaTooNew(
+            f"{name} has schema {revision}, which this version does not know (it knows {HEAD}): "
+            "a newer Weighbridge has written it"
+        )
 
 
 def alembic_config() -> "Config":

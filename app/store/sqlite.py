@@ -5,40 +5,26 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Self, TypedDict, Unpack
 
 from app.store import schema
 from app.store.clients import SqlClients
 from app.store.faults import StoreDamaged
+from app.store.health import StoreHealth
 from app.store.ledger import BatchLedger
-from app.store.lock import StoreLock
+from app.store.lock import StoreLock, usable
 from app.store.reader import Reader
 from app.store.reports import SqlReports
+from app.store.sqlite_file import SqliteFile
+from app.store.sqlite_reader import SqliteReader
 from app.store.stats import LedgerStats
 from app.store.upkeep import Upkeep
 from app.store.writer import Committed, Writer
 
 DATABASE_NAME = "weighbridge.db"
 FLUSH_SECONDS = 5.0
-
-
-@dataclass(slots=True, frozen=True)
-class StoreHealth:
-    """`problem` says what is wrong, for operators. Calls are served all the same.
-
-    While the store `keeps`, records reach a disk even so: those that the database does not take go to the spool, and
-    `spooled` says that some still wait there. Else they wait in memory, and what must not be lost should be refused.
-    """
-
-    ok: bool
-    problem: str | None
-    queue_depth: int
-    dropped: int
-    keeps: bool
-    spooled: bool
 
 
 class StoreOptions(TypedDict, total=False):
@@ -50,6 +36,8 @@ class StoreOptions(TypedDict, total=False):
     retention_days     records that are older are deleted; None keeps them all
     clock              seconds, monotonic
     now                microseconds since 1970 UTC
+    process            the 32-bit number at the end of this process's request ids; random
+    lease_seconds      PostgreSQL: how long a process must be missing until its open calls are closed; 30
     """
 
     lock_wait_seconds: float
@@ -58,6 +46,8 @@ class StoreOptions(TypedDict, total=False):
     retention_days: int | None
     clock: Callable[[], float]
     now: Callable[[], int]
+    process: int
+    lease_seconds: float
 
 
 def wall_us() -> int:
@@ -82,10 +72,9 @@ class SqliteStore:
     async def open(cls, state_dir: Path, **options: Unpack[StoreOptions]) -> Self:
         """Make `state_dir` if need be, lock it, bring the schema up to date and close what a dead process left open.
 
-        Raises StoreFault: StoreBusy when another process holds the lock, SchemaTooNew, StoreDamaged; and OSError when
-        the directory cannot be used.
+        Raises StoreFault: StoreBusy when another process holds the lock, StoreUnusable, SchemaTooNew, StoreDamaged.
         """
-        _make_directory(state_dir)
+        make_directory(state_dir)
         lock = await StoreLock.acquire(state_dir, options.get("lock_wait_seconds", 0.0))
         now = options.get("now", wall_us)
         try:
@@ -93,31 +82,23 @@ class SqliteStore:
             _make_private(path)
             await asyncio.to_thread(schema.upgrade, path)
             stats = LedgerStats()
-            writer = Writer(path, stats, options.get("on_committed"), Upkeep(options.get("retention_days"), now))
+            writer = Writer(
+                SqliteFile(path), stats, options.get("on_committed"), Upkeep(options.get("retention_days"), now)
+            )
             clock = options.get("clock", time.monotonic)
             ledger = BatchLedger(writer, stats, clock=clock, relaxed=options.get("relaxed", False))
             await _start(writer, ledger, path)
         except BaseException:
             lock.release()
             raise
-        return cls(lock, writer, ledger, Reader(path), now)
+        return cls(lock, writer, ledger, SqliteReader(path), now)
 
     def health(self) -> StoreHealth:
         """The state of the store right now. Touches no file."""
-        stats = self.ledger.stats
-        problem = self._writer.problem
-        if not self._writer.alive:
-            problem = "the ledger's writer has ended"
-        elif problem is None and self.ledger.overdue():
-            problem = "a commit takes longer than 1 s"
-        return StoreHealth(
-            ok=problem is None,
-            problem=problem,
-            queue_depth=stats.queue_depth,
-            dropped=stats.dropped,
-            keeps=self.ledger.keeps,
-            spooled=self._writer.replaying,
-        )
+        return StoreHealth.of(self._writer, self.ledger)
+
+    def on_changes(self, changed: Callable[[], Awaitable[None]]) -> None:
+        """Nobody else can change anything."""
 
     async def close(self, deadline_seconds: float = FLUSH_SECONDS) -> None:
         """Write what is left, for so long at most, and let go of the files. Harmless when done already."""
@@ -130,7 +111,7 @@ class SqliteStore:
 
 @contextlib.asynccontextmanager
 async def open_store(state_dir: Path, **options: Unpack[StoreOptions]) -> AsyncIterator[SqliteStore]:
-    """`SqliteStore.open`, closed at the end of the block. PostgreSQL will be chosen here, by the database URL."""
+    """`SqliteStore.open`, closed at the end of the block."""
     store = await SqliteStore.open(state_dir, **options)
     try:
         yield store
@@ -143,7 +124,7 @@ async def upgrade_store(state_dir: Path) -> bool:
 
     Raises StoreFault: StoreBusy when a process has it open, SchemaTooNew, StoreDamaged; and OSError.
     """
-    _make_directory(state_dir)
+    make_directory(state_dir)
     lock = await StoreLock.acquire(state_dir, 0)
     try:
         path = state_dir / DATABASE_NAME
@@ -160,9 +141,10 @@ async def _start(writer: Writer, ledger: BatchLedger, path: Path) -> None:
         raise StoreDamaged(f"{path} cannot be opened: {error}") from error
 
 
-def _make_directory(path: Path) -> None:
+def make_directory(path: Path) -> None:
     """One that exists keeps its mode: it may be a volume that others have set up."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with usable(path):
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def _make_private(path: Path) -> None:

@@ -1,16 +1,17 @@
 """The statements that write, as SQLAlchemy Core. A dialect's own `insert` is passed in; all else is common."""
 
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 
 from app.store.rollups import DAY_MICROSECONDS, LARGEST_SUM
 from app.store.rows import AMENDED, COLUMNS, SUMS
-from app.store.tables import IN_PROGRESS, NOT_TOLD, clients, days, hours, progress, records
+from app.store.tables import IN_PROGRESS, NOT_TOLD, clients, days, groups, hours, progress, records
 
-Insert = Callable[[sa.Table], sqlite.Insert]
-"""`sqlite.insert`, or PostgreSQL's, which has the same methods."""
+Insert = Callable[[sa.Table], sqlite.Insert | postgresql.Insert]
+"""Of a dialect: `sqlite.insert`, or PostgreSQL's, which has the same methods."""
 
 _ID = [records.c.request_id]
 _COUNTS = ("requests", "unknown_usage", "unknown_cost")
@@ -22,7 +23,11 @@ def put(insert: Insert) -> sa.ClauseElement:
 
     What is settled stays: whatever comes after it for the same id changes nothing, and no row is counted as changed.
     """
-    statement = insert(records)
+    return onto_open(insert(records))
+
+
+def onto_open(statement: sqlite.Insert | postgresql.Insert) -> sa.ClauseElement:
+    """The same for a statement that inserts into the records."""
     changes = {column.name: statement.excluded[column.name] for column in records.c if column not in set(_ID)}
     return statement.on_conflict_do_update(index_elements=_ID, set_=changes, where=records.c.outcome == IN_PROGRESS)
 
@@ -37,6 +42,21 @@ def roll_up(insert: Insert, table: sa.Table) -> sa.ClauseElement:
         both = before + added
         changes[name] = sa.func.coalesce(sa.case((both > limit, limit), else_=both), before, added)
     return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes)
+
+
+def tidy(table: sa.Table) -> tuple[sa.ClauseElement, sa.ClauseElement]:
+    """Take back what a roll-up says of nothing, once a record has left it. Parameters of both: its key, in order.
+
+    Without a request it goes; where of no request a number is known, the sum is unknown and not zero.
+    """
+    key = [column == sa.bindparam(f"its_{column.name}") for column in table.primary_key]
+    nothing = sa.literal_column("0", sa.BigInteger)
+    unknown = {name: table.c.unknown_cost if name == "cost_nanousd" else table.c.unknown_usage for name in _SUMS}
+    changes = {
+        name: sa.case((sa.and_(count == table.c.requests, table.c[name] == nothing), sa.null()), else_=table.c[name])
+        for name, count in unknown.items()
+    }
+    return sa.delete(table).where(*key, table.c.requests == nothing), sa.update(table).where(*key).values(changes)
 
 
 def first_unfolded() -> sa.ClauseElement:
@@ -55,7 +75,7 @@ def fold(day: int) -> tuple[sa.ClauseElement, sa.ClauseElement]:
     return added_up, sa.update(progress).values(folded_until=until)
 
 
-def amendable() -> sa.ClauseElement:
+def amendable() -> sa.Select[Any]:
     """The settled row of an id, if its usage is still to be had from upstream's books. Parameter: the id."""
     waits = sa.and_(records.c.outcome != IN_PROGRESS, records.c.usage_source.in_(NOT_TOLD))
     return sa.select(records).where(records.c.request_id == sa.bindparam("id"), waits)
@@ -102,7 +122,13 @@ def delete_below(request_id: str, most: int) -> sa.ClauseElement:
     return sa.delete(records).where(records.c.request_id.in_(oldest.order_by(records.c.request_id).limit(most)))
 
 
-def add_client(insert: Insert, name: str, created_at: int) -> sa.ClauseElement:
+def add_client(insert: Insert, name: str, created_at: int, terms: str | None = None) -> sa.ClauseElement:
     """Write a client, unless it is there."""
-    new = insert(clients).values(name=name, created_at=created_at)
+    new = insert(clients).values(name=name, created_at=created_at, terms=terms)
     return new.on_conflict_do_nothing(index_elements=[clients.c.name])
+
+
+def put_group(insert: Insert, name: str, created_at: int, terms: str) -> sa.ClauseElement:
+    """Write a group, or other terms of one that is there."""
+    new = insert(groups).values(name=name, created_at=created_at, terms=terms)
+    return new.on_conflict_do_update(index_elements=[groups.c.name], set_={"terms": new.excluded.terms})

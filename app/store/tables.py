@@ -13,6 +13,17 @@ clients = sa.Table(
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("disabled_at", sa.BigInteger),
+    sa.Column("terms", sa.Text),
+    sqlite_with_rowid=False,
+)
+
+# `terms`, here and of clients, is JSON as app.domain.terms writes it; NULL means that nothing is agreed.
+groups = sa.Table(
+    "client_groups",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("terms", sa.Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -9,7 +9,7 @@ Calls still open are in no roll-up and are found by their index. Of hours whose 
 only roll-ups: there, a bound within an hour takes in the whole hour.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from app.domain.records import Outcome
 from app.gateway.ports import UsageQuery
 from app.store import rows
+from app.store.extremes import Greatest, Least
 from app.store.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, hour_of
 from app.store.tables import IN_PROGRESS, days, hours, progress, records
 
@@ -55,7 +56,7 @@ def totals_statement(query: UsageQuery) -> sa.Select[Any]:
     if query.by is None:
         return sa.select(*columns)
     group = parts.c.part_of.label(query.by)
-    return sa.select(group, *columns).group_by(group).order_by(group)
+    return sa.select(group, *columns).group_by(group).order_by(group.nulls_first())
 
 
 def span(since: int | None, until: int | None) -> list[Condition]:
@@ -75,7 +76,7 @@ def _parts(query: UsageQuery) -> Iterator[sa.Select[Any]]:
     first, last = _up(since, width), max(_up(since, width), until - until % width)
     if width == DAY_MICROSECONDS:
         # One bound a side: of two, the planner may search by the one that leaves it more to read.
-        folded = sa.func.max(first, sa.func.min(last, _FOLDED_UNTIL))
+        folded = Greatest(first, Least(last, _FOLDED_UNTIL))
         yield _of_rollups(query, days, first, folded)
         yield _of_rollups(query, hours, _up(since, HOUR_MICROSECONDS), min(first, hour_of(until)))
         yield _of_rollups(query, hours, folded, hour_of(until))
@@ -85,11 +86,11 @@ def _parts(query: UsageQuery) -> Iterator[sa.Select[Any]]:
         yield _of_records(
             query, [*span(*bounds), records.c.started_at >= _KEPT_SINCE, records.c.outcome != IN_PROGRESS]
         )
-        gone = sa.func.min(_KEPT_SINCE, _up(bounds[1], HOUR_MICROSECONDS))
+        gone = Least(_KEPT_SINCE, _up(bounds[1], HOUR_MICROSECONDS))
         yield _of_rollups(query, hours, hour_of(bounds[0]), gone)
     # No bounds of ids here: they would lead the planner away from the index, to all records of the span.
     began = records.c.started_at.between(since, until - 1)
-    yield _of_records(query, [records.c.outcome == IN_PROGRESS, began])
+    yield _of_records(query, [records.c.outcome == IN_PROGRESS, began], weighed=False)
 
 
 def _resolution(query: UsageQuery) -> int:
@@ -125,10 +126,12 @@ def _of_rollups(query: UsageQuery, table: sa.Table, since: Moment, until: Moment
         "unknown_usage": table.c.unknown_usage,
         "unknown_cost": table.c.unknown_cost,
     }
-    return _added_up(query, (begins_at, table.c.client, sa.func.nullif(table.c.model, "")), counts, table, chosen)
+    told = {name: table.c[name] for name in SUMS}
+    return _added_up(query, (begins_at, table.c.client, sa.func.nullif(table.c.model, "")), counts, told, chosen)
 
 
-def _of_records(query: UsageQuery, conditions: list[Condition]) -> sa.Select[Any]:
+def _of_records(query: UsageQuery, conditions: list[Condition], *, weighed: bool = True) -> sa.Select[Any]:
+    """Without `weighed` only counts: what an open call says of its tokens is what is set aside for it."""
     chosen = list(conditions)
     if query.client is not None:
         chosen.append(records.c.client == query.client)
@@ -145,7 +148,8 @@ def _of_records(query: UsageQuery, conditions: list[Condition]) -> sa.Select[Any
         "unknown_usage": _one_if(sa.and_(ended, no_usage)),
         "unknown_cost": _one_if(sa.and_(ended, records.c.cost_nanousd.is_(None))),
     }
-    return _added_up(query, (records.c.started_at, records.c.client, model_of_record), counts, records, chosen)
+    told = {name: records.c[name] if weighed else sa.case((ended, records.c[name])) for name in SUMS}
+    return _added_up(query, (records.c.started_at, records.c.client, model_of_record), counts, told, chosen)
 
 
 def _one_if(condition: Condition) -> sa.ColumnElement[int]:
@@ -156,11 +160,11 @@ def _added_up(
     query: UsageQuery,
     at_client_model: tuple[sa.ColumnElement[Any], sa.ColumnElement[Any], sa.ColumnElement[Any]],
     counts: dict[str, sa.ColumnElement[Any]],
-    table: sa.Table,
+    told: Mapping[str, sa.ColumnElement[Any]],
     conditions: list[Condition],
 ) -> sa.Select[Any]:
     sums = [sa.func.sum(counts[name]).label(name) for name in _COUNTS]
-    sums += [sa.func.sum(table.c[name]).label(name) for name in SUMS]
+    sums += [sa.func.sum(told[name]).label(name) for name in SUMS]
     if query.by is None:
         return sa.select(*sums).where(*conditions)
     group = _group(query, *at_client_model).label("part_of")

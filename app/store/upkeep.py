@@ -6,7 +6,7 @@ roll-ups stay. The pages that become free serve the next records, so the file st
 
 from collections.abc import Callable
 
-from app.store.database import Database
+from app.store.place import Medium
 from app.store.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, hour_of
 
 ROWS_A_STEP = 500
@@ -42,8 +42,8 @@ class Upkeep:
         wait = self.wait_seconds(at)
         return wait == 0 and (idle or at - (self._next_at or at) >= _PATIENCE_SECONDS)
 
-    def step(self, database: Database, at: float) -> int:
-        """Do a little. Gives how many records were deleted. Raises sqlite3.Error; then it is tried again later."""
+    def step(self, database: Medium, at: float) -> int:
+        """Do a little. Gives how many records were deleted. What it raises is tried again later."""
         self._next_at = at + _INTERVAL_SECONDS
         more = database.fold_day(self._now() - _LATE_MICROSECONDS)
         deleted = 0

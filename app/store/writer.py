@@ -11,13 +11,11 @@ import asyncio
 import contextlib
 import logging
 import queue
-import sqlite3
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -25,9 +23,11 @@ import sqlalchemy as sa
 from app.domain.errors import StorageUnavailable
 from app.domain.records import Record
 from app.store.batch import Batch
-from app.store.database import Result, Statement, compiled
+from app.store.database import Result, Statement
+from app.store.faults import Conflict
 from app.store.keeping import Keeping
 from app.store.pending import Pending
+from app.store.place import Place
 from app.store.rows import Row
 from app.store.stats import LedgerStats
 from app.store.upkeep import Upkeep
@@ -59,12 +59,12 @@ class Writer:
 
     def __init__(
         self,
-        path: Path,
+        place: Place,
         stats: LedgerStats,
         on_committed: Committed | None = None,
         upkeep: Upkeep | None = None,
     ) -> None:
-        self._path = path
+        self.place = place
         self._stats = stats
         self._on_committed = on_committed
         self._upkeep = upkeep or Upkeep(None, lambda: 0)
@@ -138,11 +138,11 @@ class Writer:
         self._ring()
 
     async def run(self, *statements: sa.ClauseElement) -> list[Result]:
-        """Run statements in one transaction: all or none. Raises sqlite3.IntegrityError or StorageUnavailable."""
+        """Run statements in one transaction: all or none. Raises Conflict or StorageUnavailable."""
         if not self.alive or self._give_up_at is not None:
             raise StorageUnavailable("The database is closed.")
         reads = all(isinstance(statement, sa.Select) for statement in statements)
-        job = _Job([compiled(statement) for statement in statements], reads, self._loop.create_future())
+        job = _Job([self.place.compiled(statement) for statement in statements], reads, self._loop.create_future())
         self._jobs.append(job)
         self._ring()
         return await job.result
@@ -166,7 +166,7 @@ class Writer:
 
     def _main(self, ready: "asyncio.Future[Keeping]") -> None:
         try:
-            keeping = Keeping(self._path, self._stats, self._let_go, self._upkeep)
+            keeping = Keeping(self.place, self._stats, self._let_go, self._upkeep)
         except Exception as error:  # noqa: BLE001 - raised by start()
             self._tell(_fail, ready, error)
             return
@@ -228,8 +228,8 @@ class Writer:
         for job in _drain(self._jobs):
             try:
                 results = keeping.run(job.statements, reads=job.reads)
-            except sqlite3.IntegrityError as error:
-                self._tell(_fail, job.result, error)
+            except self.place.conflict as error:
+                self._tell(_fail, job.result, Conflict(str(error)))
             except Exception as error:  # noqa: BLE001 - the caller's to hear, not the thread's to die of
                 LOG.error("A change was not stored: %s", error)  # noqa: TRY400
                 self._tell(_fail, job.result, StorageUnavailable("The database does not take changes at the moment."))

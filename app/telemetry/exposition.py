@@ -82,6 +82,12 @@ def _owned_by_others(gauges: "Gauges") -> Iterator[Metric]:
     if gauges.ledger_commits is not None:
         commits = _read(gauges.ledger_commits, Reading.of((), (0,), math.nan))
         yield _histogram("ledger_commit_seconds", "How long the ledger's commits take.", commits)
+    if gauges.ledger_spooled is not None:
+        spooled = _read(gauges.ledger_spooled, math.nan)
+        yield _counter("ledger_spooled", "Records that went to the spool, not the database.", (), [((), spooled)])
+    if gauges.ledger_keeps is not None:
+        keeps = _read(gauges.ledger_keeps, math.nan)
+        yield _gauge("ledger_keeps", "1 while a record that is settled now would reach a disk, else 0.", keeps)
     if gauges.ledger_dropped is not None:
         dropped_records = _read(gauges.ledger_dropped, math.nan)
         yield _counter("ledger_dropped", "Records lost for good.", (), [((), dropped_records)])

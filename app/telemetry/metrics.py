@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 
-from app.domain.records import Outcome, Record
+from app.domain.records import Outcome, Record, UsageSource
 from app.telemetry.histogram import Histogram, Reading, doubling
 from app.telemetry.labels import OTHER, OUTCOMES, ROUTES, ModelLabels, reasons, route_of
 
@@ -26,7 +26,9 @@ class Gauges:
 
     ledger_queue_depth: Callable[[], int] | None = None
     ledger_commits: Callable[[], Reading] | None = None  # in seconds
+    ledger_spooled: Callable[[], int] | None = None  # records that went to the spool
     ledger_dropped: Callable[[], int] | None = None  # records lost for good
+    ledger_keeps: Callable[[], bool] | None = None  # whether a record settled now would reach a disk
     unsettled_records: Callable[[], int] | None = None
     upstream_connections: Callable[[], Mapping[str, int]] | None = None  # by state
     log_writes_dropped: Callable[[], int] | None = None
@@ -84,6 +86,12 @@ class Metrics:
         """A timer of the event loop fired so much too late."""
         self.loop_lag.observe(seconds)
 
+    def amended(self, record: Record) -> None:
+        """Upstream's books have told what this call weighed: now its tokens and its cost are counted."""
+        model = self._models.of(record)
+        with self._lock:
+            self._count_usage(record, model)
+
     # In the ledger's writer thread:
 
     def committed(self, records: Iterable[Record]) -> None:
@@ -96,6 +104,15 @@ class Metrics:
 
     def _count(self, record: Record, route: str, model: str) -> None:
         self._requests[route, record.outcome.value] += 1
+        if record.usage_source is not UsageSource.ESTIMATED or record.generation_id is None:
+            self._count_usage(record, model)
+        if record.time_to_first_byte_ms is not None:
+            self.time_to_first_byte.observe(record.time_to_first_byte_ms / 1000)
+        if record.duration_ms is not None:
+            self.duration.observe(record.duration_ms / 1000)
+
+    def _count_usage(self, record: Record, model: str) -> None:
+        """A counter cannot go down: an estimate that upstream's books may correct is left out until they have told."""
         for kind, tokens in (
             ("input", record.input_tokens),
             ("cached_input", record.cached_input_tokens),
@@ -107,10 +124,6 @@ class Metrics:
                 self._tokens[model, kind] += tokens
         if record.cost_nanousd:
             self._cost[model] += record.cost_nanousd
-        if record.time_to_first_byte_ms is not None:
-            self.time_to_first_byte.observe(record.time_to_first_byte_ms / 1000)
-        if record.duration_ms is not None:
-            self.duration.observe(record.duration_ms / 1000)
 
     # At a scrape, in any thread:
 

@@ -52,6 +52,8 @@ class Connection(asyncio.Protocol):
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._parts: list[bytes] = []  # of the body, out of this read; what the parser finds goes straight in
+        self.on_body = self._parts.append
         self._parser = httptools.HttpResponseParser(self)
         self._unread = select.poll()
         self._paused = False
@@ -73,7 +75,8 @@ class Connection(asyncio.Protocol):
         self._chunked = False
         self._whole = False
         self._surplus = False
-        self._parts: list[bytes] = []
+        self._own_parts = 0  # what comes behind a whole answer is not of it
+        self._parts.clear()
 
     # -- what the pool does ------------------------------------------------------------------------------------
 
@@ -195,9 +198,11 @@ class Connection(asyncio.Protocol):
             if self.call is not call:
                 return
         body_bytes = 0
+        if self._surplus:
+            del self._parts[self._own_parts :]
         if self._parts:
-            parts, self._parts = self._parts, []
-            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+            self._parts.clear()
             body_bytes = len(body)
             self._bodiless_bytes = 0
             call.listener.data(body)
@@ -260,30 +265,27 @@ class Connection(asyncio.Protocol):
             return
         if len(self._headers) > _MAX_HEADERS or self._bodiless_bytes > MAX_HEAD_BYTES < _size_of(self._headers):
             raise UpstreamProtocolError(_HEAD_TOO_LARGE)
-        codings = [value.strip().lower() for name, value in self._headers if name == b"transfer-encoding"]
-        if codings not in ([], [b"chunked"]):
-            raise UpstreamProtocolError("Upstream uses a transfer coding other than chunked.")
-        self._chunked = bool(codings)
-        sized = self._chunked or any(name == b"content-length" for name, _ in self._headers)
-        self._framed = sized or self._status in (204, 304)
+        sized = False
+        for name, value in self._headers:
+            if name == b"content-length":
+                sized = True
+            elif name == b"transfer-encoding":
+                if self._chunked or value.strip().lower() != b"chunked":
+                    raise UpstreamProtocolError("Upstream uses a transfer coding other than chunked.")
+                self._chunked = True
+        self._framed = sized or self._chunked or self._status in (204, 304)
         # llhttp's answer is right only inside this callback
         self._keep_alive = self._framed and self._parser.should_keep_alive()
         self._headed = True
-
-    def on_body(self, body: bytes) -> None:
-        """Collect what this read brought."""
-        if self._whole:
-            self._surplus = True
-        else:
-            self._parts.append(body)
 
     def on_message_complete(self) -> None:
         """The end of an interim answer, or of the real one."""
         if self._interim:
             self._interim = False
             self._headers = []
-        else:
+        elif not self._whole:
             self._whole = True
+            self._own_parts = len(self._parts)
 
 
 def _size_of(headers: "Headers") -> int:

@@ -131,6 +131,7 @@ class BundledPrices:
         self._providers: dict[str, Provider] | None = None
         self._source = ""
         self._terms: dict[str, _Terms] = {}
+        self._contexts: dict[str, int | None] = {}
         self._lock = Lock()
 
     def warm(self) -> None:
@@ -149,6 +150,21 @@ class BundledPrices:
                 return price
         return None
 
+    def context_tokens(self, model: str) -> int | None:
+        """The model's context window, or None when it is not known."""
+        if not 0 < len(model) <= MAX_NAME_LENGTH:
+            return None
+        try:
+            return self._contexts[model]
+        except KeyError:
+            windows = (found.context_window for found, _ in self._found(model, self._loaded()))
+            window = next((window for window in windows if window), None)
+        with self._lock:
+            if len(self._contexts) >= CACHED_NAMES:
+                del self._contexts[next(iter(self._contexts))]
+            self._contexts[model] = window
+        return window
+
     def _remember(self, model: str, terms: _Terms) -> _Terms:
         with self._lock:  # asked on the loop for prices, in the ledger's thread for labels
             if len(self._terms) >= CACHED_NAMES:
@@ -161,13 +177,17 @@ class BundledPrices:
             if name in self._overrides:
                 return (_Term(None, self._overrides[name]),)
         providers = self._loaded()
+        for found, name in self._found(model, providers):
+            return _terms(found, name, self._source)
+        return ()
+
+    def _found(self, model: str, providers: "Mapping[str, Provider]") -> "Iterator[tuple[ModelInfo, str]]":
         # Asked provider by provider, not through the library's own look-up: that one remembers every name for ever.
         for provider_id, name in self._readings(model.lower(), providers):
             provider = providers.get(provider_id)
             found = provider and provider.find_model(name, all_providers=list(providers.values()))
             if found:
-                return _terms(found, name, self._source)
-        return ()
+                yield found, name
 
     def _readings(self, model: str, providers: "Mapping[str, Provider]") -> Iterator[tuple[str, str]]:
         """The ways to read a name, best first: (provider, the model's name there)."""

@@ -1,44 +1,49 @@
-"""A caller's own: which key it came with, what it has used."""
+"""A caller's own: which key it came with, what it may use, what it has used."""
 
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
-from app.domain.money import format_usd
+from app.domain.budgets import Unit
+from app.domain.money import NANOUSD_PER_USD
+from app.domain.windows import Period, window_of
+from app.gateway.limits import BudgetReading, Holder, HolderReading
 from app.gateway.ports import Reports, UsageQuery
 from app.web.credentials import Caller
+from app.web.standing import budgets_shown, limits_shown, rates_shown
+from app.web.terms import agreements_of
 from app.web.usage_report import moment, report_row
 
 router = APIRouter(tags=["account"])
 
+_RESETS = {Period.DAY: "daily", Period.WEEK: "weekly", Period.MONTH: "monthly", Period.TOTAL: None}
+
+Readings = list[tuple[Holder, HolderReading]]
+
 
 @router.get("/key")
 async def key(request: Request, caller: Caller) -> dict[str, Any]:
-    """The caller's client and key, and its spending so far, in the shape of OpenRouter's `GET /key`."""
-    reports: Reports = request.app.state.reports
-    now = datetime.now(UTC)
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    month = today.replace(day=1)
+    """The caller's client and key, in the shape of OpenRouter's `GET /key`; and everything that limits it.
 
-    async def spent(since: datetime | None) -> float:
-        start = None if since is None else int(since.timestamp()) * 1_000_000
-        rows = await reports.totals(UsageQuery(since=start, client=caller.client))
-        return float(format_usd(_sum(rows, "cost_nanousd")))
-
+    `limit` and its kin are of the budget in dollars that has least left, the client's own or its group's.
+    """
+    readings = await agreements_of(request).readings(caller.client)
+    tightest = _tightest(readings)
     return {
         "data": {
             "label": caller.client,
             "client": caller.client,
             "key_id": caller.key_id,
-            "usage": await spent(None),
-            "usage_daily": await spent(today),
-            "usage_monthly": await spent(month),
-            "limit": None,
-            "limit_remaining": None,
-            "limit_reset": None,
+            "usage": await _spent(request, caller.client, Period.TOTAL),
+            "usage_daily": await _spent(request, caller.client, Period.DAY),
+            "usage_weekly": await _spent(request, caller.client, Period.WEEK),
+            "usage_monthly": await _spent(request, caller.client, Period.MONTH),
+            "limit": None if tightest is None else tightest.budget.amount / NANOUSD_PER_USD,
+            "limit_remaining": None if tightest is None else tightest.left / NANOUSD_PER_USD,
+            "limit_reset": None if tightest is None else _RESETS[tightest.budget.period],
             "is_free_tier": False,
+            "limits": _limits(readings),
         }
     }
 
@@ -50,7 +55,7 @@ async def usage(
     since: Annotated[str | None, Query(description="24h, 7d, or a date; default 30d")] = None,
     until: Annotated[str | None, Query(description="a date, exclusive")] = None,
 ) -> dict[str, Any]:
-    """The caller's usage: in all, by day and by model."""
+    """The caller's usage: in all, by day and by model; and everything that limits it."""
     reports: Reports = request.app.state.reports
     now = request.app.state.clock.wall_us()
     start, end = moment(since or "30d", now), moment(until, now)
@@ -66,8 +71,32 @@ async def usage(
         "total": totals[0] if totals else None,
         "by_day": await rows("day"),
         "by_model": await rows("model"),
+        "limits": _limits(await agreements_of(request).readings(caller.client)),
     }
 
 
-def _sum(rows: Sequence[Mapping[str, Any]], field: str) -> int:
-    return sum(row[field] or 0 for row in rows)
+def _limits(readings: Readings) -> dict[str, Any]:
+    """By `client` and `group`, each there only if it has limits."""
+    return {holder.name.partition(":")[0]: _standing(holder, reading) for holder, reading in readings}
+
+
+def _standing(holder: Holder, reading: HolderReading) -> dict[str, Any]:
+    return {
+        **limits_shown(holder.limits),
+        "name": holder.name.partition(":")[2],
+        "calls": reading.concurrency,
+        "rates": rates_shown(reading.rates),
+        "budgets": budgets_shown(reading.budgets),
+    }
+
+
+def _tightest(readings: Readings) -> BudgetReading | None:
+    in_dollars = [b for _, reading in readings for b in reading.budgets if b.budget.unit is Unit.USD]
+    return min(in_dollars, key=lambda reading: reading.left, default=None)
+
+
+async def _spent(request: Request, client: str, period: Period) -> float:
+    reports: Reports = request.app.state.reports
+    window = window_of(period, request.app.state.clock.wall_us())
+    rows = await reports.totals(UsageQuery(since=window.begins_at, client=client))
+    return float(sum(row["cost_nanousd"] or 0 for row in rows) / NANOUSD_PER_USD)

@@ -1,6 +1,6 @@
 """The admin API: what operators do while the server runs. The command line is its first client."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -15,6 +15,7 @@ from app.domain.record_json import record_fields, rfc3339
 from app.gateway.clients import Clients
 from app.gateway.ports import Reports, UsageQuery
 from app.web.credentials import require_admin
+from app.web.terms import agreements_of, client_terms_shown, standing_shown
 from app.web.usage_report import moment, report_row
 
 router = APIRouter(prefix="/admin/api", tags=["admin"], dependencies=[Depends(require_admin)])
@@ -53,6 +54,11 @@ def _shown(key: StoredKey, now_us: int) -> dict[str, Any]:
         "expires_at": None if key.expires_at is None else rfc3339(key.expires_at),
         "revoked_at": None if key.revoked_at is None else rfc3339(key.revoked_at),
     }
+
+
+def _client(client: Mapping[str, Any]) -> dict[str, Any]:
+    plain = {name: value for name, value in client.items() if name != "terms"}
+    return {**plain, "created_at": rfc3339(client["created_at"]), **client_terms_shown(client["terms"])}
 
 
 @router.get("/server")
@@ -97,13 +103,12 @@ async def rotate_key(request: Request, key_id: str, rotation: Rotation) -> dict[
 @router.get("/clients")
 async def list_clients(request: Request) -> dict[str, Any]:
     """All clients."""
-    found = await _clients(request).list_clients()
-    return {"clients": [{**client, "created_at": rfc3339(client["created_at"])} for client in found]}
+    return {"clients": [_client(client) for client in await _clients(request).list_clients()]}
 
 
 @router.get("/clients/{name}")
 async def show_client(request: Request, name: str) -> dict[str, Any]:
-    """One client: its keys, and its usage in all."""
+    """One client: what is agreed with it and how it stands, its keys, and its usage in all."""
     now = request.app.state.clock.wall_us()
     client = next((c for c in await _clients(request).list_clients() if c["name"] == name), None)
     if client is None:
@@ -113,7 +118,9 @@ async def show_client(request: Request, name: str) -> dict[str, Any]:
     totals = await reports.totals(UsageQuery(client=name))
     keys = [_shown(key, now) for key in await _clients(request).list_keys() if key.client == name]
     usage = report_row(totals[0]) if totals else None
-    return {**client, "created_at": rfc3339(client["created_at"]), "keys": keys, "usage": usage}
+    readings = await agreements_of(request).readings(name)
+    standing = {holder.name.partition(":")[0]: standing_shown(reading) for holder, reading in readings}
+    return {**_client(client), "standing": standing, "keys": keys, "usage": usage}
 
 
 @router.get("/usage")

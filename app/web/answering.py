@@ -9,7 +9,7 @@ HTTP/1.0 knows no chunks: there a body of unknown length ends with the connectio
 """
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
@@ -33,7 +33,9 @@ class Answering(RequestResponseCycle):
         self.flow: FlowControl
         self.transport: asyncio.Transport
         self._http_1_0 = http_1_0
-        self._until_close = False
+        self.until_close = False  # is the body's end the connection's?
+        self._taken = False
+        self._silent = self.scope["method"] == "HEAD"
 
     @property
     def at_once(self) -> bool:
@@ -52,6 +54,15 @@ class Answering(RequestResponseCycle):
                 self.end()
         else:
             raise RuntimeError(f"unexpected ASGI message {message['type']!r}")
+
+    async def receive(self) -> "Message":  # type: ignore[override]
+        """ASGI's. A request that is there as a whole needs no waiting."""
+        if self.more_body or self._taken or self.disconnected or self.waiting_for_100_continue:
+            return cast("Message", await super().receive())
+        self._taken = True
+        self.message_event.clear()
+        self.flow.resume_reading()
+        return {"type": "http.request", "body": bytes(self.body), "more_body": False}
 
     def begin(self, status: int, headers: "Iterable[tuple[bytes, bytes]]", body: bytes = b"") -> None:
         """Write the head, and the first bytes of the body. Header names are in lower case.
@@ -75,7 +86,9 @@ class Answering(RequestResponseCycle):
             return
         if not self.response_started or self.response_complete:
             raise RuntimeError("there is no answer under way")
-        if body:
+        if self.chunked_encoding and body and not self._silent:
+            self.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        elif body:
             self.transport.write(self._framed(body))
 
     def end(self) -> None:
@@ -93,10 +106,6 @@ class Answering(RequestResponseCycle):
             self.transport.close()
         self.on_response()
 
-    @property
-    def _silent(self) -> bool:
-        return self.scope["method"] == "HEAD"
-
     def _head(self, status: int, headers: "Iterable[tuple[bytes, bytes]]") -> bytes:
         lines = [STATUS_LINE[status]]
         closes = False
@@ -111,7 +120,7 @@ class Answering(RequestResponseCycle):
             lines.append(b"%b: %b\r\n" % (name, value))
         if self.chunked_encoding is None and status not in _BODILESS:
             if self._http_1_0:
-                self._until_close = True
+                self.until_close = True
                 self.keep_alive = False
             else:
                 self.chunked_encoding = True
@@ -126,11 +135,11 @@ class Answering(RequestResponseCycle):
         return head + b"\r\n"
 
     def _framed(self, body: bytes) -> bytes:
-        if self.scope["method"] == "HEAD":
+        if self._silent:
             return b""
         if self.chunked_encoding:
             return b"%x\r\n%b\r\n" % (len(body), body)
-        if not self._until_close:
+        if not self.until_close:
             self.expected_content_length -= len(body)
             if self.expected_content_length < 0:
                 raise RuntimeError("the body is longer than its Content-Length")

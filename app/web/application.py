@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import __version__
-from app.web import account, admin, probes, upstream
+from app.web import account, admin, probes, terms, upstream
+from app.web.cross_origin import CrossOrigin, is_preflight
 from app.web.errors import install_error_pages
 from app.web.request_body import bounded
 from app.web.responses import PATHS, PREFIXES, openapi_path
@@ -19,6 +20,7 @@ from app.web.responses import PATHS, PREFIXES, openapi_path
 ORDINARY_BODY_BYTES = 64 * 1024
 """The largest that an ordinary route takes: a name and some numbers."""
 
+_DECODED = b"/admin/api/"
 _HOT_PATHS = frozenset(path.encode("ascii") for path in PATHS)
 
 
@@ -26,12 +28,22 @@ class Application(FastAPI):
     """FastAPI, but for the forwarding routes, which never enter its middleware and router."""
 
     hot: ASGIApp | None = None  # set when the gateway is up
+    cross_origin: CrossOrigin | None = None  # set when origins are named
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Exact paths only, as they came: no decoding, no redirect for a slash."""
+        """Exact paths only, as they came: no redirect for a slash, and no decoding but of names of the admin API."""
+        if self.cross_origin is not None and scope["type"] == "http":
+            origin = self.cross_origin.origin_of(scope)
+            if origin is not None:
+                if is_preflight(scope):
+                    await self.cross_origin.preflight(scope, origin, send)
+                    return
+                send = self.cross_origin.marking(origin, send)
         if scope["type"] == "http" and self.hot is not None and scope["raw_path"] in _HOT_PATHS:
             await self.hot(scope, receive, send)
         elif scope["type"] == "http":
+            if not scope["raw_path"].startswith(_DECODED):
+                scope["path"] = scope["raw_path"].decode("ascii")
             await super().__call__(scope, bounded(receive, ORDINARY_BODY_BYTES), send)
         else:
             await super().__call__(scope, receive, send)
@@ -67,6 +79,7 @@ def make_application(lifespan: Lifespan) -> Application:
     install_error_pages(app)
     app.include_router(probes.router)
     app.include_router(admin.router)
+    app.include_router(terms.router)
     app.include_router(upstream.router)
     for prefix in PREFIXES:
         app.include_router(account.router, prefix=prefix)

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from app.domain.errors import ApiError, AuthenticationFailed
 from app.gateway.gateway import Ticket
+from app.web.request_rules import host_name
 
 _PROXY_HEADERS = frozenset(("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip", "cdn-loop"))
 
@@ -34,10 +35,17 @@ def require_admin(request: Request) -> None:
 
 
 def require_admin_or_loopback(request: Request) -> None:
-    """Pass who asks from this machine without going through a proxy, or holds the admin key."""
+    """Pass who asks from this machine for this machine, without going through a proxy; or holds the admin key.
+
+    A proxy beside us passes the whole world's requests on from a loopback address. It shows by what it adds; by the
+    Host, where that is passed on; and a bare one, as nginx is unless told otherwise, by its HTTP/1.0. A key that is
+    shown is checked.
+    """
     client = request.scope.get("client")
     forwarded = any(name in _PROXY_HEADERS or name.startswith("x-forwarded-") for name in request.headers)
-    if client is not None and not forwarded and _is_loopback(client[0]):
+    keyed = "authorization" in request.headers
+    direct = not (forwarded or keyed) and request.scope["http_version"] == "1.1" and _names_loopback(request)
+    if client is not None and direct and _is_loopback(client[0]):
         return
     require_admin(request)
 
@@ -48,6 +56,11 @@ def require_any_key(request: Request) -> None:
         require_admin(request)
     except ApiError:
         client_ticket(request)
+
+
+def _names_loopback(request: Request) -> bool:
+    name = host_name(request.headers.get("host", "").encode("latin-1")).decode("latin-1")
+    return name == "localhost" or _is_loopback(name.strip("[]"))
 
 
 def _is_loopback(address: str) -> bool:

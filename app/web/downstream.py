@@ -72,7 +72,7 @@ class AsgiDownstream:
     def body(self, chunk: bytes) -> None:
         """Send bytes."""
         answering = self._answering
-        if answering is not None and answering.at_once and not self._sending and not self._parts:
+        if answering is not None and not answering.flow.write_paused and not self._sending and not self._parts:
             self._write(answering, chunk)
             return
         self._parts.append(chunk)
@@ -126,6 +126,13 @@ class AsgiDownstream:
             self._news.set_result(None)
 
     # -- the server's side -------------------------------------------------------------------------------------
+
+    def gone(self) -> bool:
+        """Has the client left, as far as is known? Asked while its request is judged; our own connections know."""
+        if self._answering is None:
+            return False
+        self._answering.flow.resume_reading()  # paused by a large body; a socket not read never says that it ended
+        return self._answering.disconnected
 
     async def run_watched(self, receive: Receive) -> bool:
         """run(), and hear when the client leaves: from our own connection, or by `receive` from any other server."""

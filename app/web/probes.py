@@ -1,5 +1,7 @@
 """For those who watch the process: is it alive, can it serve, what has it counted."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -10,6 +12,23 @@ from app.web.credentials import require_admin_or_loopback, require_any_key
 router = APIRouter(tags=["operations"])
 
 
+@dataclass(slots=True, frozen=True)
+class Part:
+    """One thing that serving takes: what is wrong with it, if anything, in a sentence for operators.
+
+    `red` says that calls should go elsewhere for it; with any other problem they are served all the same.
+    """
+
+    problem: str | None = None
+    red: bool = False
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def shown(self) -> dict[str, Any]:
+        """As /readyz has it."""
+        state = "ok" if self.problem is None else "red" if self.red else "degraded"
+        return {"ok": self.problem is None, "state": state, "problem": self.problem, **self.more}
+
+
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
     """The process answers. Touches nothing."""
@@ -18,10 +37,13 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
-    """Each part with what is wrong with it, if anything. 503 when calls should go elsewhere."""
-    parts: dict[str, dict[str, Any]] = request.app.state.readiness()
-    ready = all(part["ok"] for part in parts.values())
-    return JSONResponse({"status": "ready" if ready else "not ready", "parts": parts}, 200 if ready else 503)
+    """Each part with what is wrong with it, if anything. 503 only when calls should go elsewhere."""
+    parts: Mapping[str, Part] = request.app.state.readiness()
+    red = any(part.red for part in parts.values())
+    degraded = any(part.problem is not None for part in parts.values())
+    status = "not ready" if red else "degraded" if degraded else "ready"
+    shown = {name: part.shown() for name, part in parts.items()}
+    return JSONResponse({"status": status, "parts": shown}, 503 if red else 200)
 
 
 @router.get("/metrics", dependencies=[Depends(require_admin_or_loopback)])

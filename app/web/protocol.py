@@ -21,9 +21,12 @@ from uvicorn.server import ServerState
 
 from app.domain.errors import ApiError, HeadersTooLarge, InvalidRequest
 from app.web.answering import Answering
+from app.web.connection_reset import reset
+from app.web.declined_upgrade import head_without_offer, parser_of
 from app.web.doorkeeper import Doorkeeper
 from app.web.errors import error_answer
-from app.web.request_rules import MAX_HEAD_BYTES, MAX_HEADERS
+from app.web.gentle_transport import GentleTransport
+from app.web.request_rules import MAX_HEAD_BYTES, MAX_HEADERS, judge_old_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +71,7 @@ class ClientConnection(HttpToolsProtocol):
         """Let the client in, if there is room; its first request must come in time."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else None
-        self._gentle = _GentleTransport(self)
+        self._gentle = GentleTransport(self)
         self._allow(self._doorkeeper.limits.request_seconds)
         full = self._doorkeeper.enter(self)
         if full is not None:
@@ -93,7 +96,7 @@ class ClientConnection(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._deadline is None:  # also for bytes that begin nothing, as endless line ends
                 self._allow(self._doorkeeper.limits.request_seconds)
-        super().data_received(data)
+        self._parse(data)
         if self._in_head and self._head_bytes > MAX_HEAD_BYTES and self._discarded is None:
             self._refuse(HeadersTooLarge(_HEAD_TOO_LARGE))
 
@@ -127,6 +130,10 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Judge the head; then the application may have it, and the body gets a deadline of its own."""
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                self._stop(InvalidRequest("CONNECT is not served here."))
+            return  # it is read again, without the offer
         self._in_head = False
         if len(self.headers) > MAX_HEADERS or (self._head_bytes > MAX_HEAD_BYTES and self._size() > MAX_HEAD_BYTES):
             self._stop(HeadersTooLarge(_HEAD_TOO_LARGE))
@@ -139,6 +146,8 @@ class ClientConnection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The request is whole: from here on, time is ours and upstream's."""
+        if self._in_head:
+            return  # an offered upgrade ends the parsing there
         self._in_head = True
         self._in_body = False
         self._head_bytes = 0
@@ -156,9 +165,21 @@ class ClientConnection(HttpToolsProtocol):
         elif self._deadline is None:
             self._allow(self.timeout_keep_alive)
 
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade as offer:
+            head = head_without_offer(self.parser, self.url, self.headers)
+            self.parser = parser_of(self)
+            self._parse(head + data[offer.args[0] :])
+
     def _take_request(self) -> None:
         """Hand the request to the application, behind those of this connection that came before it."""
         version = self.parser.get_http_version()
+        if version != "1.1":
+            self._judge_old_version(version)
         url = httptools.parse_url(self.url)
         path = url.path.decode("ascii")
         self.scope |= {
@@ -190,6 +211,12 @@ class ClientConnection(HttpToolsProtocol):
         else:
             self._start_asgi_task(self.cycle, self.app)
 
+    def _judge_old_version(self, version: str) -> None:
+        refusal = judge_old_version(version, self.headers)
+        if refusal is not None:
+            self._stop(refusal)
+        self.expect_100_continue = False  # an HTTP/1.0 client could not read the interim answer
+
     # -- refusing and closing ----------------------------------------------------------------------------------
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are not ours
@@ -198,6 +225,10 @@ class ClientConnection(HttpToolsProtocol):
 
     def close_gently(self) -> None:
         """Close so that the client sees what was sent, even if it is still sending itself."""
+        cycle = self._open_cycle()
+        if cycle is not None and cycle.until_close:
+            reset(self.transport)
+            return
         if self._in_head and not self._in_body and self._refusal is None:
             self.transport.close()
             return
@@ -265,18 +296,3 @@ class ClientConnection(HttpToolsProtocol):
         ]
         self.transport.write(b"".join(lines))
         self.close_gently()
-
-
-class _GentleTransport:
-    """What an answer writes to: the transport, but for its closing."""
-
-    __slots__ = ("_connection", "is_closing", "write")
-
-    def __init__(self, connection: ClientConnection) -> None:
-        self._connection = connection
-        self.write = connection.transport.write
-        self.is_closing = connection.transport.is_closing
-
-    def close(self) -> None:
-        """Let the client see the answer's end."""
-        self._connection.close_gently()

@@ -1,23 +1,24 @@
 """Reading a request: its content type judged before a byte is read, its size while reading, its coding after."""
 
+from collections.abc import Mapping
+
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from app.domain.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
-from app.domain.headers import value_of
 from app.gateway.coding import decode
-from app.gateway.ports import Headers
+from app.gateway.steps import in_steps
 
 
 class ClientLeft(Exception):
     """The client was gone before its request was whole: no error, it is what clients do."""
 
 
-async def read_request(headers: Headers, receive: Receive, max_bytes: int) -> bytes:
+async def read_request(values: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> bytes:
     """The body, decoded. Raises an ApiError (413, 415, 400), or ClientLeft."""
-    _check_type(value_of(headers, b"content-type"))
+    _check_type(values.get(b"content-type"))
     too_large = f"The request body is over {max_bytes} bytes."
-    announced = value_of(headers, b"content-length")
+    announced = values.get(b"content-length")
     if announced is not None and int(announced) > max_bytes:
         raise PayloadTooLarge(too_large)
     parts: list[bytes] = []
@@ -34,9 +35,9 @@ async def read_request(headers: Headers, receive: Receive, max_bytes: int) -> by
             raise PayloadTooLarge(too_large)
         parts.append(part)
     body = parts[0] if len(parts) == 1 else b"".join(parts)
-    coding = value_of(headers, b"content-encoding")
+    coding = values.get(b"content-encoding")
     if coding is not None:
-        body = decode(coding, body, max_bytes)
+        body = await in_steps(decode(coding, body, max_bytes))
     if not body:
         message_text = "The request has no body."
         raise InvalidRequest(message_text)

@@ -6,7 +6,7 @@ headers of any size. Judged here, once, with the parser's own reading, so that n
 
 from dataclasses import dataclass
 
-from app.domain.errors import ApiError, HeadersTooLarge, InvalidRequest, MisdirectedRequest
+from app.domain.errors import ApiError, HeadersTooLarge, InvalidRequest, MisdirectedRequest, OriginNotAllowed
 
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers together."""
@@ -17,27 +17,48 @@ MAX_TARGET_BYTES = 8 * 1024
 PROBES = (b"/healthz", b"/readyz")
 """Asked by machines under whatever address they found, and telling nothing: any Host will do."""
 
-_ONCE = frozenset((b"host", b"authorization", b"content-length", b"content-type", b"content-encoding"))
+_METRICS = b"/metrics"  # found by address like the probes, but only for whoever shows a key, which is then checked
+
+_ONCE = frozenset(
+    (
+        b"host",
+        b"authorization",
+        b"content-length",
+        b"content-type",
+        b"content-encoding",
+        b"origin",
+        b"sec-fetch-site",
+    )
+)
+_FROM_OURSELVES = (b"same-origin", b"none")  # what a browser says of our own pages, and of an address typed in
 
 
 @dataclass(slots=True, frozen=True)
 class RequestRules:
-    """`allowed_hosts` in lower case without ports, IPv6 addresses in brackets; `*` among them allows any."""
+    """`allowed_hosts` in lower case without ports, IPv6 addresses in brackets; `*` among them allows any.
+
+    `allowed_origins` are whole origins as browsers send them (`https://app.example.com`), besides our own.
+    """
 
     allowed_hosts: frozenset[bytes]
+    allowed_origins: frozenset[bytes] = frozenset()
 
     def judge(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> ApiError | None:
         """Why the head must be refused, if so. Header names are in lower case."""
         if len(target) > MAX_TARGET_BYTES:
             return HeadersTooLarge(f"The request's target is over {MAX_TARGET_BYTES} bytes.")
-        if not target.startswith(b"/"):
+        if not target.startswith(b"/") or b"#" in target:
             return InvalidRequest("The request's target must be a path.")
         seen: dict[bytes, bytes] = {}
         for name, value in headers:
             if name in _ONCE and name in seen:
                 return InvalidRequest(f"The request has two {name.decode('ascii').title()} headers.")
             seen[name] = value
-        return self._judge_framing(headers, seen) or self._judge_host(target, seen.get(b"host"))
+        return (
+            self._judge_framing(headers, seen)
+            or self._judge_host(target, seen)
+            or (self._judge_origin(seen) if b"origin" in seen or b"sec-fetch-site" in seen else None)
+        )
 
     @staticmethod
     def _judge_framing(headers: list[tuple[bytes, bytes]], seen: dict[bytes, bytes]) -> ApiError | None:
@@ -50,14 +71,51 @@ class RequestRules:
             return InvalidRequest("The request has both a Transfer-Encoding and a Content-Length.")
         return None
 
-    def _judge_host(self, target: bytes, host: bytes | None) -> ApiError | None:
+    def _judge_host(self, target: bytes, seen: dict[bytes, bytes]) -> ApiError | None:
+        host = seen.get(b"host")
         if host is None:
             return InvalidRequest("The request has no Host header.")
         if target in PROBES or host_name(host) in self.allowed_hosts or b"*" in self.allowed_hosts:
             return None
+        if target == _METRICS and b"authorization" in seen:
+            return None
         return MisdirectedRequest(
             "This server does not answer to the request's Host. The setting server.allowed_hosts says to which it does."
         )
+
+    def _judge_origin(self, seen: dict[bytes, bytes]) -> ApiError | None:
+        """Only browsers send these two; a page of theirs must be ours or named. Programs send neither.
+
+        A link to one of our pages is followed from anywhere: nobody but the person at the browser sees the answer.
+        """
+        origin = seen.get(b"origin")
+        if origin is not None:
+            if origin in self.allowed_origins or _is_own(origin, seen[b"host"]):
+                return None
+        elif seen[b"sec-fetch-site"] in _FROM_OURSELVES or _is_link(seen):
+            return None
+        return OriginNotAllowed(
+            "Web pages of this origin may not call here. The setting server.allowed_origins names those that may."
+        )
+
+
+def judge_old_version(version: str, headers: list[tuple[bytes, bytes]]) -> ApiError | None:
+    """Why a request of another version than HTTP/1.1 must be refused, if so. HTTP/1.0 knows no chunks (RFC 9112)."""
+    if version != "1.0":
+        return InvalidRequest("The request must be HTTP/1.1 or HTTP/1.0.")
+    if any(name == b"transfer-encoding" for name, _ in headers):
+        return InvalidRequest("An HTTP/1.0 request must have a Content-Length and no Transfer-Encoding.")
+    return None
+
+
+def _is_own(origin: bytes, host: bytes) -> bool:
+    """Whether a page of this origin came from the host that it calls. A proxy in front may have added TLS."""
+    scheme, _, rest = origin.partition(b"://")
+    return scheme in (b"http", b"https") and rest == host.lower()
+
+
+def _is_link(seen: dict[bytes, bytes]) -> bool:
+    return seen.get(b"sec-fetch-mode") == b"navigate" and seen.get(b"sec-fetch-dest") == b"document"
 
 
 def host_name(host: bytes) -> bytes:

@@ -9,10 +9,11 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from app.domain.errors import ApiError, InvalidRequest, UpgradeNotSupported
-from app.domain.headers import value_of
+from app.gateway.body import read_in_steps, reads_quickly
 from app.gateway.gateway import Gateway
 from app.gateway.ports import Headers
 from app.gateway.relay import Exchange
+from app.gateway.steps import AbandonedError
 from app.web.downstream import AsgiDownstream
 from app.web.errors import error_answer
 from app.web.request_body import ClientLeft, read_request
@@ -36,8 +37,9 @@ class ResponsesEndpoint:
             await self._not_post(scope["method"], send)
             return
         headers: Headers = scope["headers"]
+        values = dict(headers)  # request_rules has refused repeats of those that are looked up
         try:
-            ticket = self._gateway.admit(_credential(headers))
+            ticket = self._gateway.admit(_credential(values))
         except ApiError as error:
             await self._answer(send, error, _CLOSE)  # the body is not read
             return
@@ -45,18 +47,29 @@ class ResponsesEndpoint:
         exchange = self._gateway.open(ticket, "POST", scope["path"], downstream)
         downstream.exchange = exchange
         try:
-            await self._serve(exchange, downstream, headers, receive)
+            await self._serve(exchange, downstream, headers, values, receive)
         except BaseException:  # the server is stopping and has waited long enough, or it could not send the answer
             exchange.interrupt()
             raise
 
-    async def _serve(self, exchange: Exchange, downstream: AsgiDownstream, headers: Headers, receive: Receive) -> None:
-        full = self._gateway.room()
+    async def _serve(
+        self,
+        exchange: Exchange,
+        downstream: AsgiDownstream,
+        headers: Headers,
+        values: dict[bytes, bytes],
+        receive: Receive,
+    ) -> None:
+        full = self._gateway.room(exchange.record.client)
         try:
             if full is not None:
                 raise full
-            body = await read_request(headers, receive, self._max_body_bytes)
-        except ClientLeft:
+            body = await read_request(values, receive, self._max_body_bytes)
+            facts = None
+            if not reads_quickly(body):
+                exchange.record.bytes_in = len(body)
+                facts = await read_in_steps(body, downstream.gone)
+        except (ClientLeft, AbandonedError):
             exchange.leave()
             return
         except ApiError as error:
@@ -64,7 +77,7 @@ class ResponsesEndpoint:
             await downstream.run()
             return
         downstream.request_read = True
-        self._gateway.send(exchange, "/responses", headers, body)
+        self._gateway.send(exchange, "/responses", headers, body, facts)
         await downstream.run_watched(receive)
 
     async def _not_post(self, method: str, send: Send) -> None:
@@ -83,9 +96,9 @@ class ResponsesEndpoint:
         await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
-def _credential(headers: Headers) -> bytes | None:
+def _credential(values: dict[bytes, bytes]) -> bytes | None:
     """The one place that reads a credential of a call."""
-    return value_of(headers, b"authorization")
+    return values.get(b"authorization")
 
 
 def openapi_path(prefix: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A process that settles records until it is killed, and prints each id once its record is durable.
 
-python -m tests.contract.settling_child STATE_DIR SEED
+python -m tests.contract.settling_child STATE_DIR SEED [DATABASE_URL]
 """
 
 import asyncio
@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 
 from app.domain.records import Outcome
-from app.store.sqlite import open_store
+from app.store.opening import opened_store
 from tests.store.samples import Samples
 
 AT_ONCE = 24
 
 
-async def main(state_dir: Path, seed: int) -> None:
+async def main(state_dir: Path, seed: int, database_url: str | None = None) -> None:
     samples = Samples(seed)
-    async with open_store(state_dir) as store:
+    async with opened_store(database_url, state_dir) as store:
 
         def begin() -> None:
             record = samples.open()
@@ -35,4 +35,4 @@ async def main(state_dir: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:]))

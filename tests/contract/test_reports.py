@@ -8,10 +8,10 @@ import pytest
 
 from app.domain.records import Outcome, Record, UsageSource
 from app.gateway.ports import Reports, UsageQuery
+from app.store.opening import Store
 from app.store.reports import PAGE_ROWS
-from app.store.sqlite import SqliteStore
 from app.store.totals import SUMS
-from tests.contract.conftest import SqliteForm
+from tests.contract.conftest import Form
 from tests.store.samples import START, Samples, settle, some_records, until
 
 HOUR = 3_600_000_000
@@ -82,7 +82,7 @@ def queries() -> list[UsageQuery]:
     return [*found, *mixed]
 
 
-async def test_totals_are_the_sums_of_the_records(store: SqliteStore) -> None:
+async def test_totals_are_the_sums_of_the_records(store: Store) -> None:
     reports: Reports = store.reports
     records = some_records(300)
     await settle(store.ledger, *records)
@@ -91,7 +91,7 @@ async def test_totals_are_the_sums_of_the_records(store: SqliteStore) -> None:
         assert [record async for record in reports.records(query)] == chosen(records, query), query
 
 
-async def test_a_span_is_exact_to_the_microsecond(store: SqliteStore) -> None:
+async def test_a_span_is_exact_to_the_microsecond(store: Store) -> None:
     samples = Samples()
     records = [samples.settled(START + offset) for offset in (0, 1, 998, 999, 1000, 1001)]
     await settle(store.ledger, *records)
@@ -101,14 +101,14 @@ async def test_a_span_is_exact_to_the_microsecond(store: SqliteStore) -> None:
             assert [record async for record in store.reports.records(query)] == chosen(records, query)
 
 
-async def test_an_empty_ledger_has_spent_nothing(store: SqliteStore) -> None:
+async def test_an_empty_ledger_has_spent_nothing(store: Store) -> None:
     totals = await store.reports.totals(UsageQuery())
     assert [dict(row) for row in totals] == [added_up([])]
     assert totals[0]["cost_nanousd"] == 0
     assert await store.reports.totals(UsageQuery(by="model")) == []
 
 
-async def test_calls_under_way_are_counted_apart(form: SqliteForm) -> None:
+async def test_calls_under_way_are_counted_apart(form: Form) -> None:
     clock = [0.0]
     async with form.open(clock=lambda: clock[0]) as store:
         store.ledger.admit(Samples().open())
@@ -120,13 +120,13 @@ async def test_calls_under_way_are_counted_apart(form: SqliteForm) -> None:
     assert (totals["unknown_usage"], totals["unknown_cost"]) == (0, 0)
 
 
-async def test_records_are_read_page_by_page_and_none_twice(store: SqliteStore) -> None:
+async def test_records_are_read_page_by_page_and_none_twice(store: Store) -> None:
     records = some_records(2 * PAGE_ROWS)
     await settle(store.ledger, *records)
     assert [record async for record in store.reports.records(UsageQuery())] == records
 
 
-async def test_reading_can_stop_anywhere(store: SqliteStore) -> None:
+async def test_reading_can_stop_anywhere(store: Store) -> None:
     records = some_records(PAGE_ROWS + 5)
     await settle(store.ledger, *records)
     async for record in store.reports.records(UsageQuery()):
@@ -135,12 +135,12 @@ async def test_reading_can_stop_anywhere(store: SqliteStore) -> None:
     await settle(store.ledger, Samples(2).settled())
 
 
-async def test_another_grouping_is_refused(store: SqliteStore) -> None:
+async def test_another_grouping_is_refused(store: Store) -> None:
     with pytest.raises(ValueError, match="cannot be grouped by 'key_id; DROP TABLE records'"):
         await store.reports.totals(UsageQuery(by="key_id; DROP TABLE records"))
 
 
-async def test_what_the_books_may_tell_is_found_oldest_first(store: SqliteStore) -> None:
+async def test_what_the_books_may_tell_is_found_oldest_first(store: Store) -> None:
     samples = Samples()
     records = [
         samples.settled(START + number, outcome=outcome, usage_source=source, generation_id=generation_id)
@@ -166,12 +166,11 @@ async def test_what_the_books_may_tell_is_found_oldest_first(store: SqliteStore)
     assert await reports.unsettled(expected[2].started_at) == expected[2:]
 
 
-async def test_totals_are_the_same_once_days_are_added_up(form: SqliteForm) -> None:
+async def test_totals_are_the_same_once_days_are_added_up(form: Form) -> None:
     records = some_records(2_000)
     now = START + 50 * HOUR
     async with form.open(now=lambda: now) as store:
         await settle(store.ledger, *records)
-        database = store._writer._keeping._database
-        await until(lambda: database._folded_until == START // DAY * DAY + 2 * DAY)
+        await until(lambda: form.folded_until() == START // DAY * DAY + 2 * DAY)
         for query in queries():
             assert [dict(row) for row in await store.reports.totals(query)] == expected(records, query), query

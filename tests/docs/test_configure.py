@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from app.settings.environment import ADMIN_KEY_VARIABLE, CONFIG_VARIABLE, UPSTREAM_KEY_VARIABLES, VARIABLES
+from app.settings.environment import (
+    ADMIN_KEY_VARIABLE,
+    CONFIG_VARIABLE,
+    FILE_VARIABLES,
+    UPSTREAM_KEY_VARIABLES,
+    URL_VARIABLES,
+    VARIABLES,
+)
 from app.settings.example import default_toml, documented_fields, example_toml, variable_of
 from app.settings.model import sections
 
@@ -52,13 +59,12 @@ def heading_above(lines: list[str], index: int) -> str:
     return next(line for line in reversed(lines[:index]) if line.startswith("[")).strip("[]")
 
 
-@pytest.mark.parametrize("name", [*UPSTREAM_KEY_VARIABLES, ADMIN_KEY_VARIABLE])
+@pytest.mark.parametrize("name", [*UPSTREAM_KEY_VARIABLES, ADMIN_KEY_VARIABLE, *URL_VARIABLES])
 def test_the_keys_variables_are_there_with_their_file_twins(name: str) -> None:
     assert f"`{name}`" in PAGE
     assert f"`{name}_FILE`" in PAGE
 
 
 def test_every_variable_on_the_page_exists() -> None:
-    keys = {*UPSTREAM_KEY_VARIABLES, ADMIN_KEY_VARIABLE}
-    known = {*VARIABLES, *keys, *(f"{name}_FILE" for name in keys), CONFIG_VARIABLE}
+    known = {*VARIABLES, *UPSTREAM_KEY_VARIABLES, ADMIN_KEY_VARIABLE, *FILE_VARIABLES, CONFIG_VARIABLE}
     assert set(re.findall(r"WEIGHBRIDGE_[A-Z_]*[A-Z]", PAGE)) <= known

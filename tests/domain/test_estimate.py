@@ -107,23 +107,25 @@ def record(outcome: Outcome, **fields: object) -> Record:
 
 
 @pytest.mark.parametrize(
-    ("ended", "output_bytes", "billed"),
+    ("ended", "billed"),
     [
-        (record(Outcome.CLIENT_CLOSED), 0, True),
-        (record(Outcome.TRUNCATED), 0, True),
-        (record(Outcome.INTERRUPTED), 0, True),
-        (record(Outcome.TIMEOUT, http_status=504), 0, True),
-        (record(Outcome.CLIENT_CLOSED, http_status=None), 0, True),  # before any answer
-        (record(Outcome.CLIENT_CLOSED, http_status=None, time_to_first_byte_ms=3.0), 0, False),  # within an error
-        (record(Outcome.CLIENT_CLOSED, bytes_in=0), 0, False),  # never sent
-        (record(Outcome.COMPLETED), 0, False),
-        (record(Outcome.COMPLETED), 1, True),
-        (record(Outcome.FAILED), 0, False),
-        (record(Outcome.FAILED), 1, True),
-        (record(Outcome.REJECTED, http_status=400), 1, False),
-        (record(Outcome.UPSTREAM_ERROR, http_status=502), 1, False),
-        (record(Outcome.IN_PROGRESS), 1, False),
+        (record(Outcome.CLIENT_CLOSED, time_to_first_byte_ms=3.0), True),
+        (record(Outcome.TRUNCATED, time_to_first_byte_ms=3.0), True),
+        (record(Outcome.INTERRUPTED, time_to_first_byte_ms=3.0), True),
+        (record(Outcome.INTERRUPTED, http_status=503), True),  # we stopped before any answer
+        (record(Outcome.INTERRUPTED, http_status=503, time_to_first_byte_ms=3.0), False),  # within an error
+        (record(Outcome.TIMEOUT, time_to_first_byte_ms=3.0), True),
+        (record(Outcome.TIMEOUT, http_status=504), False),  # it never began
+        (record(Outcome.CLIENT_CLOSED, http_status=None), True),  # before any answer
+        (record(Outcome.CLIENT_CLOSED, http_status=None, time_to_first_byte_ms=3.0), False),  # within an error
+        (record(Outcome.CLIENT_CLOSED, bytes_in=0), False),  # never sent
+        (record(Outcome.COMPLETED, time_to_first_byte_ms=3.0), False),
+        (record(Outcome.INCOMPLETE, time_to_first_byte_ms=3.0), False),
+        (record(Outcome.FAILED, time_to_first_byte_ms=3.0), False),
+        (record(Outcome.REJECTED, http_status=400), False),
+        (record(Outcome.UPSTREAM_ERROR, http_status=502), False),
+        (record(Outcome.IN_PROGRESS), False),
     ],
 )
-def test_who_may_be_billed(ended: Record, output_bytes: int, billed: bool) -> None:
-    assert may_be_billed(ended, output_bytes) is billed
+def test_who_may_be_billed(ended: Record, billed: bool) -> None:
+    assert may_be_billed(ended) is billed

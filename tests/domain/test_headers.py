@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.headers import HeaderRule, Headers, towards_client, towards_upstream, value_of, with_defaults
+from app.domain.headers import HeaderRule, Headers, towards_client, towards_upstream, value_of
 
 MakeRule = Callable[[], HeaderRule]
 HOP_BY_HOP = """connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer
@@ -95,9 +95,3 @@ def test_strange_names_cost_a_bounded_memory(make: MakeRule, length: int) -> Non
 def test_the_first_value_counts() -> None:
     headers = [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")]
     assert (value_of(headers, b"a"), value_of(headers, b"b"), value_of(headers, b"c")) == (b"1", b"2", None)
-
-
-def test_defaults_never_replace() -> None:
-    headers = [(b"a", b"1")]
-    assert with_defaults(headers, [(b"a", b"2"), (b"b", b"3")]) == [(b"a", b"1"), (b"b", b"3")]
-    assert headers == [(b"a", b"1")]

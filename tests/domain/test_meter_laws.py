@@ -163,7 +163,10 @@ def test_garbage_raises_nothing_and_reads_the_same_in_any_chunks(garbage: bytes,
         assert cut.reading == whole.reading == single.reading
 
 
-@given(st.lists(st.text(max_size=40), min_size=1, max_size=8), st.data())
+texts = st.text(max_size=40) | st.sampled_from(["response", "response.error", "error", "response.completed"])
+
+
+@given(st.lists(texts, min_size=1, max_size=8), st.data())
 def test_the_text_of_deltas_is_seen_however_they_are_cut(texts: list[str], data: st.DataObject) -> None:
     """Exactly, when each comes by itself; of those that come together the first stands for all."""
     events = [b'data: {"type":"x.delta","delta":%s}\n\n' % json.dumps(text).encode() for text in texts]

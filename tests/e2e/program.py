@@ -51,7 +51,14 @@ def run(*arguments: str, env: Mapping[str, str], stdin: str | None = None) -> su
 class Process:
     """A program that runs until told to stop. What it prints is in `out` and `err`, also while it runs."""
 
-    def __init__(self, arguments: tuple[str, ...], env: Mapping[str, str], ready: str, folder: Path) -> None:
+    def __init__(
+        self,
+        arguments: tuple[str, ...],
+        env: Mapping[str, str],
+        ready: str,
+        folder: Path,
+        command: tuple[str, ...] = COMMAND,
+    ) -> None:
         """Returns once `ready`, a pattern, was printed on stdout; its first group is `url`."""
         self._lines: list[str] = []
         self._printed = threading.Condition()
@@ -59,7 +66,7 @@ class Process:
         started = time.monotonic()
         with self._err_path.open("wb") as err:
             self.popen = subprocess.Popen(
-                [*COMMAND, *arguments], env=dict(env), stdout=subprocess.PIPE, stderr=err, text=True, cwd=folder
+                [*command, *arguments], env=dict(env), stdout=subprocess.PIPE, stderr=err, text=True, cwd=folder
             )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -132,7 +139,6 @@ class Gateway:
         self._serve_env = {
             **self.env,
             "OPENROUTER_API_KEY": upstream_key,
-            "WEIGHBRIDGE_MISSING_USAGE": "estimate",
             **env,
         }
         self._arguments = ("serve", "--port", "0", *arguments)

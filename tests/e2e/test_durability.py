@@ -10,7 +10,7 @@ from tests.e2e.program import Gateway, eventually
 from tests.e2e.replay import ReplayUpstream, Script, document, stream
 from tests.e2e.samples import OPENAI, TOKENS, wire
 
-ROUNDS = 10
+ROUNDS = 5
 
 
 def ids(gateway: Gateway, outcome: str) -> list[str]:

@@ -25,7 +25,6 @@ NOT_UPSTREAM = (
     "CF-Connecting-IP",
     "True-Client-IP",
     "Via",
-    "Origin",
     "Referer",
     "Sec-Fetch-User",
     "Traceparent",

@@ -1,12 +1,15 @@
 """For operators: /healthz, /readyz, /metrics; and what a caller may ask about itself."""
 
 import re
+import sqlite3
+from contextlib import closing
+from typing import Any
 
 import pytest
 
 from tests.conftest import GatewayStarter
 from tests.e2e.client import ASK_STREAM
-from tests.e2e.program import Gateway
+from tests.e2e.program import Gateway, Mock, eventually
 from tests.e2e.replay import ReplayUpstream, document, stream
 from tests.e2e.samples import wire
 
@@ -22,6 +25,7 @@ METRICS = (
     "weighbridge_ledger_queue_depth",
     "weighbridge_ledger_commit_seconds",
     "weighbridge_ledger_spooled_total",
+    "weighbridge_ledger_keeps",
     "weighbridge_unsettled_records",
     "weighbridge_upstream_connections",
     "weighbridge_event_loop_lag_seconds",
@@ -33,7 +37,6 @@ LABELS = {
     "weighbridge_cost_usd_total": {"model"},
     "weighbridge_upstream_connections": {"state"},
 }
-NOT_YET = {"weighbridge_ledger_spooled_total"}  # until there is a spool
 
 
 def test_health(gateway: Gateway) -> None:
@@ -43,11 +46,54 @@ def test_health(gateway: Gateway) -> None:
     assert all(part["ok"] for part in ready.json["parts"].values())
 
 
+def storage(gateway: Gateway) -> dict[str, Any]:
+    """The storage part of /readyz, which must call the server fit to serve."""
+    ready = gateway.get("/readyz")
+    assert (ready.status, ready.json["status"]) == (200, "degraded")
+    part: dict[str, Any] = ready.json["parts"]["storage"]
+    assert (part["ok"], part["state"]) == (False, "degraded")
+    return part
+
+
+def test_storage_in_trouble_is_named_and_calls_go_on(start_gateway: GatewayStarter, replay: ReplayUpstream) -> None:
+    gateway = start_gateway()
+    answers = []
+
+    def call() -> None:
+        answers.append(gateway.post(ASK_STREAM, replay.play(stream(wire("01-openai-completed")))))
+        assert (answers[-1].status, answers[-1].body) == (200, wire("01-openai-completed"))
+
+    with closing(sqlite3.connect(gateway.state_dir / "weighbridge.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        (gateway.state_dir / "spool").touch()  # no directory: nothing can be written there
+        for _ in range(3):
+            call()
+        part = storage(gateway)
+        assert (part["kept"], part["waiting"]) == (False, True)
+        assert part["problem"].startswith("database is locked; spool: ")
+        assert gateway.metric("weighbridge_ledger_keeps") == 0
+        assert gateway.metric("weighbridge_ledger_queue_depth") >= 1
+        assert "The spool does not take records either" in gateway.process.err
+        (gateway.state_dir / "spool").unlink()
+        eventually(lambda: storage(gateway)["kept"], "the spool")
+        call()
+        part = storage(gateway)
+        assert (part["problem"], part["kept"], part["waiting"]) == ("database is locked", True, True)
+        assert gateway.metric("weighbridge_ledger_spooled_total") == len(answers)
+        assert gateway.metric("weighbridge_ledger_keeps") == 1
+        other.execute("ROLLBACK")
+    eventually(lambda: gateway.get("/readyz").json["status"] == "ready", "an end of the trouble")
+    records = gateway.records()
+    assert [record["request_id"] for record in records] == [answer.request_id for answer in answers]
+    assert {record["outcome"] for record in records} == {"completed"}
+    assert gateway.metric("weighbridge_ledger_keeps") == 1
+
+
 def test_the_metrics_are_there(gateway: Gateway, replay: ReplayUpstream) -> None:
     gateway.post(ASK_STREAM, replay.play(stream(wire("20-openrouter-current"))))
     text = gateway.get("/metrics").body.decode()
     families = set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
-    assert set(METRICS) - families <= NOT_YET
+    assert set(METRICS) <= families
     for name, labels in LABELS.items():
         for found in re.findall(rf"^{name}{{(.*)}} ", text, re.MULTILINE):
             assert set(re.findall(r'(\w+)="', found)) == labels
@@ -74,6 +120,23 @@ def test_the_metrics_move(gateway: Gateway, replay: ReplayUpstream) -> None:
     assert gateway.metric("weighbridge_cost_usd_total") - cost == pytest.approx(0.00123456)
     assert gateway.metric("weighbridge_ledger_commit_seconds_count") > commits
     assert gateway.metric("weighbridge_event_loop_lag_seconds_count") > 0
+
+
+def test_what_upstreams_books_tell_is_counted_when_they_have_told(
+    start_gateway: GatewayStarter, canary_key: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """A counter cannot take back the estimate that stands in the ledger until then."""
+    with Mock(tmp_path_factory.mktemp("mock"), canary_key, "--books-delay", "0.5") as mock:
+        gateway = start_gateway(WEIGHBRIDGE_UPSTREAM_URL=f"{mock.url}/api/v1")
+        gateway.post(ASK_STREAM, {"x-mock-fault": "truncate@7"})
+        eventually(lambda: gateway.records()[0]["usage_source"] == "settled", "the settlement")
+        (record,) = gateway.records()
+        eventually(lambda: gateway.metric("weighbridge_unsettled_records") == 0, "an end of settling")
+        for kind in ("input", "output"):
+            assert gateway.metric("weighbridge_tokens_total", kind=kind) == record[f"{kind}_tokens"] > 0
+        assert gateway.metric("weighbridge_cost_usd_total") == pytest.approx(float(record["cost_usd"]))
+        (row,) = gateway.admin("GET", "/usage?by=model").json["rows"]
+        assert (row["input_tokens"], row["cost_usd"]) == (record["input_tokens"], record["cost_usd"])
 
 
 def test_a_stream_in_flight_is_seen(gateway: Gateway, replay: ReplayUpstream) -> None:

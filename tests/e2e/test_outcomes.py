@@ -175,12 +175,27 @@ def test_silence_is_a_timeout(start_gateway: Callable[..., Gateway], replay: Rep
     assert (answer.body, answer.whole, record["outcome"]) == (b": thinking\n\n", False, "timeout")
 
 
-def test_unless_wished_otherwise_what_nobody_tells_stays_unknown(
+def test_if_wished_what_nobody_tells_stays_unknown(
     start_gateway: Any,  # noqa: ANN401 - the fixture's factory
     replay: ReplayUpstream,
 ) -> None:
-    gateway = start_gateway(WEIGHBRIDGE_UPSTREAM_URL=replay.url, WEIGHBRIDGE_MISSING_USAGE="")
+    gateway = start_gateway(WEIGHBRIDGE_UPSTREAM_URL=replay.url, WEIGHBRIDGE_MISSING_USAGE="unknown")
     for name in ("47-cut-before-terminal", "48-cut-mid-event", "51-usage-missing"):
         _, record = answered(gateway, replay, stream(wire(name)), ASK_STREAM)
         assert record["usage_source"] == "none"
         assert (record["input_tokens"], record["output_tokens"], record["total_tokens"]) == (None, None, None)
+
+
+def test_what_broke_off_is_estimated_and_what_ended_properly_is_not(gateway: Gateway, replay: ReplayUpstream) -> None:
+    for name, source in (
+        ("47-cut-before-terminal", "estimated"),
+        ("48-cut-mid-event", "estimated"),
+        ("51-usage-missing", "none"),
+        ("25-openrouter-chat-style-error", "none"),
+        ("06-openai-error-flat-only", "none"),
+    ):
+        _, record = answered(gateway, replay, stream(wire(name)), ASK_STREAM)
+        assert (name, record["usage_source"]) == (name, source)
+    for body in (b'{"id":"resp_1","status":"completed"}', b'{"id":"resp_1","status":"queued","usage":null}', b"{}"):
+        _, record = answered(gateway, replay, document(body), ASK)
+        assert (record["usage_source"], record["total_tokens"], record["cost_usd"]) == ("none", None, None)

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import signal
 import socket
 import subprocess
 from collections.abc import Mapping
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from app.first_key import NOTE_NAME
 from tests.conftest import GatewayStarter
 from tests.e2e.client import ASK, opened
-from tests.e2e.program import Gateway, Process, clean_environment, run
+from tests.e2e.program import Gateway, Process, clean_environment, eventually, run
 from tests.e2e.replay import ReplayUpstream, document
 
 
@@ -40,6 +42,41 @@ def test_the_first_start_shows_a_key_once(start_gateway: GatewayStarter, replay:
     assert gateway.post(ASK, replay.play(document(b"{}"))).status == 200
     (client,) = gateway.json_of("clients", "list")
     assert (client["name"], client["active_keys"]) == ("default", 1)
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_first_key_that_nobody_saw_is_made_anew(start_gateway: GatewayStarter, *, stored: bool) -> None:
+    """As a start leaves it that is killed before it can show the key: before it was stored, or after."""
+    gateway = start_gateway()
+    unseen = gateway.first_key
+    assert unseen
+    eventually(lambda: not (gateway.state_dir / NOTE_NAME).exists(), "the end of the note")
+    gateway.process.end(signal.SIGKILL)
+    (gateway.state_dir / NOTE_NAME).touch()
+    if not stored:
+        for path in gateway.state_dir.glob("weighbridge.db*"):
+            path.unlink()
+    gateway.restart()
+    shown = re.findall(r"OPENAI_API_KEY=(sk-wb-[A-Za-z0-9]{20,})", gateway.process.out)
+    assert len(shown) == 1
+    assert gateway.get("/key", shown[0]).status == 200
+    assert gateway.get("/key", unseen).status == (200 if stored else 401)  # it may have been seen at the last moment
+    gateway.secrets["unseen key"] = unseen
+    eventually(lambda: not (gateway.state_dir / NOTE_NAME).exists(), "the end of the note")
+    gateway.key = gateway.first_key = shown[0]
+    gateway.restart()
+    assert gateway.get("/key", gateway.key).status == 200
+    assert "sk-wb-" not in re.sub(r"sk-wb-\.\.\.", "", gateway.process.out)
+
+
+def test_keys_made_since_are_left_alone(start_gateway: GatewayStarter) -> None:
+    gateway = start_gateway()
+    alice = gateway.new_key("alice")
+    (gateway.state_dir / NOTE_NAME).touch()
+    gateway.restart()
+    assert "sk-wb-" not in re.sub(r"sk-wb-\.\.\.", "", gateway.process.out)
+    assert gateway.get("/key", gateway.key).status == gateway.get("/key", alice).status == 200
+    eventually(lambda: not (gateway.state_dir / NOTE_NAME).exists(), "the end of the note")
 
 
 def test_what_the_first_start_shows_can_be_pasted(tmp_path: Path) -> None:

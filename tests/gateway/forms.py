@@ -2,16 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from app.domain.errors import ApiError, UpstreamFault
 from app.domain.keys import StoredKey
 from app.domain.pricing import Price
 from app.domain.records import Record, UsageSource
+from app.domain.terms import NO_TERMS, ClientTerms
 from app.gateway.clock import Clock
-from app.gateway.ports import Headers, UpstreamListener, UpstreamRequest
+from app.gateway.ports import Headers, StoredClient, StoredGroup, UpstreamListener, UpstreamRequest
+from app.gateway.spending import Spending, Spent
 
 NOW = 1_790_000_000_000_000
 
@@ -147,6 +148,7 @@ class MemoryLedger:
 
     def __init__(self, *, at_once: bool = False) -> None:
         self.at_once = at_once
+        self.keeping = True
         self.admitted: list[str] = []
         self.settled: dict[str, Record] = {}
         self.settlement = asyncio.Event()
@@ -174,7 +176,7 @@ class MemoryLedger:
 
     @property
     def keeps(self) -> bool:
-        return True
+        return self.keeping
 
     def commit(self) -> None:
         """Make durable what waits."""
@@ -189,6 +191,20 @@ class MemoryPrices(dict[str, Price]):
     def price(self, model: str) -> Price | None:
         return self.get(model)
 
+    def context_tokens(self, model: str) -> int | None:
+        return None
+
+
+class HandSpending(Spending):
+    """What was spent, by client; a test says it."""
+
+    def __init__(self) -> None:
+        self.spent: dict[str, Spent] = {}
+
+    async def since(self, begins_at: int, clients: Sequence[str]) -> Spent:
+        found = [self.spent.get(client, Spent()) for client in clients]
+        return Spent(sum(spent.tokens for spent in found), sum(spent.cost_nanousd for spent in found))
+
 
 class CountingObserver:
     """An Observer that counts."""
@@ -198,6 +214,7 @@ class CountingObserver:
         self.streams = 0
         self.began = asyncio.Event()
         self.overheads: list[float] = []
+        self.amendments: list[Record] = []
         self.meter_failures = 0
 
     def refused(self, error_type: str) -> None:
@@ -210,6 +227,9 @@ class CountingObserver:
     def overhead_measured(self, seconds: float) -> None:
         self.overheads.append(seconds)
 
+    def amended(self, record: Record) -> None:
+        self.amendments.append(record)
+
     def meter_failed(self) -> None:
         self.meter_failures += 1
 
@@ -219,15 +239,18 @@ class MemoryClientStore:
 
     def __init__(self) -> None:
         self.keys: dict[str, StoredKey] = {}
+        self.clients: dict[str, StoredClient] = {}
+        self.groups: dict[str, StoredGroup] = {}
         self.gate = asyncio.Event()
         self.gate.set()
 
     async def load_keys(self) -> Sequence[StoredKey]:
         return [key for key in self.keys.values() if key.revoked_at is None]
 
-    async def add_key(self, key: StoredKey) -> None:
+    async def add_key(self, key: StoredKey, terms: ClientTerms = NO_TERMS) -> None:
         await self.gate.wait()
         self.keys[key.key_id] = key
+        self.clients.setdefault(key.client, StoredClient(key.client, key.created_at, None, terms))
 
     async def change_key(self, key_id: str, *, expires_at: int | None, revoked_at: int | None) -> None:
         self.keys[key_id] = replace(self.keys[key_id], expires_at=expires_at, revoked_at=revoked_at)
@@ -235,6 +258,16 @@ class MemoryClientStore:
     async def list_keys(self) -> Sequence[StoredKey]:
         return list(self.keys.values())
 
-    async def list_clients(self) -> Sequence[Mapping[str, Any]]:
-        names = dict.fromkeys(key.client for key in self.keys.values())
-        return [{"name": name, "created_at": NOW, "disabled": False} for name in names]
+    async def list_clients(self) -> Sequence[StoredClient]:
+        return [self.clients[name] for name in sorted(self.clients)]
+
+    async def change_client(self, client: StoredClient) -> None:
+        if client.name not in self.clients:
+            raise LookupError(client.name)
+        self.clients[client.name] = client
+
+    async def list_groups(self) -> Sequence[StoredGroup]:
+        return [self.groups[name] for name in sorted(self.groups)]
+
+    async def put_group(self, group: StoredGroup) -> None:
+        self.groups[group.name] = group

@@ -9,16 +9,21 @@ from app.domain.headers import towards_client, towards_upstream
 from app.domain.keys import MintedKey, StoredKey, mint
 from app.domain.records import Record
 from app.domain.request_ids import RequestIds
+from app.domain.terms import ClientTerms
+from app.domain.worst_case import Assumptions
+from app.gateway.admission import Admission, AdmissionRules
 from app.gateway.clients import KeyDirectory
 from app.gateway.gateway import Gateway, Ticket
 from app.gateway.key_guard import KeyGuard
-from app.gateway.ports import Headers
+from app.gateway.limiter import MemoryLimiter
+from app.gateway.ports import Headers, StoredClient
 from app.gateway.relay import Exchange
 from app.gateway.services import Services
 from tests.gateway.forms import (
     CountingObserver,
     HandCall,
     HandClock,
+    HandSpending,
     HandUpstream,
     MemoryLedger,
     MemoryPrices,
@@ -28,12 +33,13 @@ from tests.gateway.forms import (
 UPSTREAM_KEY = "sk-or-v1-0123456789abcdef"
 STREAM_CALL = b'{"model":"m-asked","stream":true}'
 JSON_CALL = b'{"model":"m-asked"}'
+RULES = AdmissionRules(Assumptions(bytes_per_token=3, output_ceiling=1000), refuse_unknown_price=True, last_call=True)
 
 
 class House:
     """The gateway and its six neighbours."""
 
-    def __init__(self, *, max_streams: int = 100, at_once: bool = False) -> None:
+    def __init__(self, *, max_streams: int = 100, at_once: bool = False, rules: AdmissionRules = RULES) -> None:
         self.time = HandClock()
         self.upstream = HandUpstream()
         self.ledger = MemoryLedger(at_once=at_once)
@@ -51,7 +57,10 @@ class House:
             estimates=True,
         )
         self.services = services
-        self.gateway = Gateway(services, self.directory, RequestIds(7), towards_upstream(), max_streams)
+        self.spending = HandSpending()
+        self.limiter = MemoryLimiter(self.spending, lambda: self.time.us * 1000, self.time.clock.wall_us)
+        admission = Admission(services, self.limiter, rules)
+        self.gateway = Gateway(services, self.directory, admission, RequestIds(7), towards_upstream(), max_streams)
 
     def make_key(self, client: str = "alice", **changes: Any) -> MintedKey:  # noqa: ANN401 - StoredKey's own fields
         """A key that opens this gateway."""
@@ -60,16 +69,27 @@ class House:
         self.directory.put(StoredKey(minted.key_id, client, minted.digest, **times))
         return minted
 
+    def put_terms(self, **terms: Any) -> None:  # noqa: ANN401 - ClientTerms' own fields
+        """Agree this with alice, and nothing else."""
+        self.directory.roster.put_client(StoredClient("alice", self.time.us, None, ClientTerms(**terms)))
+
+    async def agree(self, **terms: Any) -> None:  # noqa: ANN401 - as above
+        """The same, budgets among it."""
+        self.put_terms(**terms)
+        await self.limiter.prepare(self.directory.roster.holders("alice"))
+
     def visit(self, body: bytes = STREAM_CALL, headers: Headers | None = None) -> "Visit":
         """One call, sent upstream unless its body is refused."""
         visit = self.arrive()
         self.gateway.send(visit.exchange, "/responses", headers or [], body)
         return visit
 
-    def arrive(self) -> "Visit":
-        """One call that is not sent yet."""
+    def arrive(self, name: str = "alice") -> "Visit":
+        """One call of that client that is not sent yet."""
         client = RecordingDownstream()
-        ticket = Ticket("alice", "key0123456", self.directory.policy_of("alice"))
+        ticket = Ticket(name, "key0123456")
+        if (terms := self.directory.roster.terms.get(name)) is not None:
+            ticket = Ticket(name, "key0123456", terms.on_disconnect, terms if terms.judged else None)
         return Visit(self, self.gateway.open(ticket, "POST", "/v1/responses", client), client)
 
 

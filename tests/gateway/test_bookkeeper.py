@@ -122,6 +122,7 @@ async def test_an_entry_replaces_an_estimate(desk: Desk) -> None:
     assert (settled.input_tokens, settled.cached_input_tokens, settled.output_tokens) == (10, 4, 20)
     assert (settled.reasoning_tokens, settled.total_tokens, settled.model_served) == (5, 30, "m-served")
     assert (settled.outcome, settled.bytes_in) == (Outcome.CLIENT_CLOSED, 90)
+    assert desk.house.observer.amendments == [settled]
     assert record.usage_source is UsageSource.ESTIMATED, "the record that was handed over is not touched"
     await desk.pass_time(7200)
     assert (desk.books.asked["gen-1"], desk.keeper.unsettled) == (1, 0)

@@ -1,6 +1,7 @@
 """Content codings of requests: every whole body decodes, everything else is refused, and a bomb stays small."""
 
 import gzip
+import random
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -11,9 +12,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import ApiError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
-from app.gateway.coding import ObservingDecoder, decode
+from app.gateway import coding as module
+from app.gateway.coding import ObservingDecoder
 
 LIMIT = 1_000_000
+
+
+def decode(coding: bytes, body: bytes, max_bytes: int) -> bytes:
+    """All steps at once."""
+    steps = module.decode(coding, body, max_bytes)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            decoded: bytes = end.value
+            return decoded
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -162,3 +175,10 @@ def test_an_answer_that_swells_is_not_watched() -> None:
 def test_a_coding_that_is_not_read_says_so_when_fed() -> None:
     with pytest.raises(ValueError, match="not read"):
         ObservingDecoder(b"br").feed(b"x")
+
+
+@pytest.mark.parametrize(("coding", "encode"), [(b"gzip", gzip.compress), (b"zstd", zstd)])
+def test_much_is_decoded_in_many_steps(coding: bytes, encode: Callable[[bytes], bytes]) -> None:
+    assert len(list(module.decode(coding, encode(bytes(20_000_000)), 30_000_000))) >= 2
+    noise = random.Random(7).randbytes(3_000_000)
+    assert len(list(module.decode(coding, encode(noise), 30_000_000))) >= 2

@@ -7,7 +7,7 @@ import pytest
 from app.domain.errors import UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
 from app.domain.pricing import price_from_config
 from app.domain.records import CostSource, Outcome, Record, UsageSource
-from tests.gateway.house import CREATED, DELTA, JSON_CALL, STREAM_CALL, House, Visit, event
+from tests.gateway.house import CREATED, DELTA, JSON_CALL, STREAM_CALL, House, Visit, event, response
 
 INTO = -(-len(STREAM_CALL) // 3)
 NOTHING = (UsageSource.NONE, None, None, None, None, None)
@@ -61,8 +61,29 @@ def test_a_document_that_is_cut_counts_its_bytes(house: House) -> None:
     assert (visit.record.usage_source, visit.record.output_tokens) == (UsageSource.ESTIMATED, -(-1011 // 3))
 
 
-def fall_silent(visit: Visit) -> None:
+def never_answer(visit: Visit) -> None:
     visit.upstream.broken(UpstreamTimedOut("silence"))
+
+
+def fall_silent(visit: Visit) -> None:
+    visit.upstream.stream_head()
+    visit.upstream.broken(UpstreamTimedOut("silence"))
+
+
+def stopped_before_an_answer(visit: Visit) -> None:
+    visit.exchange.stop()
+
+
+def stopped_in_an_answer(visit: Visit) -> None:
+    visit.upstream.stream_head()
+    visit.upstream.data(CREATED, DELTA)
+    visit.exchange.stop()
+
+
+def stopped_in_a_refusal(visit: Visit) -> None:
+    visit.upstream.json_head(429)
+    visit.upstream.data(b'{"error":')
+    visit.exchange.stop()
 
 
 def not_reached(visit: Visit) -> None:
@@ -93,15 +114,42 @@ def failed_half_way(visit: Visit) -> None:
     visit.upstream.end()
 
 
-@pytest.mark.parametrize("end", [not_reached, refused, left_in_a_refusal, failed_at_once])
-def test_what_upstream_did_not_work_on_is_not_estimated(house: House, end: Callable[[Visit], None]) -> None:
+def ended_without_a_usage(visit: Visit) -> None:
+    visit.upstream.stream_head()
+    visit.upstream.data(CREATED, DELTA, event("response.completed", response=response(usage=None)))
+    visit.upstream.end()
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        not_reached,
+        never_answer,
+        refused,
+        left_in_a_refusal,
+        stopped_in_a_refusal,
+        failed_at_once,
+        failed_half_way,
+        ended_without_a_usage,
+    ],
+)
+def test_what_upstream_did_not_work_on_or_ended_itself_is_not_estimated(
+    house: House, end: Callable[[Visit], None]
+) -> None:
     visit = house.visit()
     house.time.advance(10)
     end(visit)
     assert weighed(visit.record) == NOTHING
 
 
-@pytest.mark.parametrize(("end", "outcome"), [(fall_silent, Outcome.TIMEOUT), (failed_half_way, Outcome.FAILED)])
+@pytest.mark.parametrize(
+    ("end", "outcome"),
+    [
+        (fall_silent, Outcome.TIMEOUT),
+        (stopped_before_an_answer, Outcome.INTERRUPTED),
+        (stopped_in_an_answer, Outcome.INTERRUPTED),
+    ],
+)
 def test_what_it_may_have_worked_on_is(house: House, end: Callable[[Visit], None], outcome: Outcome) -> None:
     visit = house.visit()
     end(visit)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.domain.errors import UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
+from app.domain.errors import Draining, UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
 from app.domain.records import Outcome, UsageSource
 from tests.gateway.house import (
     COMPLETED,
@@ -94,6 +94,10 @@ def interrupt(visit: Visit) -> None:
     visit.exchange.interrupt()
 
 
+def stop(visit: Visit) -> None:
+    visit.house.gateway.stop()
+
+
 INCOMPLETE = event("response.incomplete", response=response("incomplete"))
 FAILED = event("response.failed", response=response("failed", usage=None, error={"code": "server_error"}))
 FAILED_WEIGHED = event("response.failed", response=response("failed", error={"code": "rate_limit_exceeded"}))
@@ -118,6 +122,8 @@ CASES: list[tuple[list[bytes], Callable[[Visit], None], Outcome, str | None, int
     ([CREATED, COMPLETED], leave, Outcome.COMPLETED, None, 57),
     ([CREATED, ERROR], leave, Outcome.FAILED, "rate_limit_exceeded", None),
     ([CREATED, DELTA], interrupt, Outcome.INTERRUPTED, None, None),
+    ([CREATED, DELTA], stop, Outcome.INTERRUPTED, "draining", None),
+    ([CREATED, COMPLETED], stop, Outcome.COMPLETED, None, 57),
 ]
 
 
@@ -143,6 +149,7 @@ def test_how_a_stream_ends(
     assert record.http_status == 200
     endings: dict[Callable[[Visit], None], str | None]
     endings = {finish: "finish", break_off: "abort", fall_silent: "abort", leave: None, interrupt: None}
+    endings[stop] = None if outcome is Outcome.COMPLETED else "abort"  # an answer that is being committed goes on
     assert visit.client.ending == endings[end]
     if end not in (leave, interrupt):
         assert visit.client.received == b"".join(chunks)
@@ -166,6 +173,21 @@ def test_no_answer_is_an_error_of_ours(house: House, fault: UpstreamTimedOut, st
     record = visit.record
     assert (record.outcome, record.http_status, record.error_type) == (outcome, status, fault.error_type)
     assert (record.retry_count, record.time_to_first_byte_ms) == (1, None)
+
+
+@pytest.mark.parametrize("collecting", [False, True])
+def test_who_has_no_answer_when_the_server_stops_is_told(house: House, *, collecting: bool) -> None:
+    visit = house.visit()
+    if collecting:
+        visit.upstream.json_head(429)
+        visit.upstream.data(b'{"error":')
+    house.gateway.stop()
+    assert visit.upstream.cancelled.is_set()
+    assert visit.client.error is None
+    visit.commit()
+    assert isinstance(visit.client.error, Draining)
+    record = visit.record
+    assert (record.outcome, record.http_status, record.error_type) == (Outcome.INTERRUPTED, 503, "draining")
 
 
 @pytest.mark.parametrize("stage", ["unsent", "waiting", "collecting", "streaming", "committing", "settled", "over"])

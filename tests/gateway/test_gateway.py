@@ -1,6 +1,10 @@
 """Admission, the room that is left, and what is sent upstream."""
 
+from collections import Counter
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from app.domain.errors import AuthenticationFailed, Draining, InvalidRequest, Overloaded
 from app.domain.records import Outcome
@@ -50,9 +54,9 @@ def test_there_is_room_for_so_many_streams_and_no_more() -> None:
     visits = []
     for _ in range(2):
         visits.append(house.visit())
-        assert house.gateway.room() is None
+        assert house.gateway.room("alice") is None
     third = house.arrive()
-    full = house.gateway.room()
+    full = house.gateway.room("alice")
     assert isinstance(full, Overloaded)
     third.exchange.reject(full)
     third.commit()
@@ -66,12 +70,55 @@ def test_there_is_room_for_so_many_streams_and_no_more() -> None:
     house.upstream.calls[0].data(COMPLETED)
     assert house.gateway.in_flight == house.observer.streams == 1
     house.visit()
-    assert house.gateway.room() is None
+    assert house.gateway.room("alice") is None
+
+
+def test_one_client_does_not_shut_out_another() -> None:
+    house = House(max_streams=20)
+    for _ in range(20):
+        house.arrive()
+        assert house.gateway.room("alice") is None
+    for _ in range(5):
+        flood = house.arrive()
+        refusal = house.gateway.room("alice")
+        assert isinstance(refusal, Overloaded)
+        flood.exchange.reject(refusal)
+    for client in ("bob", "carol"):
+        house.arrive(client)
+        assert house.gateway.room(client) is None, "a tenth more is for those who have nothing"
+    house.arrive("dave")
+    assert isinstance(house.gateway.room("dave"), Overloaded)
+
+
+@given(st.integers(1, 60), st.lists(st.sampled_from("abcdefgh"), max_size=150))
+def test_the_room_is_bounded_and_a_newcomer_finds_a_place(most: int, comers: list[str]) -> None:
+    """However few clients crowd in, at any time one that holds nothing may begin; and a tenth more is the limit."""
+    house = House(max_streams=most)
+    held: Counter[str] = Counter()
+    for client in comers:
+        exchange = house.arrive(client).exchange
+        refusal = house.gateway.room(client)
+        if refusal is None:
+            held[client] += 1
+        else:
+            assert held.total() >= most
+            exchange.reject(refusal)
+    assert held.total() <= most + max(1, most // 10)
+    if len(held) <= 1:
+        house.arrive("zoe")
+        assert house.gateway.room("zoe") is None
+
+
+def test_a_loop_that_is_late_takes_no_calls(house: House) -> None:
+    house.gateway.strained = True
+    assert isinstance(house.gateway.room("alice"), Overloaded)
+    house.gateway.strained = False
+    assert house.gateway.room("alice") is None
 
 
 def test_who_comes_while_we_stop_is_told_so(house: House) -> None:
     house.gateway.draining = True
-    assert isinstance(house.gateway.room(), Draining)
+    assert isinstance(house.gateway.room("alice"), Draining)
 
 
 def test_ids_rise(house: House) -> None:

@@ -20,7 +20,7 @@ COMPLETED = (
 def passing(policy: str, *chunks: bytes) -> Visit:
     """A call whose answer has begun."""
     house = House(at_once=True)
-    house.directory.set_policy("alice", LeavePolicy.parse(policy))
+    house.put_terms(on_disconnect=LeavePolicy.parse(policy))
     visit = house.visit()
     visit.upstream.listener.head(200, HEAD, 0)
     for chunk in chunks:

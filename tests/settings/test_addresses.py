@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.settings.addresses import is_loopback, parse_host, parse_host_header, parse_upstream_url, upstream_name
+from app.settings.addresses import (
+    is_loopback,
+    parse_host,
+    parse_host_header,
+    parse_origin,
+    parse_upstream_url,
+    upstream_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -110,3 +117,44 @@ def test_what_is_not_a_host(text: str) -> None:
 def test_a_host_header_has_ipv6_in_brackets() -> None:
     assert parse_host_header("::1") == "[::1]"
     assert parse_host_header("Example.COM") == "example.com"
+
+
+@pytest.mark.parametrize(
+    ("given_origin", "origin"),
+    [
+        ("https://App.Example.com", "https://app.example.com"),
+        (" https://app.example.com:443 ", "https://app.example.com"),
+        ("http://localhost:80", "http://localhost"),
+        ("https://localhost:80", "https://localhost:80"),
+        ("http://[::1]:3000", "http://[::1]:3000"),
+        ("chrome-extension://abcdef", "chrome-extension://abcdef"),
+    ],
+)
+def test_good_origins(given_origin: str, origin: str) -> None:
+    assert parse_origin(given_origin) == origin
+    assert parse_origin(origin) == origin
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "",
+        "*",
+        "null",
+        "app.example.com",
+        "https://",
+        "https://*.example.com",
+        "https://app.example.com/",
+        "https://app.example.com/path",
+        "https://app.example.com?x",
+        "https://app.example.com#x",
+        "https://user@app.example.com",
+        "https://app.example.com:0",
+        "https://app.example.com:99999",
+        "https://app.example.com https://other.example.com",
+        "://app.example.com",
+    ],
+)
+def test_bad_origins(origin: str) -> None:
+    with pytest.raises(ValueError, match=r"^must "):
+        parse_origin(origin)

@@ -11,6 +11,11 @@ VALUES = {
     "WEIGHBRIDGE_ALLOWED_HOSTS": ("localhost", ("localhost", "127.0.0.1", "[::1]")),
     "WEIGHBRIDGE_MAX_BODY_BYTES": ("1MiB", 2**20),
     "WEIGHBRIDGE_MAX_STREAMS": ("5", 5),
+    "WEIGHBRIDGE_ALLOWED_ORIGINS": (
+        "https://App.example.com:443, http://localhost:3000",
+        ("https://app.example.com", "http://localhost:3000"),
+    ),
+    "WEIGHBRIDGE_MAX_LOOP_LAG": ("250ms", 0.25),
     "WEIGHBRIDGE_REQUEST_TIMEOUT": ("1.5", 1.5),
     "WEIGHBRIDGE_KEEP_ALIVE_TIMEOUT": ("10m", 600.0),
     "WEIGHBRIDGE_WRITE_TIMEOUT": ("500ms", 0.5),

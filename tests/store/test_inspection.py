@@ -2,10 +2,12 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from app.domain.records import UsageSource
 from app.store.inspection import MOST_OF_A_KIND, inspect
 from app.store.rollups import DAY_MICROSECONDS
 from app.store.sqlite import DATABASE_NAME, open_store
@@ -53,7 +55,7 @@ async def test_a_good_store_has_no_findings_with_and_without_a_server(path: Path
          "foreign keys: a row of keys names one of clients that is not there"),
         ("UPDATE records SET outcome = 'in_progress' WHERE request_id = (SELECT min(request_id) FROM records)",
          "1 calls are open though their process has ended"),
-        ("UPDATE alembic_version SET version_num = '0001'", "the schema is 0001, not 0002: `weighbridge db upgrade`"),
+        ("UPDATE alembic_version SET version_num = '0001'", "the schema is 0001, not 0003: `weighbridge db upgrade`"),
         ("DROP TABLE alembic_version", "there is no database"),
     ],
 )  # fmt: skip
@@ -97,3 +99,24 @@ async def test_what_waits_in_the_spool_is_a_finding(path: Path) -> None:
 async def test_what_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert await inspect(tmp_path, tmp_path / DATABASE_NAME) == [f"there is no database {tmp_path / DATABASE_NAME}"]
     assert names(tmp_path) == []
+
+
+async def test_a_sum_that_went_to_another_model_is_no_finding(tmp_path: Path) -> None:
+    """Upstream's books name the model that served, when the hour and the day have been added up already."""
+    samples = Samples()
+    fields = {"outcome": "client_closed", "usage_source": "estimated", "generation_id": "gen-1", "model_served": None}
+    called = [samples.settled(START, **fields), samples.settled(START + 1, **fields, client="bob")]
+    unknown = samples.settled(START + 2, **{**fields, "usage_source": "none"}, input_tokens=None, cost_nanousd=None)
+    async with open_store(tmp_path, now=lambda: NOW) as store:
+        await settle(store.ledger, *called, unknown)
+        await until(lambda: len(changed(tmp_path / DATABASE_NAME, "SELECT 1 FROM daily_rollups")) == 2)
+        for record in called:
+            store.ledger.amend(replace(record, usage_source=UsageSource.SETTLED, model_served="m", input_tokens=7))
+        await settle(store.ledger, Samples(2).settled(START))
+    for statement in (
+        "SELECT client, requests, input_tokens FROM rollups ORDER BY 1, 2, 3",
+        "SELECT client, requests, input_tokens FROM daily_rollups ORDER BY 1, 2, 3",
+    ):
+        rows = changed(tmp_path / DATABASE_NAME, statement)
+        assert rows == [("alice", 1, None), ("alice", 1, 7), ("alice", 1, 1000), ("bob", 1, 7)]
+    assert await inspect(tmp_path, tmp_path / DATABASE_NAME) == []

@@ -29,6 +29,7 @@ from app.store.pending import Pending
 from app.store.rollups import DAY_MICROSECONDS, Additions
 from app.store.rows import OUTCOME_AT, Row, amended_row, open_row_of, row_of, settled_by_books
 from app.store.sqlite import DATABASE_NAME
+from app.store.sqlite_file import SqliteFile
 from app.store.stats import LedgerStats
 from app.store.tables import hours, records
 from app.store.upkeep import Upkeep
@@ -110,7 +111,7 @@ class StorageMachine(RuleBasedStateMachine):
         upkeep = Upkeep(None, lambda: START + 10 * DAY_MICROSECONDS)
         path = self.directory / DATABASE_NAME
         self.stats = LedgerStats()
-        self.keeping = Keeping(path, self.stats, self.heard, upkeep, lambda: self.now)
+        self.keeping = Keeping(SqliteFile(path), self.stats, self.heard, upkeep, lambda: self.now)
         self.keeping._database.hurry()  # nobody will let go of a lock while we wait
 
     def heard(self, batch: list[Pending], on_disk: bool) -> None:

@@ -11,6 +11,7 @@ from app.domain.records import Outcome, Record
 from app.store.ledger import LONGEST_WAIT_SECONDS, OPEN_ROW_AFTER_SECONDS, BatchLedger
 from app.store.pending import Pending
 from app.store.sqlite import SqliteStore, open_store
+from app.store.sqlite_file import SqliteFile
 from app.store.stats import COMMIT_BOUNDS_SECONDS, LedgerStats
 from app.store.writer import Writer
 from tests.store.samples import PATIENCE_SECONDS, Samples, make_database, settle, stored, until
@@ -112,7 +113,7 @@ async def test_settlements_that_come_together_share_commits(store: SqliteStore) 
 
 async def test_a_batch_wakes_the_loop_once(tmp_path: Path) -> None:
     stats = LedgerStats()
-    writer = Writer(make_database(tmp_path), stats)
+    writer = Writer(SqliteFile(make_database(tmp_path)), stats)
     ledger = BatchLedger(writer, stats, clock=HandClock())
     deliveries: list[int] = []
 
@@ -186,14 +187,16 @@ async def test_nobody_waits_for_a_writer_that_hangs(tmp_path: Path, clock: HandC
 async def test_a_full_queue_drops_counts_and_keeps_nobody_waiting(tmp_path: Path) -> None:
     stats = LedgerStats()
     hold = threading.Event()
-    writer = Writer(make_database(tmp_path), stats, hanging_until(hold))
+    writer = Writer(SqliteFile(make_database(tmp_path)), stats, hanging_until(hold))
     ledger = BatchLedger(writer, stats, clock=HandClock(), capacity=5)
     await writer.start(ledger.deliver, ledger.in_flight)
     samples = Samples()
     await settle(ledger, samples.settled())
     for _ in range(5):
+        assert ledger.keeps
         ledger.settle(samples.settled(), lambda: None)
     assert (stats.queue_depth, stats.overflowed) == (5, 0)
+    assert not ledger.keeps
     await settle(ledger, samples.settled())
     assert (stats.queue_depth, stats.overflowed, stats.dropped) == (5, 1, 1)
     hold.set()

@@ -60,7 +60,7 @@ def test_from_nothing_to_the_tables(path: Path) -> None:
             columns = sa.inspect(connection).get_columns(table.name)
             assert [column["name"] for column in columns] == [column.name for column in table.c]
         described = "".join(connection.exec_driver_sql("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").scalars())
-    assert described.count("WITHOUT ROWID") == 5
+    assert described.count("WITHOUT ROWID") == 6
     assert "WHERE outcome = 'in_progress'" in described
     assert "WHERE usage_source IN ('none', 'estimated') AND generation_id IS NOT NULL" in described
 

@@ -91,8 +91,8 @@ async def test_totals_stay_when_records_go(tmp_path: Path) -> None:
     assert await inspect(tmp_path, tmp_path / "weighbridge.db") == []
 
 
-@pytest.mark.long
-def test_in_the_steady_state_the_file_does_not_grow(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows_a_day", [200, pytest.param(5_000, marks=pytest.mark.long)])
+def test_in_the_steady_state_the_file_does_not_grow(tmp_path: Path, rows_a_day: int) -> None:
     """So many records come as go: pages that become free are used again, and no VACUUM is needed."""
     path = make_database(tmp_path)
     samples = Samples()
@@ -102,7 +102,7 @@ def test_in_the_steady_state_the_file_does_not_grow(tmp_path: Path) -> None:
         for day in range(40):
             begin = START + day * DAY_MICROSECONDS
             for batch in range(10):
-                rows = [row_of(samples.settled(begin + batch * 7_200_000_000 + n)) for n in range(500)]
+                rows = [row_of(samples.settled(begin + batch * 7_200_000_000 + n)) for n in range(rows_a_day // 10)]
                 database.write(Rows(settled=rows))
             while database.delete_before(hour_of(begin - 9 * DAY_MICROSECONDS), ROWS_A_STEP):
                 pass
@@ -110,4 +110,4 @@ def test_in_the_steady_state_the_file_does_not_grow(tmp_path: Path) -> None:
             sizes.append(path.stat().st_size)
     assert sizes[-1] < sizes[12] * 1.05
     with closing(sqlite3.connect(path)) as connection:
-        assert connection.execute("SELECT count(*) FROM records").fetchone()[0] <= 10 * 5000 + 1
+        assert connection.execute("SELECT count(*) FROM records").fetchone()[0] <= 10 * rows_a_day + 1

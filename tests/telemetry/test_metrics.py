@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Never
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from app.domain.records import Outcome, Record
+from app.domain.records import Outcome, Record, UsageSource
 from app.telemetry.histogram import Reading
 from app.telemetry.labels import OTHER, reasons
 from app.telemetry.metrics import Gauges, Metrics
@@ -24,6 +24,7 @@ CONTRACT = [
     "request_duration_seconds",
     "ledger_queue_depth",
     "ledger_commit_seconds",
+    "ledger_spooled_total",
     "unsettled_records",
     "upstream_connections",
     "event_loop_lag_seconds",
@@ -32,7 +33,9 @@ CONTRACT = [
 GAUGES = Gauges(
     ledger_queue_depth=lambda: 3,
     ledger_commits=lambda: Reading.of((0.1, 0.5), (4, 2, 1), 0.75),
+    ledger_spooled=lambda: 5,
     ledger_dropped=lambda: 6,
+    ledger_keeps=lambda: False,
     unsettled_records=lambda: 2,
     upstream_connections=lambda: {"idle": 4, "busy": 1},
     log_writes_dropped=lambda: 9,
@@ -59,6 +62,21 @@ def test_the_page_has_every_metric_of_the_contract() -> None:
     page = Metrics(known, GAUGES).render()[0].decode()
     for name in CONTRACT:
         assert f"# TYPE weighbridge_{name} " in page
+
+
+def test_what_upstreams_books_may_correct_is_counted_once_they_have_told(record: Record) -> None:
+    """Counters only go up, and estimates are high."""
+    metrics = Metrics(known)
+    guess = replace(record, usage_source=UsageSource.ESTIMATED, input_tokens=900, cost_nanousd=9_000_000_000)
+    metrics.committed([replace(guess, generation_id="gen-1")])
+    assert "weighbridge_cost_usd_total" not in str(samples(metrics))
+    metrics.amended(replace(guess, usage_source=UsageSource.SETTLED, input_tokens=7, cost_nanousd=1_000_000_000))
+    model = f'model="{record.model_served}"'
+    assert samples(metrics)[f'weighbridge_tokens_total{{kind="input",{model}}}'] == 7
+    assert samples(metrics)[f"weighbridge_cost_usd_total{{{model}}}"] == 1
+    metrics.committed([replace(guess, generation_id=None)])
+    assert samples(metrics)[f'weighbridge_tokens_total{{kind="input",{model}}}'] == 907
+    assert metrics.counts().requests["/responses", record.outcome.value] == 2
 
 
 def test_settled_records_are_counted(record: Record) -> None:
@@ -121,6 +139,7 @@ def test_gauges_are_read_at_each_scrape() -> None:
     ]
     assert (seen["weighbridge_ledger_commit_seconds_count"], seen["weighbridge_ledger_commit_seconds_sum"]) == (7, 0.75)
     assert seen["weighbridge_ledger_dropped_total"] == 6
+    assert (seen["weighbridge_ledger_spooled_total"], seen["weighbridge_ledger_keeps"]) == (5, 0)
     assert seen['weighbridge_upstream_connections{state="idle"}'] == 4
     assert seen["weighbridge_log_writes_dropped_total"] == 9
 

@@ -66,13 +66,23 @@ class Peer:
     async def request(self) -> HeardRequest | None:
         """The next request, whole, or None when the client has closed."""
         head = await self.head()
-        if head is None:
-            return None
+        body = None if head is None else await self.body(head)
+        return None if head is None or body is None else HeardRequest(head, body)
+
+    async def body(self, head: bytes) -> bytes | None:
+        """The body that belongs to this head, or None when the client has closed."""
         length = sum(int(value) for value in HeardRequest(head, b"").values(b"content-length"))
         try:
-            return HeardRequest(head, await self._reader.readexactly(length))
+            return await self._reader.readexactly(length)
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
+
+    async def some(self) -> bytes:
+        """Whatever comes next; nothing when the client has closed."""
+        try:
+            return await self._reader.read(_READER_BYTES)
+        except ConnectionError:
+            return b""
 
     async def send(self, *pieces: bytes) -> None:
         """Send each piece so that the client reads it by itself."""
@@ -129,8 +139,8 @@ class RawServer:
         self.peers: list[Peer] = []
         self.port = 0
 
-    async def start(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Self:
-        self._server = await asyncio.start_server(self._accepted, host, 0, ssl=tls, limit=_READER_BYTES)
+    async def start(self, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0) -> Self:
+        self._server = await asyncio.start_server(self._accepted, host, port, ssl=tls, limit=_READER_BYTES)
         for listening in self._server.sockets:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
         self.port = self._server.sockets[0].getsockname()[1]

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.domain.records import Record
+from app.gateway.agreements import Agreements
 from app.gateway.clients import Clients
 from app.gateway.ports import Headers, UsageQuery
 from app.web.application import Application, make_application
@@ -52,7 +53,9 @@ def make_app(house: House) -> Application:
     app = make_application(_no_lifespan)
     app.state.clock = house.time.clock
     app.state.gateway = house.gateway
-    app.state.clients = Clients(MemoryClientStore(), house.directory, house.time.clock.wall_us)
+    store = MemoryClientStore()
+    app.state.clients = Clients(store, house.directory, house.time.clock.wall_us)
+    app.state.agreements = Agreements(store, house.directory.roster, house.limiter, house.time.clock.wall_us)
     app.state.readiness = lambda: {"storage": Part()}
     app.state.render_metrics = lambda: (b"# metrics\n", "text/plain; version=1.0.0")
     app.state.reports = EmptyReports()
@@ -113,10 +116,13 @@ class Front:
 
 
 @asynccontextmanager
-async def running(house: House, app: Application, protocol: str = "ours") -> AsyncIterator[Front]:
+async def running(
+    house: House, app: Application, protocol: str = "ours", rules: RequestRules | None = None
+) -> AsyncIterator[Front]:
     """Serve `app`; `protocol` is ours, as in production, or uvicorn's bare one, as under another server."""
+    rules = rules or RequestRules(frozenset([b"*"]))
     limits = DoorLimits(30, 30, 1000, 1000)
-    doorkeeper = Doorkeeper(RequestRules(frozenset([b"*"])), limits, house.gateway.new_id, lambda _: None)
+    doorkeeper = Doorkeeper(rules, limits, house.gateway.new_id, house.gateway.refused)
     http: Any = "httptools" if protocol == "bare" else partial(ClientConnection, doorkeeper=doorkeeper)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         config = uvicorn.Config(

@@ -6,7 +6,7 @@ import pytest
 
 from app.web.responses import PREFIXES
 from tests.gateway.house import House
-from tests.web.front import ADMIN_KEY, Front
+from tests.web.front import ADMIN_KEY, Answer, Front
 
 ADMIN = f"authorization: Bearer {ADMIN_KEY}"
 
@@ -43,6 +43,31 @@ async def test_probes_need_no_key(front: Front, path: str) -> None:
 async def test_metrics_are_for_this_machine(front: Front) -> None:
     answer = await front.ask("GET", "/metrics")
     assert (answer.status, answer.body) == (200, b"# metrics\n")
+
+
+@pytest.mark.parametrize("host", ["localhost:80", "LOCALHOST", "127.0.0.1", "127.9.9.9:1", "[::1]:8787"])
+async def test_metrics_of_this_machine_by_its_names(front: Front, host: str) -> None:
+    assert (await get_metrics(front, host)).status == 200
+
+
+@pytest.mark.parametrize("host", ["gateway.example.com", "10.0.0.1", "localhost.evil.example", "127.0.0.1.x", "[::2]"])
+async def test_metrics_by_another_name_need_the_admin_key(front: Front, host: str) -> None:
+    """That is how a proxy beside us asks for whom it does not tell."""
+    (await get_metrics(front, host)).is_ours(401, "authentication")
+    assert (await get_metrics(front, host, ADMIN)).status == 200
+
+
+async def test_metrics_for_a_proxy_that_tells_nothing_need_the_admin_key(front: Front) -> None:
+    """nginx, unless told otherwise: HTTP/1.0, our own address as the Host, nothing of the client."""
+    (await get_metrics(front, "127.0.0.1:8787", version="1.0")).is_ours(401, "authentication")
+
+
+async def get_metrics(front: Front, host: str, *headers: str, version: str = "1.1") -> Answer:
+    client = await front.connect()
+    client.send("\r\n".join([f"GET /metrics HTTP/{version}", f"host: {host}", *headers, "", ""]).encode())
+    answer = await client.answer()
+    await client.close()
+    return answer
 
 
 @pytest.mark.parametrize(

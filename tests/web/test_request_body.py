@@ -32,7 +32,7 @@ class Client:
 @given(st.lists(st.binary(max_size=20), min_size=1).filter(any))
 async def test_the_pieces_are_the_body(pieces: list[bytes]) -> None:
     client = Client(pieces)
-    assert await read_request([JSON], client.receive, 10_000) == b"".join(pieces)
+    assert await read_request(dict([JSON]), client.receive, 10_000) == b"".join(pieces)
     assert client.received == len(pieces)
 
 
@@ -40,7 +40,7 @@ async def test_a_message_without_more_is_the_last() -> None:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"{}"}
 
-    assert await read_request([JSON], receive, 100) == b"{}"
+    assert await read_request(dict([JSON]), receive, 100) == b"{}"
 
 
 @pytest.mark.parametrize(
@@ -56,30 +56,30 @@ async def test_what_the_head_tells_is_refused_unread(
 ) -> None:
     client = Client([b"{}"])
     with pytest.raises(refusal):
-        await read_request(headers, client.receive, 100)
+        await read_request(dict(headers), client.receive, 100)
     assert client.received == 0
 
 
 async def test_no_more_is_read_than_may_be_kept() -> None:
     client = Client([b"x" * 60] * 10)
     with pytest.raises(PayloadTooLarge, match="100 bytes"):
-        await read_request([JSON], client.receive, 100)
+        await read_request(dict([JSON]), client.receive, 100)
     assert client.received == 2
 
 
 async def test_the_bound_is_exact() -> None:
-    assert len(await read_request([JSON, (b"content-length", b"100")], Client([b"x" * 100]).receive, 100)) == 100
+    assert len(await read_request(dict([JSON, (b"content-length", b"100")]), Client([b"x" * 100]).receive, 100)) == 100
 
 
 @pytest.mark.parametrize("pieces", [[], [b'{"a"'], [b"", b""]])
 async def test_a_client_that_leaves_is_no_error(pieces: list[bytes]) -> None:
     with pytest.raises(ClientLeft):
-        await read_request([JSON], Client(pieces, whole=False).receive, 100)
+        await read_request(dict([JSON]), Client(pieces, whole=False).receive, 100)
 
 
 async def test_an_empty_body_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="no body"):
-        await read_request([JSON], Client([b""]).receive, 100)
+        await read_request(dict([JSON]), Client([b""]).receive, 100)
 
 
 async def test_a_bounded_receive_stops_what_has_no_end() -> None:

@@ -1,0 +1,111 @@
+"""What `clients set` and `groups set` have in common: options of limits, and what of them goes to the admin API."""
+
+from typing import Annotated, Any
+
+import typer
+
+NOTHING = "none"
+
+RateOption = Annotated[str | None, typer.Option("--rpm", metavar="N", help="Requests a minute, or none.")]
+TokensOption = Annotated[str | None, typer.Option("--tpm", metavar="N", help="Tokens a minute, or none.")]
+SlotsOption = Annotated[str | None, typer.Option("--concurrency", metavar="N", help="Calls at once, or none.")]
+DollarsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--budget-usd",
+        metavar="AMOUNT/PERIOD",
+        help="US dollars a day, week, month or in total, several times or with commas; none/PERIOD ends one, none all.",
+    ),
+]
+CountsOption = Annotated[
+    list[str] | None, typer.Option("--budget-tokens", metavar="N/PERIOD", help="Tokens; otherwise as --budget-usd.")
+]
+ModelsOption = Annotated[
+    str | None, typer.Option("--models", metavar="GLOB,...", help="The models that may be used, or none for all.")
+]
+
+
+def limits_change(  # one argument an option
+    rpm: str | None,
+    tpm: str | None,
+    concurrency: str | None,
+    budget_usd: list[str] | None,
+    budget_tokens: list[str] | None,
+    models: str | None,
+) -> dict[str, Any]:
+    """The part of a change that options of limits make. Raises typer.BadParameter."""
+    counts = {"rpm": rpm, "tpm": tpm, "concurrency": concurrency}
+    change: dict[str, Any] = {name: count(text, f"--{name}") for name, text in counts.items() if text is not None}
+    if budget_usd:
+        change["budget_usd"] = _budgets(budget_usd, "--budget-usd", whole=False)
+    if budget_tokens:
+        change["budget_tokens"] = _budgets(budget_tokens, "--budget-tokens", whole=True)
+    if models is not None:
+        names = [name.strip() for name in models.split(",") if name.strip()]
+        change["models"] = None if names in ([], [NOTHING]) else names
+    return change
+
+
+def count(text: str, option: str) -> int | None:
+    """A number, or None for `none`. Raises typer.BadParameter."""
+    if text.strip().lower() == NOTHING:
+        return None
+    plain = text.replace("_", "")
+    if not plain.isascii() or not plain.isdigit() or not 0 < int(plain) < 2**53:
+        raise typer.BadParameter(f"{text!r} is neither a number above 0 nor {NOTHING}", param_hint=option)
+    return int(plain)
+
+
+def on_off(text: str, option: str) -> bool:
+    """`on` or `off`. Raises typer.BadParameter."""
+    if text.lower() not in {"on", "off"}:
+        raise typer.BadParameter(f"{text!r} is neither on nor off", param_hint=option)
+    return text.lower() == "on"
+
+
+def limit_rows(shown: dict[str, Any]) -> list[list[object]]:
+    """The limits that the admin API has shown, as rows of a table; those that are there."""
+    names = ("group", "rpm", "tpm", "concurrency", "output_ceiling", "hard_stop", "safety_identifier", "on_disconnect")
+    rows: list[list[object]] = [
+        [name.replace("_", " "), shown[name]] for name in names if shown.get(name) not in {None, False, "cancel"}
+    ]
+    if shown.get("models") is not None:
+        rows.append(["models", ", ".join(shown["models"])])
+    if shown.get("members"):
+        rows.append(["members", ", ".join(shown["members"])])
+    return rows + [
+        [f"budget, {budget['unit']}", f"{budget['amount']}/{budget['period']}"] for budget in shown["budgets"]
+    ]
+
+
+def budget_rows(standing: dict[str, Any]) -> list[list[object]]:
+    """How budgets stand, as rows of BUDGET_COLUMNS. `standing` is by `client` and `group`."""
+    return [
+        [whose, *(budget[name] for name in BUDGET_COLUMNS[1:])]
+        for whose, reading in standing.items()
+        for budget in reading["budgets"]
+    ]
+
+
+BUDGET_COLUMNS = ("budget", "unit", "period", "amount", "spent", "reserved", "left", "resets_at")
+
+
+def _budgets(texts: list[str], option: str, *, whole: bool) -> dict[str, str | int | None] | None:
+    """By period; None takes every one away."""
+    from app.domain.budgets import Unit, parse_budget
+    from app.domain.windows import Period
+
+    change: dict[str, str | int | None] = {}
+    for text in (part.strip() for given in texts for part in given.split(",")):
+        amount, _, period = text.lower().partition("/")
+        if text.lower() == NOTHING:
+            return None
+        if amount == NOTHING and period in set(Period):
+            change[period] = None
+            continue
+        try:
+            budget = parse_budget(text, Unit.TOKENS if whole else Unit.USD)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint=option) from None
+        change[budget.period.value] = budget.amount if whole else budget.amount_text
+    return change

@@ -1,0 +1,103 @@
+"""The worst case of a call: the most that it is taken to come to, set aside before it goes upstream.
+
+    input    a token for each `bytes_per_token` bytes of the body; the model's whole context where the call builds on
+             what upstream keeps (an earlier response, a conversation, a stored prompt)
+    output   `max_output_tokens`; without one the client's ceiling, or else that of all clients
+    both     never more than the model's context, where that is known
+    money    the dearest of the models that may answer, input at the dearer of plain and cache-writing rates
+
+It is a bound as far as these are. Not in it: what upstream adds to the input (pictures and files behind addresses,
+results of hosted tools, one round after another), fees for tools, and dearer service tiers. docs/limits.md says so.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from app.domain.pricing import TOKENS_PER_RATE, Price
+from app.domain.usage import MAX_TOKENS
+
+_KEPT_UPSTREAM = ("previous_response_id", "conversation", "prompt")
+
+
+class WorstCase(NamedTuple):
+    """Tokens, and nano-dollars: None when a price is not known."""
+
+    input_tokens: int
+    output_tokens: int
+    cost_nanousd: int | None
+
+    @property
+    def tokens(self) -> int:
+        """Of both kinds together."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(slots=True, frozen=True)
+class Assumptions:
+    """What is taken for granted where a call does not say it."""
+
+    bytes_per_token: int
+    output_ceiling: int
+
+
+def worst_case(
+    call: Mapping[str, object],
+    body_bytes: int,
+    assumed: Assumptions,
+    price_of: Callable[[str], Price | None],
+    context_of: Callable[[str], int | None],
+) -> WorstCase:
+    """The worst case of a request body, as parsed, of so many bytes. Never raises."""
+    models = _models(call)
+    prices = [price_of(model) for model in models]
+    context = _largest([context_of(model) for model in models])
+    into = -(-body_bytes // assumed.bytes_per_token)
+    out = _count(call.get("max_output_tokens"))
+    if out is None:
+        out = assumed.output_ceiling
+    if context is not None:
+        if into > context or any(call.get(key) is not None for key in _KEPT_UPSTREAM):
+            into = context
+        if out > context:
+            out = context
+    return WorstCase(into, out, _largest([None if price is None else dearest(price, into, out) for price in prices]))
+
+
+def dearest(price: Price, input_tokens: int, output_tokens: int) -> int:
+    """Nano-dollars, rounded up, of so many tokens at the dearest rates that may apply to so many or fewer."""
+    dear = _cost(price, input_tokens, output_tokens)
+    for above, tier in price.tiers:
+        if input_tokens > above:
+            dear = max(dear, _cost(tier, input_tokens, output_tokens))
+    return dear
+
+
+def _cost(rates: Price, input_tokens: int, output_tokens: int) -> int:
+    into, written = rates.input, rates.cache_write
+    if written is not None and written > into:
+        into = written
+    return rates.per_request - (-(input_tokens * into + output_tokens * rates.output) // TOKENS_PER_RATE)
+
+
+def _models(call: Mapping[str, object]) -> list[str]:
+    named, model = call.get("models"), call.get("model")
+    if named is None and isinstance(model, str):
+        return [model]
+    others = named if isinstance(named, list) else []
+    return list(dict.fromkeys(name for name in (model, *others) if isinstance(name, str)))
+
+
+def _largest(numbers: list[int | None]) -> int | None:
+    """None when one is not known, or there is none."""
+    known = [number for number in numbers if number is not None]
+    return max(known) if known and len(known) == len(numbers) else None
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens; what cannot be one is upstream's to refuse."""
+    if type(value) is int and 0 <= value <= MAX_TOKENS:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS:
+        return None
+    return int(value)

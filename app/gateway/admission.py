@@ -1,0 +1,134 @@
+"""Admission: what a client's terms say to a call, before it goes upstream.
+
+    models ──> safety identifier ──> worst case ──Ask──> Limiter ──Grant──> upstream
+      │                                 │ price unknown     │ Refusal
+      └── 403                           └── 403             └── 429
+
+Only calls whose client has terms to be judged come by here. The limiter may answer later: an exchange whose client has
+left meanwhile gives everything back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import orjson
+
+from app.domain.errors import ApiError, InvalidRequest, ModelNotAllowed, StorageUnavailable
+from app.domain.safety_identifier import with_safety_identifier
+from app.domain.worst_case import Assumptions, WorstCase, worst_case
+from app.gateway.limited_exchange import LimitedExchange
+from app.gateway.limits import Ask, Grant, Limiter, Refusal
+from app.gateway.ports import UpstreamRequest
+from app.gateway.refusals import refusal_error
+from app.gateway.reservation import Reservation
+from app.gateway.roster import HeldTerms
+from app.gateway.services import Services
+
+_LONGEST_READ_BYTES = 4 * 1024 * 1024
+"""A list of tools or plugins this long is still read whole, in some 10 ms; a longer one cannot be judged."""
+
+
+@dataclass(slots=True, frozen=True)
+class AdmissionRules:
+    """What holds for all clients; see the settings in `[limits]`."""
+
+    assumed: Assumptions
+    refuse_unknown_price: bool
+    last_call: bool
+
+
+class Admission:
+    """One per process."""
+
+    def __init__(self, services: Services, limiter: Limiter, rules: AdmissionRules) -> None:
+        self._services = services
+        self._limiter = limiter
+        self._rules = rules
+
+    def begin(self, exchange: LimitedExchange, fields: Mapping[str, Any], request: UpstreamRequest) -> None:
+        """Send the call upstream if the terms allow it, else answer it; now, or when the limiter has answered."""
+        terms = exchange.terms
+        try:
+            if terms.models:
+                fields = _readable(fields)
+                for patterns in terms.models:
+                    patterns.judge(fields)
+            if terms.safety_identifier is not None:
+                request = _identified(request, terms.safety_identifier, has_one="safety_identifier" in fields)
+            if terms.holders or terms.hard_stop:
+                self._reserve(exchange, fields, request)
+                return
+        except ApiError as error:
+            _reject(exchange, error, request)
+            return
+        exchange.begin(request)
+
+    def _reserve(self, exchange: LimitedExchange, fields: Mapping[str, Any], request: UpstreamRequest) -> None:
+        """Raises ApiError when the call may not even ask."""
+        terms = exchange.terms
+        if terms.budgeted and not self._services.ledger.keeps:
+            raise StorageUnavailable("The ledger does not take records, and this client has a budget.")
+        worst = self._worst_case(terms, fields, len(request.body))
+        if worst.cost_nanousd is None and terms.priced and self._rules.refuse_unknown_price:
+            message = "What this model costs is not known here, and this client has a budget in US dollars."
+            raise ModelNotAllowed(message, param="model")
+        record = exchange.record
+        cost = worst.cost_nanousd or 0
+        ask = Ask(record.request_id, terms.holders, record.started_at, worst.tokens, cost, self._rules.last_call)
+        self._limiter.reserve(ask, partial(_answered, exchange, request, ask, worst))
+
+    def _worst_case(self, terms: HeldTerms, fields: Mapping[str, Any], size: int) -> WorstCase:
+        assumed = self._rules.assumed
+        if terms.output_ceiling is not None:
+            assumed = Assumptions(assumed.bytes_per_token, terms.output_ceiling)
+        prices = self._services.prices
+        worst = worst_case(fields, size, assumed, prices.price, prices.context_tokens)
+        if terms.hard_stop and terms.output_ceiling is not None and worst.output_tokens > terms.output_ceiling:
+            fields = {**fields, "max_output_tokens": terms.output_ceiling}
+            return worst_case(fields, size, assumed, prices.price, prices.context_tokens)
+        return worst
+
+
+def _answered(
+    exchange: LimitedExchange,
+    request: UpstreamRequest,
+    ask: Ask,
+    worst: WorstCase,
+    answer: Grant | Refusal | ApiError,
+) -> None:
+    if isinstance(answer, ApiError | Refusal):
+        if exchange.waiting:
+            _reject(exchange, answer if isinstance(answer, ApiError) else refusal_error(answer, ask), request)
+    elif not exchange.waiting:
+        answer.give_back()
+    else:
+        terms = exchange.terms
+        exchange.reservation = Reservation(answer, worst, hard_stop=terms.hard_stop, budgeted=terms.budgeted)
+        exchange.begin(request)
+
+
+def _reject(exchange: LimitedExchange, error: ApiError, request: UpstreamRequest) -> None:
+    exchange.record.bytes_in = len(request.body)
+    exchange.reject(error)
+
+
+def _identified(request: UpstreamRequest, identifier: str, *, has_one: bool) -> UpstreamRequest:
+    """The request with the client's identifier. Raises InvalidRequest."""
+    try:
+        return replace(request, body=with_safety_identifier(request.body, identifier, has_one=has_one))
+    except (ValueError, RecursionError):
+        message = "`safety_identifier` is set by the server, and this body cannot be changed: leave it out."
+        raise InvalidRequest(message, param="safety_identifier") from None
+
+
+def _readable(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The fields with those parsed that a body read in steps has left as bytes. Raises InvalidRequest."""
+    raw = {key: value for key, value in fields.items() if isinstance(value, bytes)}
+    if sum(map(len, raw.values())) > _LONGEST_READ_BYTES:
+        raise InvalidRequest(f"`{min(raw)}` is too long to be judged, and this client may use certain models only.")
+    try:
+        return {**fields, **{key: orjson.loads(value) for key, value in raw.items()}} if raw else fields
+    except ValueError:
+        raise InvalidRequest(f"`{min(raw)}` cannot be read.") from None

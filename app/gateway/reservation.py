@@ -1,0 +1,76 @@
+"""A reservation: what was granted to one exchange, and what becomes of it when that ends.
+
+Until then the record of a budgeted call holds the worst case, marked as an estimate. It is what an open row in the
+ledger says: a call that was open when the process died counts in full, until upstream's books say better.
+"""
+
+from app.domain.estimate import BYTES_PER_TOKEN, estimate, may_be_billed
+from app.domain.meter import Reading
+from app.domain.records import CostSource, Outcome, Record, UsageSource
+from app.domain.usage import Usage
+from app.domain.worst_case import WorstCase
+from app.gateway.limits import Grant
+from app.gateway.ports import PriceBook
+from app.gateway.settlement import write_usage
+
+_ENDED = (Outcome.COMPLETED, Outcome.INCOMPLETE, Outcome.FAILED)
+
+
+class Reservation:
+    """Of one exchange. `stop_at_tokens` is where a stream is broken off; None: nowhere."""
+
+    __slots__ = ("_budgeted", "_worst", "grant", "stop_at_tokens")
+
+    def __init__(self, grant: Grant, worst: WorstCase, *, hard_stop: bool, budgeted: bool) -> None:
+        self.grant = grant
+        self.stop_at_tokens = _affordable(grant, worst) if hard_stop else None
+        self._worst = worst
+        self._budgeted = budgeted
+
+    def write(self, record: Record) -> None:
+        """Put into the record what the call may come to."""
+        if self._budgeted:
+            worst = self._worst
+            record.usage_source = UsageSource.ESTIMATED
+            record.input_tokens, record.output_tokens = worst.input_tokens, worst.output_tokens
+            record.total_tokens = worst.tokens
+            record.cost_nanousd = worst.cost_nanousd
+            record.cost_source = None if worst.cost_nanousd is None else CostSource.ESTIMATED
+
+    def erase(self, record: Record) -> None:
+        """Take that out again."""
+        if self._budgeted:
+            record.usage_source = UsageSource.NONE
+            record.input_tokens = record.output_tokens = record.total_tokens = None
+            record.cost_nanousd = record.cost_source = None
+
+    def exceeded_by(self, reading: Reading) -> bool:
+        """Has a stream come to its ceiling, by what its deltas hold?"""
+        return self.stop_at_tokens is not None and reading.output_bytes > self.stop_at_tokens * BYTES_PER_TOKEN
+
+    def settle(self, record: Record, reading: Reading, prices: PriceBook) -> None:
+        """The record is closed: tell the limiter what the call came to.
+
+        A budget cannot be left with nothing: where no usage came, what may have been billed is estimated, at no more
+        than the worst case.
+        """
+        if self._budgeted and record.usage_source in (UsageSource.NONE, UsageSource.ESTIMATED):
+            output_bytes = reading.output_bytes if record.stream else record.bytes_out
+            if may_be_billed(record) or (record.outcome in _ENDED and output_bytes):
+                guess = estimate(record.bytes_in, output_bytes, (record.duration_ms or 0) / 1000)
+                write_usage(record, self._bounded(guess), UsageSource.ESTIMATED, prices)
+        self.grant.settle((record.input_tokens or 0) + (record.output_tokens or 0), record.cost_nanousd or 0)
+
+    def _bounded(self, guess: Usage) -> Usage:
+        into = min(guess.input_tokens or 0, self._worst.input_tokens)
+        out = min(guess.output_tokens or 0, self._worst.output_tokens)
+        return Usage(input_tokens=into, output_tokens=out, total_tokens=into + out)
+
+
+def _affordable(grant: Grant, worst: WorstCase) -> int:
+    """The output tokens that what was set aside pays for."""
+    tokens = max(0, min(worst.output_tokens, grant.tokens - worst.input_tokens))
+    cost = worst.cost_nanousd
+    if cost and grant.cost_nanousd < cost:
+        tokens = min(tokens, worst.output_tokens * grant.cost_nanousd // cost)
+    return tokens

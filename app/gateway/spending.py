@@ -1,0 +1,36 @@
+"""What budgets start from: what the ledger says that clients have spent since a moment."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.domain.budgets import Unit
+from app.gateway.ports import Reports, UsageQuery
+
+
+@dataclass(slots=True, frozen=True)
+class Spent:
+    """Tokens, input and output together, and nano-dollars, as far as they are known."""
+
+    tokens: int = 0
+    cost_nanousd: int = 0
+
+    def of(self, unit: Unit) -> int:
+        """In the unit of a budget."""
+        return self.cost_nanousd if unit is Unit.USD else self.tokens
+
+
+class Spending:
+    """Asks the ledger, all clients at once."""
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+
+    async def since(self, begins_at: int, clients: Sequence[str]) -> Spent:
+        """What these have spent together on calls begun then (microseconds UTC) or later."""
+        if len(clients) == 1:
+            rows = await self._reports.totals(UsageQuery(since=begins_at, client=clients[0]))
+        else:
+            rows = await self._reports.totals(UsageQuery(since=begins_at, by="client"))
+            rows = [row for row in rows if row["client"] in set(clients)]
+        tokens = sum((row["input_tokens"] or 0) + (row["output_tokens"] or 0) for row in rows)
+        return Spent(tokens, sum(row["cost_nanousd"] or 0 for row in rows))

@@ -1,0 +1,100 @@
+"""How limits are judged, and what is agreed with new clients."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from app.domain.budgets import Unit, parse_budget
+from app.domain.leaving import LeavePolicy
+from app.domain.limits import NO_LIMITS, Limits
+from app.domain.model_patterns import check_pattern
+from app.domain.terms import ClientTerms
+from app.settings.section import Count, Section
+
+MOST = 2**53 - 1
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _budgets(unit: Unit) -> AfterValidator:
+    def check(values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            parse_budget(value, unit)
+        return values
+
+    return AfterValidator(check)
+
+
+def _patterns(values: tuple[str, ...]) -> tuple[str, ...]:
+    for value in values:
+        check_pattern(value)
+    return values
+
+
+def _policy(value: str) -> str:
+    return str(LeavePolicy.parse(value))
+
+
+Positive = Annotated[Count, Field(gt=0, le=MOST)]
+
+
+class LimitRules(Section):
+    """How calls of limited clients are judged."""
+
+    bytes_per_token: Annotated[Count, Field(gt=0, le=100)] = Field(
+        default=3, description="So many bytes of a request are taken for a token of input. 1 errs on no text."
+    )
+    output_ceiling: Positive = Field(
+        default=32_768,
+        description="Output tokens that a call without max_output_tokens is taken to make; clients may have their own.",
+    )
+    unknown_price: Annotated[Literal["refuse", "tokens"], BeforeValidator(_lower)] = Field(
+        default="refuse",
+        description="Models without a price, for clients with a budget in dollars. tokens: only tokens are counted.",
+    )
+    last_call: Annotated[Literal["admit", "refuse"], BeforeValidator(_lower)] = Field(
+        default="admit",
+        description="A call that may come to more than a budget has left. admit: one, with all that is left set aside.",
+    )
+
+
+class ClientDefaults(Section):
+    """What is agreed with a client when it is made; `weighbridge clients set` changes it."""
+
+    rpm: Positive | None = Field(default=None, description="Requests a minute.", examples=[60])
+    tpm: Positive | None = Field(default=None, description="Tokens a minute.", examples=[200_000])
+    concurrency: Positive | None = Field(default=None, description="Calls at once.", examples=[10])
+    budget_usd: Annotated[tuple[str, ...], _budgets(Unit.USD)] = Field(
+        default=(), description='US dollars per day, week, month or in total (UTC), such as ["5/day", "50/month"].'
+    )
+    budget_tokens: Annotated[tuple[str, ...], _budgets(Unit.TOKENS)] = Field(
+        default=(), description='Tokens per day, week, month or in total (UTC), such as ["1000000/day"].'
+    )
+    models: Annotated[tuple[str, ...], AfterValidator(_patterns)] = Field(
+        default=(), description='Models that may be used, such as ["openai/*"]; empty allows all.'
+    )
+    on_disconnect: Annotated[str, AfterValidator(_policy)] = Field(
+        default="cancel", description="What happens upstream when the client leaves: cancel, drain or drain:SECONDS."
+    )
+    safety_identifier: bool = Field(default=False, description="Tell upstream a hash of the client's name.")
+    output_ceiling: Positive | None = Field(
+        default=None, description="As limits.output_ceiling, for the client.", examples=[8192]
+    )
+    hard_stop: bool = Field(default=False, description="Break streams off at the client's ceiling or budget.")
+
+    @property
+    def terms(self) -> ClientTerms:
+        """The terms of a new client."""
+        limits = Limits(rpm=self.rpm, tpm=self.tpm, concurrency=self.concurrency)
+        budgets = [parse_budget(text, Unit.USD) for text in self.budget_usd]
+        budgets += [parse_budget(text, Unit.TOKENS) for text in self.budget_tokens]
+        return ClientTerms(
+            limits=Limits(limits.rpm, limits.tpm, limits.concurrency, NO_LIMITS.with_budgets(*budgets)),
+            models=self.models or None,
+            on_disconnect=LeavePolicy.parse(self.on_disconnect),
+            safety_identifier=self.safety_identifier,
+            output_ceiling=self.output_ceiling,
+            hard_stop=self.hard_stop,
+        )

@@ -1,0 +1,53 @@
+"""What a process that is no more left in its spool goes to one that runs: a server may come back with fewer workers."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from app.store.lock import LOCK_NAME
+from app.store.spool import SPOOL_NAME
+
+_FOLDER, _FILES = "worker-*", "records-*.jsonl"
+
+
+def inherit(state_dir: Path, heir: Path, *, keep: int) -> int:
+    """Move spooled files below `state_dir` to the spool of `heir`, except those of its first `keep` workers.
+
+    The caller holds the lock of `state_dir`. Spools of workers that still run stay. Gives how many files were moved.
+    """
+    stay = {state_dir / f"worker-{number}" for number in range(1, keep + 1)} | {heir}
+    moved = 0
+    for folder in (state_dir, *sorted(state_dir.glob(_FOLDER))):
+        if folder in stay or not any(folder.glob(f"{SPOOL_NAME}/{_FILES}")):
+            continue
+        with _ours(folder, state_dir) as ours:
+            for path in sorted(folder.glob(f"{SPOOL_NAME}/{_FILES}")) if ours else ():
+                spool = heir / SPOOL_NAME
+                spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.rename(_free_place(spool))
+                moved += 1
+    return moved
+
+
+def _free_place(spool: Path) -> Path:
+    numbers = [int(path.stem.rpartition("-")[2]) for path in spool.glob("*-*.jsonl")]
+    return spool / f"records-{max(numbers, default=0) + 1:08d}.jsonl"
+
+
+@contextmanager
+def _ours(folder: Path, state_dir: Path) -> Iterator[bool]:
+    """Whether nobody else has this folder."""
+    if folder == state_dir:
+        yield True
+        return
+    descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,104 @@
+"""Which form of the store it is: SQLite in the state directory, or PostgreSQL when there is a URL."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Protocol, Unpack
+
+from app.store import schema
+from app.store.clients import SqlClients
+from app.store.faults import StoreFault
+from app.store.health import StoreHealth
+from app.store.ledger import BatchLedger
+from app.store.reports import SqlReports
+from app.store.sqlite import SqliteStore, StoreOptions, upgrade_store
+
+
+class Store(Protocol):
+    """What both forms have."""
+
+    ledger: BatchLedger
+    clients: SqlClients
+    reports: SqlReports
+
+    def health(self) -> StoreHealth:
+        """The state of the store right now. Touches no file and asks nobody."""
+
+    def on_changes(self, changed: Callable[[], Awaitable[None]]) -> None:
+        """Await `changed` soon after other processes have changed clients or keys, if there can be others."""
+
+    async def close(self, deadline_seconds: float = ...) -> None:
+        """Write what is left, for so long at most."""
+
+
+@asynccontextmanager
+async def opened_store(
+    database_url: str | None, state_dir: Path, **options: Unpack[StoreOptions]
+) -> AsyncIterator[Store]:
+    """The store, closed at the end of the block. Raises StoreFault or OSError (see the forms)."""
+    store: Store
+    if database_url is None:
+        store = await SqliteStore.open(state_dir, **options)
+    else:
+        require_postgres()
+        from app.store.postgres.store import PostgresStore
+
+        store = await PostgresStore.open(database_url, state_dir, **options)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def upgraded(database_url: str | None, state_dir: Path) -> bool:
+    """Make the database if need be and bring its schema up to date. True if that took anything. Raises StoreFault."""
+    if database_url is None:
+        return await upgrade_store(state_dir)
+    require_postgres()
+    from app.store.postgres.address import Address
+    from app.store.postgres.store import reach
+
+    return await reach(Address(database_url))
+
+
+def revision_of(database_url: str | None, path: Path) -> str | None:
+    """The revision of the schema; None when there is none. Raises StoreFault."""
+    if database_url is None:
+        return schema.current_revision(path)
+    require_postgres()
+    from app.store.postgres.address import Address
+    from app.store.postgres.schema import current_revision
+
+    return current_revision(Address(database_url))
+
+
+async def inspected(database_url: str | None, state_dir: Path, path: Path) -> list[str]:
+    """What is wrong with the database and the spool, a sentence each. Raises StoreFault."""
+    if database_url is None:
+        from app.store.inspection import inspect
+
+        return await inspect(state_dir, path)
+    require_postgres()
+    from app.store.postgres.address import Address
+    from app.store.postgres.inspection import inspect as inspect_postgres
+
+    return await inspect_postgres(Address(database_url), state_dir)
+
+
+async def moved(state_dir: Path, database_url: str) -> dict[str, int]:
+    """Copy an SQLite installation to PostgreSQL; gives the rows by table. Raises StoreFault."""
+    require_postgres()
+    from app.store.postgres.address import Address
+    from app.store.postgres.transfer import transfer
+
+    return await transfer(state_dir, Address(database_url))
+
+
+def require_postgres() -> None:
+    """Raises StoreFault when the driver is not installed."""
+    try:
+        import psycopg  # noqa: F401
+    except ImportError as error:
+        raise StoreFault(
+            "a database URL is set, and the driver for PostgreSQL is not installed: pip install 'weighbridge[postgres]'"
+        ) from error

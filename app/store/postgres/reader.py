@@ -1,0 +1,61 @@
+"""Reading connections to PostgreSQL for reports and lists, apart from the writer."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from app.domain.errors import StorageUnavailable
+from app.store.postgres.connection import SESSION
+from app.store.reader import CONNECTIONS, Reader
+
+if TYPE_CHECKING:
+    import psycopg
+    import sqlalchemy as sa
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    from app.store.postgres.address import Address
+
+LONGEST_SECONDS = 65.0
+"""More than a statement may take by itself."""
+
+
+class PostgresReader(Reader):
+    """Makes its engine when it is first asked something."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._engine = None
+
+    async def rows(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
+        """As the other form's. Raises StorageUnavailable when there is no answer."""
+        from sqlalchemy.exc import DBAPIError
+
+        try:
+            async with asyncio.timeout(LONGEST_SECONDS):
+                found = await super().rows(statement)
+        except (DBAPIError, OSError, TimeoutError) as error:
+            raise StorageUnavailable("The database does not answer at the moment.") from error
+        # A sum of integers is a decimal number here, lest it overflow.
+        return [{name: int(v) if type(v) is Decimal else v for name, v in row.items()} for row in found]
+
+    def _make_engine(self) -> AsyncEngine:
+        from sqlalchemy.ext.asyncio import create_async_engine
+
+        return create_async_engine(
+            "postgresql+psycopg://",
+            async_creator=self._connect_postgres,
+            pool_size=CONNECTIONS,
+            max_overflow=CONNECTIONS,
+            pool_pre_ping=True,
+        )
+
+    async def _connect_postgres(self) -> psycopg.AsyncConnection[Any]:
+        import psycopg
+
+        connection = await psycopg.AsyncConnection.connect(**self._address.parameters(), autocommit=True)
+        await connection.execute(SESSION)
+        await connection.execute("SELECT set_config('default_transaction_read_only', 'on', false)")
+        await connection.set_autocommit(False)
+        return connection

@@ -1,0 +1,73 @@
+"""The worst case is never less than what a call within its assumptions comes to."""
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.domain.pricing import Price, cost
+from app.domain.usage import Usage
+from app.domain.worst_case import Assumptions, dearest, worst_case
+
+ASSUMED = Assumptions(bytes_per_token=3, output_ceiling=1000)
+PRICES = {"cheap": Price(input=1_000_000_000, output=2_000_000_000), "dear": Price(input=9_000_000_000, output=9)}
+CONTEXTS = {"cheap": 50_000, "dear": 20_000}
+
+RATES = st.integers(0, 10**11)
+PLAIN = st.builds(
+    Price, input=RATES, output=RATES, cached_input=st.none() | RATES, cache_write=st.none() | RATES, per_request=RATES
+)
+
+
+def judged(call: dict[str, Any], size: int = 300) -> tuple[int, int, int | None]:
+    worst = worst_case(call, size, ASSUMED, PRICES.get, CONTEXTS.get)
+    return worst.input_tokens, worst.output_tokens, worst.cost_nanousd
+
+
+@given(PLAIN, PLAIN, st.integers(0, 10**6), st.integers(0, 10**6), st.data())
+def test_no_call_within_its_tokens_costs_more(
+    price: Price, above: Price, input_tokens: int, output_tokens: int, data: st.DataObject
+) -> None:
+    tiered = Price(**{**_fields(price), "tiers": ((data.draw(st.integers(0, 10**6)), above),)})
+    into, out = data.draw(st.integers(0, input_tokens)), data.draw(st.integers(0, output_tokens))
+    cached = data.draw(st.integers(0, into))
+    written = data.draw(st.integers(0, into - cached))
+    if (price.cached_input or 0) > max(price.input, price.cache_write or 0):
+        return  # nobody charges more for what is cached
+    if (above.cached_input or 0) > max(above.input, above.cache_write or 0):
+        return
+    usage = Usage(into, cached, written, out)
+    assert (cost(usage, tiered) or 0) <= dearest(tiered, input_tokens, output_tokens)
+
+
+def _fields(price: Price) -> dict[str, Any]:
+    names = ("input", "output", "cached_input", "cache_write", "per_request")
+    return {name: getattr(price, name) for name in names}
+
+
+def test_a_call_says_its_output_or_has_the_ceiling() -> None:
+    assert judged({"model": "cheap", "max_output_tokens": 5}) == (100, 5, 110_000)
+    assert judged({"model": "cheap"}) == (100, 1000, 2_100_000)
+    for odd in (None, -1, True, "9", 1e400, float("nan")):
+        assert judged({"model": "cheap", "max_output_tokens": odd})[1] == 1000
+    assert judged({"model": "cheap", "max_output_tokens": 7.0})[1] == 7
+
+
+def test_a_body_of_any_size_fits_into_the_context() -> None:
+    assert judged({"model": "cheap", "max_output_tokens": 10**9}, size=10**9)[:2] == (50_000, 50_000)
+
+
+def test_what_builds_on_something_upstream_keeps_may_fill_the_context() -> None:
+    for key in ("previous_response_id", "conversation", "prompt"):
+        assert judged({"model": "cheap", key: "x"})[0] == 50_000
+        assert judged({"model": "cheap", key: None})[0] == 100
+
+
+def test_the_dearest_of_all_models_that_may_answer() -> None:
+    call = {"model": "cheap", "models": ["dear"], "max_output_tokens": 10}
+    assert judged(call)[2] == dearest(PRICES["dear"], 100, 10)
+
+
+def test_one_unknown_price_makes_it_unknown() -> None:
+    for call in ({"model": "x"}, {}, {"model": "cheap", "models": ["x"]}, {"models": [7]}):
+        assert judged(call)[2] is None

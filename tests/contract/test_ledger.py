@@ -5,6 +5,7 @@ import random
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -293,14 +294,24 @@ async def settle_until_killed(form: Form, seed: int, lines: int) -> set[str]:
 
 async def test_the_books_name_the_model_that_served_where_nobody_knew(form: Form) -> None:
     """The sums go with the record: from the model that was asked for to the one that served."""
-    fields = {"outcome": Outcome.CLIENT_CLOSED, "generation_id": "gen-1", "model_requested": "asked"}
-    guess = {"usage_source": UsageSource.ESTIMATED, "input_tokens": 90, "output_tokens": 9, "cost_nanousd": 900}
+    fields: dict[str, Any] = {"outcome": Outcome.CLIENT_CLOSED, "generation_id": "gen-1", "model_requested": "asked"}
+    guess: dict[str, Any] = {
+        "usage_source": UsageSource.ESTIMATED,
+        "input_tokens": 90,
+        "output_tokens": 9,
+        "cost_nanousd": 900,
+    }
     broken, unknown, alone = (
         Samples(1).open(**fields, **guess),
         Samples(2).open(**fields),
         Samples(3).open(**{**fields, "model_requested": "alone"}),
     )
-    books = {"usage_source": UsageSource.SETTLED, "input_tokens": 10, "output_tokens": 3, "cost_nanousd": 500}
+    books: dict[str, Any] = {
+        "usage_source": UsageSource.SETTLED,
+        "input_tokens": 10,
+        "output_tokens": 3,
+        "cost_nanousd": 500,
+    }
     async with form.open() as store:
         await settle(store.ledger, broken, unknown, alone)
         for record in (broken, alone):

@@ -66,6 +66,7 @@ def test_it_is_built_the_same_twice(dist: Path, tmp_path: Path) -> None:
     assert built == again
 
 
+@pytest.mark.timeout(300)  # it asks the registry
 def test_uv_tool_installs_the_wheel_and_it_runs(dist: Path, tmp_path: Path) -> None:
     """Without the repository: what pip and pipx do as well, in a tenth of the time."""
     uv = Path(sys.executable).with_name("uv")
@@ -76,7 +77,7 @@ def test_uv_tool_installs_the_wheel_and_it_runs(dist: Path, tmp_path: Path) -> N
     constraints = tmp_path / "constraints.txt"
     constraints.write_text("\n".join(line.rstrip("\\ ") for line in locked))
     command = [str(uv), "tool", "install", "--constraints", str(constraints), str(wheel)]
-    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=55, check=False)
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
     program = (str(tmp_path / "bin/weighbridge"),)
     env = clean_environment(tmp_path, WEIGHBRIDGE_STATE_DIR=str(tmp_path / "state"))

@@ -168,13 +168,23 @@ class Crowd:
                 ask = self._next_ask()
                 told = Told(ask, time.monotonic())
                 self.told.append(told)
-                async with asyncio.timeout(2 * SECONDS):
-                    await line.call(told, raw_request(self._key, ask.body, headers=ask.headers))
+                await self._answered(line, told)
         except (ConnectionRefusedError, ConnectionResetError):
             return
         finally:
             if line is not None:
                 line.close()
+
+    async def _answered(self, line: _Line, told: Told) -> None:
+        """An answer ends, unless all were sent home: one whose gateway was killed may stay open while its disk is busy."""
+        try:
+            async with asyncio.timeout(2 * SECONDS):
+                await line.call(told, raw_request(self._key, told.ask.body, headers=told.ask.headers))
+        except TimeoutError:
+            line.close()
+            assert self._stopping, (
+                f"no end of an answer with status {told.status}, {len(told.body)} bytes of {told.ask}"
+            )
 
     async def _connect(self) -> _Line:
         _, line = await asyncio.get_running_loop().create_connection(lambda: _Line(self._piece), self._host, self._port)

@@ -73,6 +73,7 @@ class Shooting:
                 self.seen |= rows(self.gateway.state_dir)
                 self.spooled += any((self.gateway.state_dir / "spool").glob("records-*"))
                 self.gateway.process.tell(signal.SIGKILL)
+                crowd.stop()
 
         crowd.heard = heard
         asyncio.run(crowd.run())

@@ -59,8 +59,7 @@ def worst_case(
     if context is not None:
         if into > context or any(call.get(key) is not None for key in _KEPT_UPSTREAM):
             into = context
-        if out > context:
-            out = context
+        out = min(out, context)
     return WorstCase(into, out, _largest([None if price is None else dearest(price, into, out) for price in prices]))
 
 

@@ -112,7 +112,7 @@ class Share:
         for line in state.lines:
             amount = ask.cost_nanousd if line.in_dollars else ask.tokens
             left = line.account.left(line.budget.amount)
-            self.holds.append((line.in_dollars, line.account.hold(amount if amount < left else left)))
+            self.holds.append((line.in_dollars, line.account.hold(min(left, amount))))
 
 
 class MemoryGrant:

@@ -10,7 +10,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from app.store.database import compiled
-from app.store.reader import CONNECTIONS, Reader
+from app.store.reader import CONNECTIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from app.store.database import Statement
 
 
-class SqliteReader(Reader):
-    """Opens connections as they are needed, and keeps a few."""
+class SqliteReader:
+    """A Reader. Opens connections as they are needed, and keeps a few."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -38,7 +38,7 @@ NOISE = (
 )
 """How lines begin that uvicorn says in the ordinary course of things."""
 
-TALKATIVE = ("httpx2", "httpcore2", "alembic", "asyncio", "aiosqlite")
+TALKATIVE = ("httpx2", "httpcore2", "alembic", "asyncio")
 """Libraries whose debug and info lines tell of their own insides, headers among them: heard from warning up."""
 
 

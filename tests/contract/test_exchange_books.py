@@ -28,9 +28,9 @@ from app.gateway.ports import UsageQuery
 from app.store.inspection import inspect
 from app.store.ledger import BatchLedger
 from app.store.pending import Pending
-from app.store.reader import Reader
 from app.store.reports import SqlReports
 from app.store.sqlite import DATABASE_NAME
+from app.store.sqlite_reader import SqliteReader
 from app.store.stats import LedgerStats
 from tests.contract.hand_writer import HandWriter
 from tests.contract.mock_upstream import Broken, MockAnswer, MockUpstream
@@ -117,7 +117,7 @@ class BooksMachine(RuleBasedStateMachine):
         ledger.settle = counted  # type: ignore[method-assign]
         services = replace(services, ledger=ledger)
         self.house.gateway._services = services
-        self.reader = Reader(path)
+        self.reader = SqliteReader(path)
         self.bookkeeper = Bookkeeper(self.mock, SqlReports(self.reader), services, lambda: 0.5)
 
     def let_go(self, pending: list[Pending], on_disk: bool) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from tests.e2e.client import ASK_STREAM, SECONDS, opened
 from tests.e2e.program import Gateway, clean_environment, eventually
 from tests.e2e.replay import ReplayUpstream, stream
 from tests.e2e.samples import wire
+from tests.tools import needed
 
 PROXY = DEPLOY / "proxy"
 Start = Callable[[Path, str], tuple[list[str], dict[str, str], str]]
@@ -32,8 +32,7 @@ def free_port() -> int:
 
 def nginx(folder: Path, backend: str) -> tuple[list[str], dict[str, str], str]:
     """Its command, environment and address. The configuration is ours but for names, and takes plain HTTP as well."""
-    program = shutil.which("nginx", path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin")))
-    assert program, "nginx is missing: apt-get install nginx-light"
+    program = needed("nginx")
     certificate = trustme.CA().issue_cert("gateway.example.com")
     certificate.private_key_pem.write_to_path(folder / "privkey.pem")
     certificate.cert_chain_pems[0].write_to_path(folder / "fullchain.pem")

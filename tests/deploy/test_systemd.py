@@ -2,7 +2,6 @@
 
 import ctypes
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 
 from tests.deploy.manifests import DEPLOY
 from tests.e2e.program import COMMAND, Process, clean_environment
+from tests.tools import needed
 
 UNIT = DEPLOY / "systemd/weighbridge.service"
 MOST_EXPOSED = 20  # tenths
@@ -25,9 +25,8 @@ os.execv({sys.executable!r}, {[sys.executable, *COMMAND[1:]]!r} + sys.argv[1:])
 
 
 def analyze(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    assert shutil.which("systemd-analyze"), "systemd-analyze is missing: apt-get install systemd"
     return subprocess.run(
-        ["systemd-analyze", *arguments], capture_output=True, text=True, timeout=30, check=False, cwd=cwd
+        [needed("systemd-analyze"), *arguments], capture_output=True, text=True, timeout=30, check=False, cwd=cwd
     )
 
 

@@ -176,7 +176,7 @@ class Crowd:
                 line.close()
 
     async def _answered(self, line: _Line, told: Told) -> None:
-        """An answer ends, unless all were sent home: one whose gateway was killed may stay open while its disk is busy."""
+        """An answer ends, unless all were sent home: that of a killed gateway may stay open while its disk is busy."""
         try:
             async with asyncio.timeout(2 * SECONDS):
                 await line.call(told, raw_request(self._key, told.ask.body, headers=told.ask.headers))

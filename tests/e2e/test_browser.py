@@ -3,9 +3,7 @@
 import contextlib
 import http.server
 import json
-import os
 import queue
-import shutil
 import socket
 import subprocess
 import threading
@@ -18,6 +16,7 @@ import pytest
 
 from tests.e2e.client import SECONDS
 from tests.e2e.program import Gateway, Mock, clean_environment
+from tests.tools import needed
 
 BROWSER_SECONDS = 50
 FLAGS = (
@@ -160,18 +159,14 @@ Browse = Callable[..., dict[str, Any]]
 @pytest.fixture
 def browse(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Browse:
     """Opens the page under a host's name in Chromium and returns what came of each attempt."""
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is not installed: .ci/run must see to it")
-        pytest.skip("Chromium is not installed")
+    chromium = needed("chromium", "google-chrome")
 
     def browse(host: str, gateway_url: str, key: str, *wanted: str) -> dict[str, Any]:
         given = f"const GATEWAY = {json.dumps(gateway_url)}, KEY = {json.dumps(key)}, WANTED = {json.dumps(wanted)};"
         site.page = f"<!doctype html><body><script type=module>{given}{ATTEMPTS}</script></body>"
         folder: Path = tmp_path_factory.mktemp("chromium")
         url = f"http://{host}:{site.server_address[1]}/page"
-        command = [str(chromium), *FLAGS, f"--user-data-dir={folder}", url]
+        command = [chromium, *FLAGS, f"--user-data-dir={folder}", url]
         with _running(command, folder):
             return site.told.get(timeout=BROWSER_SECONDS)
 

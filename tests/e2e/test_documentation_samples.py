@@ -1,20 +1,17 @@
 """The code samples of OpenRouter's documentation, run as they stand but for address and key."""
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.program import Gateway, clean_environment
 from tests.e2e.replay import ReplayUpstream, stream
 from tests.e2e.samples import TOKENS
+from tests.tools import needed
 
 PAGE = (Path(__file__).parents[1] / "seed/openrouter-responses-streaming.txt").read_text(encoding="utf-8")
 ADDRESS = "https://openrouter.ai/api/v1/responses"
@@ -73,12 +70,10 @@ def test_the_python_sample_against_the_mock(mocked: Gateway, tmp_path: Path) -> 
 
 
 def test_the_fetch_sample(mocked: Gateway, tmp_path: Path) -> None:
-    if not shutil.which("node"):
-        assert not os.environ.get("CI"), "Node is not installed: .ci/run must see to it"
-        pytest.skip("Node is not installed")
+    node = needed("node")
     before = mocked.records()
     code = f"(async () => {{\n{sample('typescript', mocked)}\n}})()"  # it returns, and so stood in a function
-    printed = run(["node", "-e", code], tmp_path)
+    printed = run([node, "-e", code], tmp_path)
     assert "type: 'response.created'" in printed
     assert "type: 'response.completed'" in printed
     assert mocked.settled(before)["outcome"] == "completed"

@@ -2,8 +2,6 @@
 
 import fcntl
 import json
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import pytest
 
 from tests.e2e.program import Gateway, clean_environment
 from tests.e2e.replay import ReplayUpstream, document
+from tests.tools import needed
 
 VERSION = "6"
 SCRIPT = """
@@ -55,10 +54,8 @@ try {
 @pytest.fixture(scope="session")
 def node_folder(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the SDK in it, kept between runs. Without Node only a developer may go on."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        if os.environ.get("CI"):
-            pytest.fail("Node is not installed: .ci/run must see to it")
-        pytest.skip("Node is not installed")
+    needed("node")
+    needed("npm")
     cache: pytest.Cache | None = getattr(pytestconfig, "cache", None)  # -p no:cacheprovider
     name = f"node-openai-{VERSION}"
     folder = tmp_path_factory.mktemp(name) if cache is None else cache.mkdir(name)

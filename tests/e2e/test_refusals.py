@@ -7,8 +7,6 @@ model_not_allowed   once, by all
 
 import fcntl
 import json
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ import pytest
 from tests.e2e.client import opened
 from tests.e2e.program import Gateway, Mock, clean_environment
 from tests.e2e.test_limits import admin
+from tests.tools import needed
 
 MODEL = "openai/gpt-4o-mini"
 PACKAGES = ("openai@6", "ai@6", "@ai-sdk/openai@3", "@openrouter/sdk@1")
@@ -83,10 +82,8 @@ def strict(mock_process: Mock, canary_key: str, tmp_path_factory: pytest.TempPat
 @pytest.fixture(scope="module")
 def sdks(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the SDKs for Node in it, kept between runs. Without Node only a developer may go on."""
-    if not (shutil.which("node") and shutil.which("npm")):
-        if os.environ.get("CI"):
-            pytest.fail("Node is not installed: .ci/run must see to it")
-        pytest.skip("Node is not installed")
+    needed("node")
+    needed("npm")
     cache: pytest.Cache | None = getattr(pytestconfig, "cache", None)  # -p no:cacheprovider
     folder = tmp_path_factory.mktemp("node-sdks") if cache is None else cache.mkdir("node-sdks-1")
     with (folder / "lock").open("w") as lock:

@@ -10,11 +10,11 @@ import pytest
 from app.gateway.ports import UsageQuery
 from app.store.database import Database
 from app.store.inspection import inspect
-from app.store.reader import Reader
 from app.store.reports import SqlReports
 from app.store.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, day_of, hour_of
 from app.store.rows import id_floor
 from app.store.sqlite import DATABASE_NAME
+from app.store.sqlite_reader import SqliteReader
 from tests.store.samples import START, make_database
 
 DAYS = 90
@@ -88,7 +88,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 async def reports(ledger: tuple[Path, int]) -> AsyncIterator[SqlReports]:
-    reader = Reader(ledger[0])
+    reader = SqliteReader(ledger[0])
     reports = SqlReports(reader)
     await reports.totals(UsageQuery(until=0))  # the first one also imports and connects
     yield reports

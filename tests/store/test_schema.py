@@ -33,7 +33,7 @@ async def main():
         await store.clients.load_keys()
 
 asyncio.run(main())
-print(sorted({"alembic", "aiosqlite", "sqlalchemy.ext.asyncio"} & set(sys.modules)))
+print(sorted({"alembic", "sqlalchemy.ext.asyncio"} & set(sys.modules)))
 """
 
 

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from app.gateway.ports import UsageQuery
-from app.store.reader import Reader
 from app.store.sqlite import DATABASE_NAME, SqliteStore, open_store
+from app.store.sqlite_reader import SqliteReader
 from tests.store.samples import Samples, settle, stored
 
 
@@ -66,7 +66,7 @@ async def test_a_clean_end_leaves_one_database_file_and_may_come_twice(tmp_path:
 
 async def test_reading_cannot_write(tmp_path: Path) -> None:
     async with open_store(tmp_path):
-        reader = Reader(tmp_path / DATABASE_NAME)
+        reader = SqliteReader(tmp_path / DATABASE_NAME)
         with pytest.raises(sa.exc.OperationalError, match="readonly database"):
             await reader.rows(sa.text("DELETE FROM records"))  # type: ignore[arg-type]
         await reader.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.errors import StorageUnavailable
 from app.store.postgres.connection import SESSION
-from app.store.reader import CONNECTIONS, Reader
+from app.store.reader import CONNECTIONS
 
 if TYPE_CHECKING:
     import psycopg
@@ -21,12 +21,12 @@ LONGEST_SECONDS = 65.0
 """More than a statement may take by itself."""
 
 
-class PostgresReader(Reader):
-    """Makes its engine when it is first asked something."""
+class PostgresReader:
+    """A Reader. Makes its engine when it is first asked something: that costs 0.1 s and 8 MB."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._engine = None
+        self._engine: AsyncEngine | None = None
 
     async def rows(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
         """As the other form's. Raises StorageUnavailable when there is no answer."""
@@ -34,11 +34,24 @@ class PostgresReader(Reader):
 
         try:
             async with asyncio.timeout(LONGEST_SECONDS):
-                found = await super().rows(statement)
+                found = await self._read(statement)
         except (DBAPIError, OSError, TimeoutError) as error:
             raise StorageUnavailable("The database does not answer at the moment.") from error
         # A sum of integers is a decimal number here, lest it overflow.
         return [{name: int(v) if type(v) is Decimal else v for name, v in row.items()} for row in found]
+
+    async def close(self) -> None:
+        """As the other form's."""
+        if self._engine is not None:
+            await self._engine.dispose()
+
+    async def _read(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
+        if self._engine is None:
+            self._engine = self._make_engine()
+        async with self._engine.connect() as connection:
+            result = await connection.execute(statement)
+            names = list(map(str, result.keys()))  # a label may be of a class that orjson refuses as a key
+            return [dict(zip(names, row, strict=True)) for row in result]
 
     def _make_engine(self) -> AsyncEngine:
         from sqlalchemy.ext.asyncio import create_async_engine

@@ -50,6 +50,8 @@ def serve(
         raise typer.Exit(WRONG_USE)
     scrub_environment(settings.secret_variables)
     refused = harden_process()
+    # structlog loads rich where there is one, 6 MB, to draw tracebacks in colour; ours are written as text.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # means: cannot be imported
     if workers > 1:
         raise typer.Exit(_run_workers(settings, refused, workers, demo=demo))
     raise typer.Exit(_run(settings, refused, demo=demo))
@@ -84,9 +86,6 @@ def _run_workers(settings: "Settings", refused: tuple[str, ...], count: int, *, 
 
 def _log(settings: "Settings", refused: tuple[str, ...]) -> "LogOutput":
     import logging
-
-    # structlog loads rich where there is one, 6 MB, to draw tracebacks in colour; ours are written as text.
-    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # means: cannot be imported
 
     from app.telemetry.logging import configure_logging, log_uncaught
 

@@ -14,8 +14,8 @@ LF, CR = b"\n\r"
 LINE_END = re.compile(rb"[\r\n]")
 SHORT_LINE_BYTES = 256
 
-# Whole lines that can be no data, in a row: comments above all. One match takes the place of a step for each; an upstream
-# that sent 20 MB of short comments without a blank line would else keep everybody waiting for seconds.
+# Whole lines that can be no data, in a row: comments above all. One match takes the place of a step for each. An
+# upstream that sent 20 MB of short comments without a blank line would else keep everybody waiting for seconds.
 OTHER_LINES = re.compile(rb"(?:[^\r\nd][^\r\n]*+(?:\r\n|\n|\r(?=[^\n])))++")
 
 

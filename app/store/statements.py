@@ -1,16 +1,19 @@
 """The statements that write, as SQLAlchemy Core. A dialect's own `insert` is passed in; all else is common."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 
 from app.store.rollups import DAY_MICROSECONDS, LARGEST_SUM
 from app.store.rows import AMENDED, COLUMNS, SUMS
 from app.store.tables import IN_PROGRESS, NOT_TOLD, clients, days, groups, hours, progress, records
 
-Insert = Callable[[sa.Table], sqlite.Insert | postgresql.Insert]
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
+
+Insert = Callable[[sa.Table], "sqlite.Insert | postgresql.Insert"]
 """Of a dialect: `sqlite.insert`, or PostgreSQL's, which has the same methods."""
 
 _ID = [records.c.request_id]
@@ -26,7 +29,7 @@ def put(insert: Insert) -> sa.ClauseElement:
     return onto_open(insert(records))
 
 
-def onto_open(statement: sqlite.Insert | postgresql.Insert) -> sa.ClauseElement:
+def onto_open(statement: "sqlite.Insert | postgresql.Insert") -> sa.ClauseElement:
     """The same for a statement that inserts into the records."""
     changes = {column.name: statement.excluded[column.name] for column in records.c if column not in set(_ID)}
     return statement.on_conflict_do_update(index_elements=_ID, set_=changes, where=records.c.outcome == IN_PROGRESS)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -265,3 +266,29 @@ def test_new_clients_begin_with_the_defaults(
         assert (shown["rpm"], shown["models"]) == (1, ["openai/*"])
         assert shown["budgets"] == [{"unit": "usd", "period": "day", "amount": "5"}]
         assert [post(gateway, key, ask()).status for _ in range(2)] == [200, 429]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(150)
+def test_a_minute_has_as_many_requests_as_were_agreed(team: Gateway) -> None:
+    """Four clients of a group call without a pause for two minutes' worth of it, less the seconds to start."""
+    keys = [team.new_key(f"eager{number}") for number in range(4)]
+    assert admin(team, "PATCH", "/groups/eager", {"rpm": 600}).status == 200
+    for number in range(4):
+        agree(team, f"eager{number}", group="eager")
+    end = time.monotonic() + 121
+    passed: list[float] = []
+
+    def call(key: str) -> None:
+        while (now := time.monotonic()) < end:
+            if post(team, key, ask()).status == 200:
+                passed.append(now)
+
+    threads = [threading.Thread(target=call, args=(key,)) for key in keys]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first = min(passed)
+    assert abs(sum(at < first + 60 for at in passed) - 600) <= 6
+    assert abs(sum(at < first + 120 for at in passed) - 1200) <= 12

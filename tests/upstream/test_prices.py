@@ -211,3 +211,19 @@ def test_never_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("the price book dialled"))
     book: PriceBook = BundledPrices(provider="openrouter")
     assert book.price("openai/gpt-4o-mini") is not None
+
+
+def test_the_context_of_a_model_is_known_by_the_names_that_have_a_price() -> None:
+    book = BundledPrices()
+    windows = {book.context_tokens(name) for name in ("gpt-4o-mini", "openai/gpt-4o-mini")}
+    assert windows == {128_000}
+    for name in ("", "nobody/knows", "x" * (MAX_NAME_LENGTH + 1)):
+        assert book.context_tokens(name) is None
+        assert book.context_tokens(name) is None  # remembered as unknown
+
+
+def test_the_memory_of_contexts_is_bounded() -> None:
+    book = BundledPrices()
+    for number in range(CACHED_NAMES + 5):
+        book.context_tokens(f"nobody/{number}")
+    assert len(book._contexts) == CACHED_NAMES

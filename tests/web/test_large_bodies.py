@@ -52,7 +52,7 @@ async def test_others_go_between_the_steps() -> None:
         HEAD + b"[" + b"1," * 200_000 + b"]}",
         HEAD.replace(b'"m-asked"', b"5") + b"[" + b"1," * 200_000 + b"1]}",
         HEAD.replace(b"true", b"1") + b"[" + b"1," * 200_000 + b"1]}",
-        b"{" + b",".join(b'"k%d":%d' % (number, number) for number in range(30_000)) + b"}",
+        b"{" + b",".join(b'"k%d":%d' % (number, number) for number in range(60_000)) + b"}",
     ],
     ids=range(9),
 )

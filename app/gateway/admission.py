@@ -72,7 +72,7 @@ class Admission:
             raise StorageUnavailable("The ledger does not take records, and this client has a budget.")
         worst = self._worst_case(terms, fields, len(request.body))
         if worst.cost_nanousd is None and terms.priced and self._rules.refuse_unknown_price:
-            message = "What this model costs is not known here, and this client has a budget in US dollars."
+            message = "What this model costs is not known here, and this client has budgets in US dollars only."
             raise ModelNotAllowed(message, param="model")
         record = exchange.record
         cost = worst.cost_nanousd or 0

@@ -16,8 +16,8 @@ from app.gateway.ports import StoredClient, StoredGroup
 class HeldTerms:
     """What a client's calls are held to, its group's terms among it. Made at each change, read on every call.
 
-    `judged` says whether admission has anything to look at. `models` must all allow a call. `budgeted` and `priced`:
-    is there a budget, is there one in US dollars?
+    `judged` says whether admission has anything to look at. `models` must all allow a call. `budgeted`: is there a
+    budget? `priced`: is there somebody with budgets in US dollars alone, which hold nothing whose price is not known?
     """
 
     client: str
@@ -131,7 +131,7 @@ class Roster:
             hard_stop=terms.hard_stop,
             holders=holders,
             budgeted=any(holder.limits.budgets for holder in holders),
-            priced=any(holder.limits.has_budget(Unit.USD) for holder in holders),
+            priced=any(h.limits.has_budget(Unit.USD) and not h.limits.has_budget(Unit.TOKENS) for h in holders),
         )
 
     def _holders(self, client: StoredClient) -> tuple[Holder, ...]:

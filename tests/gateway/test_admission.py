@@ -154,6 +154,8 @@ async def test_an_unknown_price_is_refused_or_not_counted(house: House) -> None:
     assert isinstance(error, ModelNotAllowed)
     await house.agree(limits=tokens(10**9))
     assert house.visit(call(model="nobody/knows")).client.error is None
+    await house.agree(limits=Limits(budgets=(*usd(10**9).budgets, *tokens(10**9).budgets)))  # these hold it
+    assert house.visit(call(model="nobody/knows")).client.error is None
     lenient = House(at_once=True, rules=AdmissionRules(RULES.assumed, refuse_unknown_price=False, last_call=True))
     await lenient.agree(limits=usd(10**9))
     visit = lenient.visit(call(model="nobody/knows"))

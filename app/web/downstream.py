@@ -29,6 +29,7 @@ class AsgiDownstream:
     __slots__ = (
         "_answering",
         "_broken",
+        "_ended",
         "_fault",
         "_finished",
         "_head",
@@ -60,6 +61,7 @@ class AsgiDownstream:
         self._paused = False
         self._finished = False
         self._broken = False
+        self._ended = False
         self._fault: RuntimeError | None = None
 
     # -- the gateway's side ------------------------------------------------------------------------------------
@@ -85,6 +87,9 @@ class AsgiDownstream:
     def finish(self) -> None:
         """End properly."""
         self._finished = True
+        answering = self._answering
+        if answering is not None and not answering.flow.write_paused and not self._sending and not self._parts:
+            self._end(answering)
         self._wake()
 
     def abort(self) -> None:
@@ -121,6 +126,15 @@ class AsgiDownstream:
             self._fault = fault
             self.abort()
 
+    def _end(self, answering: Answering) -> None:
+        if self._head is not None:
+            self._write(answering, b"")
+        try:
+            answering.end()
+            self._ended = True
+        except RuntimeError as fault:
+            self._fault = fault
+
     def _wake(self) -> None:
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
@@ -151,12 +165,17 @@ class AsgiDownstream:
         try:
             return await self.run()
         finally:
-            connection.on_lost = None
+            if connection.on_lost == self.left:  # a pipelined request may have begun
+                connection.on_lost = None
 
     async def run(self) -> bool:
         """Send until the end. False when the answer was broken off (the caller must not complete it)."""
         self._running = True
         while True:
+            if self._ended:
+                return True
+            if self._fault is not None:
+                raise self._fault
             if self._head is not None and (self._parts or self._finished or not self.exchange.committing):
                 (status, headers), self._head = self._head, None
                 await self._hand({"type": "http.response.start", "status": status, "headers": headers})
@@ -174,8 +193,6 @@ class AsgiDownstream:
             elif self._finished:
                 await self._hand({"type": "http.response.body", "body": b"", "more_body": False})
                 return True
-            elif self._fault is not None:
-                raise self._fault
             elif self._broken:
                 return False
             else:

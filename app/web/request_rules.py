@@ -4,6 +4,7 @@ uvicorn's parsers each leave gaps: httptools takes a missing Host, two of them, 
 headers of any size. Judged here, once, with the parser's own reading, so that nobody behind reads it differently.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 from app.domain.errors import ApiError, HeadersTooLarge, InvalidRequest, MisdirectedRequest, OriginNotAllowed
@@ -49,11 +50,12 @@ class RequestRules:
             return HeadersTooLarge(f"The request's target is over {MAX_TARGET_BYTES} bytes.")
         if not target.startswith(b"/") or b"#" in target:
             return InvalidRequest("The request's target must be a path.")
-        seen: dict[bytes, bytes] = {}
-        for name, value in headers:
-            if name in _ONCE and name in seen:
-                return InvalidRequest(f"The request has two {name.decode('ascii').title()} headers.")
-            seen[name] = value
+        seen = dict(headers)
+        if len(seen) < len(headers):
+            counts = Counter(name for name, _ in headers)
+            for name in _ONCE:
+                if counts[name] > 1:
+                    return InvalidRequest(f"The request has two {name.decode('ascii').title()} headers.")
         return (
             self._judge_framing(headers, seen)
             or self._judge_host(target, seen)

@@ -64,6 +64,23 @@ async def test_a_client_that_leaves_in_mid_stream(front: Front, house: House, ho
     assert (record.outcome, record.http_status, record.bytes_out) == (Outcome.CLIENT_CLOSED, 200, len(CREATED))
 
 
+async def test_a_client_that_leaves_its_second_request_pipelined_behind_the_first(front: Front, house: House) -> None:
+    client = await front.connect()
+    client.call()
+    first = await house.upstream.next_call()
+    client.call()
+    await asyncio.sleep(0.05)  # until it has been read
+    first.stream_head()
+    first.data(COMPLETED)
+    first.end()
+    second = await house.upstream.next_call()
+    for _ in range(5):
+        await asyncio.sleep(0)  # until the first one's task is over
+    client.vanish()
+    await is_dropped(second)
+    assert house.gateway.in_flight == 0
+
+
 async def test_a_client_that_leaves_with_the_terminal_event_as_codex_does(front: Front, house: House) -> None:
     client = await front.connect()
     client.call()

@@ -19,7 +19,7 @@ UNKNOWN = "-/-/-/-/-/-"
 class Sample:
     """`usage` as the README of the samples writes it; `cost_usd` only where upstream reports one.
 
-    What was `cut` off, or told no usage, after upstream had begun to work is estimated.
+    What was `cut` off after upstream began to work is estimated; what ended properly without telling is unknown.
     """
 
     outcome: str
@@ -80,7 +80,7 @@ SAMPLES = {
     "48-cut-mid-event": Sample("truncated", cut=True),
     "49-unknown-events": FRAMED,
     "50-usage-null-details": Sample("completed", "5/-/-/2/-/7"),
-    "51-usage-missing": Sample("completed", cut=True),
+    "51-usage-missing": Sample("completed"),
 }
 
 

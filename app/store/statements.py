@@ -4,14 +4,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import sqlite
 
 from app.store.rollups import DAY_MICROSECONDS, LARGEST_SUM
 from app.store.rows import AMENDED, COLUMNS, SUMS
 from app.store.tables import IN_PROGRESS, NOT_TOLD, clients, days, groups, hours, progress, records
 
 if TYPE_CHECKING:
-    from sqlalchemy.dialects import postgresql
+    from sqlalchemy.dialects import postgresql, sqlite
 
 Insert = Callable[[sa.Table], "sqlite.Insert | postgresql.Insert"]
 """Of a dialect: `sqlite.insert`, or PostgreSQL's, which has the same methods."""

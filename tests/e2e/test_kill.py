@@ -103,8 +103,7 @@ def shooting(
         yield Shooting(start_gateway(WEIGHBRIDGE_UPSTREAM_URL=f"{mock.url}/api/v1"), seed=9)
 
 
-@pytest.mark.timeout(400)
-@pytest.mark.parametrize("kills", [20, FOR_LONG])
+@pytest.mark.parametrize("kills", [pytest.param(20, marks=pytest.mark.timeout(400)), FOR_LONG])
 def test_nothing_is_lost_or_doubled(shooting: Shooting, kills: int) -> None:
     found: dict[str, Json] = {}
     for _ in range(kills):
@@ -115,8 +114,7 @@ def test_nothing_is_lost_or_doubled(shooting: Shooting, kills: int) -> None:
     assert outcomes.count("interrupted") > kills
 
 
-@pytest.mark.timeout(400)
-@pytest.mark.parametrize("kills", [12, FOR_LONG])
+@pytest.mark.parametrize("kills", [pytest.param(12, marks=pytest.mark.timeout(400)), FOR_LONG])
 def test_nothing_is_lost_or_doubled_with_the_spool_in_use(shooting: Shooting, kills: int) -> None:
     for _ in range(kills):
         shooting.round(meddle=True)

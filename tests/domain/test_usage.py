@@ -1,6 +1,5 @@
 """Usage: every upstream's shape is read, what is unreadable is unknown, zero stays zero."""
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st

@@ -13,7 +13,7 @@ from tests.e2e.replay import ReplayUpstream, document
 NAMES = [
     "nul\x00inside",
     "line\nfeed\r\nand return",
-    'quote"back\\slash\'',
+    "quote\"back\\slash'",
     "\x1b]0;title\x07\x1b[2Jescape",
     "\u2028separators\u2029\u0085",
     "\u202eright to left",

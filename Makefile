@@ -69,7 +69,7 @@ lock: $(VENV)/.dev ## choose the newest versions anew and lock them by hash
 	@$(UV) --upgrade pyproject.toml --extra postgres --constraint requirements.txt --output-file requirements-postgres.txt
 	@$(UV) --upgrade pyproject.toml --all-extras --constraint requirements-postgres.txt --output-file requirements-image.txt
 	@$(UV) --upgrade --group build --constraint requirements.txt --output-file requirements-build.txt
-	@$(UV) --upgrade pyproject.toml --extra postgres --group dev --constraint requirements-postgres.txt --output-file requirements-dev.txt
+	@$(UV) --upgrade pyproject.toml --extra postgres --extra redis --group dev --constraint requirements-postgres.txt --output-file requirements-dev.txt
 	@$(UV) --upgrade --group deploy --constraint requirements-dev.txt --output-file requirements-deploy.txt
 
 clean: ## forget the virtual environment and everything tools left behind

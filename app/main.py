@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -32,7 +33,7 @@ from app.gateway.services import Services
 from app.gateway.spending import Spending
 from app.settings import Settings
 from app.settings.admin_key import admin_key
-from app.store.opening import Store, opened_store
+from app.store.opening import Store, opened_store, redis_limiter
 from app.store.stats import COMMIT_BOUNDS_SECONDS
 from app.telemetry.exchange_log import ExchangeLog
 from app.telemetry.histogram import Reading
@@ -49,6 +50,9 @@ from app.web.application import Application, make_application
 from app.web.cross_origin import CrossOrigin
 from app.web.probes import Part
 from app.web.responses import ResponsesEndpoint
+
+if TYPE_CHECKING:
+    from app.store.redis.limiter import RedisLimiter
 
 
 def create_app(settings: Settings, log: LogOutput | None = None, *, lock_wait_seconds: float = 0.0) -> Application:
@@ -84,25 +88,24 @@ async def _open(
     directory = KeyDirectory()
     clients = Clients(store.clients, directory, clock.wall_us, settings.client_defaults.terms)
     await clients.load()
-    limiter = MemoryLimiter(Spending(store.reports), time.monotonic_ns, clock.wall_us)
+    redis = await _redis(settings, store, clock, stack)
+    limiter = redis or MemoryLimiter(Spending(store.reports), time.monotonic_ns, clock.wall_us)
     agreements = Agreements(store.clients, directory.roster, limiter, clock.wall_us)
     await agreements.load(prepare=log is not None)  # a server; commands let no call in
     wire, key_guard = _upstream(settings)
     stack.push_async_callback(wire.close)
     estimates = settings.ledger.missing_usage == "estimate"
     services = Services(wire, store.ledger, prices, metrics, clock, towards_client(), key_guard, estimates)
-    ids = RequestIds(process)
     admission = Admission(services, limiter, _admission_rules(settings))
+    ids = RequestIds(process)
     gateway = Gateway(services, directory, admission, ids, towards_upstream(), settings.server.max_streams)
     stack.push_async_callback(gateway.close, GRACE_SECONDS)
     documents = _documents(app, settings, stack)
     if log is not None and documents is not None:  # a server; commands settle nothing
         bookkeeper = _bookkeeper(documents, store, services, agreements, stack)
-    metrics.gauges = _gauges(store, wire, log, bookkeeper)
+    metrics.gauges = _gauges(store, wire, log, bookkeeper, redis)
     if log is not None:  # a server; commands price nothing and block nobody
-        lag = LoopLag(_lag_observer(metrics, gateway, Strain(settings.server.max_loop_lag)))
-        lag.start()
-        stack.callback(lag.stop)
+        _measure_lag(_lag_observer(metrics, gateway, Strain(settings.server.max_loop_lag)), stack)
         warming = asyncio.get_running_loop().run_in_executor(None, prices.warm)
         stack.push_async_callback(asyncio.wait, (warming,))
         store.on_changes(_reloading(clients, agreements))
@@ -110,7 +113,7 @@ async def _open(
     app.state.agreements = agreements
     app.state.clock = clock
     app.state.render_metrics = metrics.render
-    _publish(app, settings, store, gateway)
+    _publish(app, settings, store, gateway, redis)
     if log is not None:
         log.redact.learn(app.state.admin_key)
 
@@ -123,6 +126,12 @@ def _reloading(clients: Clients, agreements: Agreements) -> Callable[[], Awaitab
         await agreements.load()
 
     return reload
+
+
+def _measure_lag(observer: Callable[[float], None], stack: AsyncExitStack) -> None:
+    lag = LoopLag(observer)
+    lag.start()
+    stack.callback(lag.stop)
 
 
 def _lag_observer(metrics: Metrics, gateway: Gateway, strain: Strain) -> Callable[[float], None]:
@@ -147,6 +156,16 @@ def _store(
         retention_days=settings.ledger.retention_days,
         now=Calendar(Clock()).now,
     )
+
+
+async def _redis(settings: Settings, store: Store, clock: Clock, stack: AsyncExitStack) -> "RedisLimiter | None":
+    """Limits that are shared with other processes, if there is a server for them."""
+    url = settings.storage.redis_url
+    if url is None:
+        return None
+    fail_open = settings.limits.rates_without_redis == "open"
+    limiter = redis_limiter(url.reveal(), Spending(store.reports), clock.wall_us, fail_open=fail_open)
+    return await stack.enter_async_context(limiter)
 
 
 def _upstream(settings: Settings) -> tuple[Wire, KeyGuard]:
@@ -198,7 +217,9 @@ def _prices(settings: Settings) -> BundledPrices:
     return BundledPrices(overrides, provider_of(settings.upstream.base_url))
 
 
-def _gauges(store: Store, wire: Wire, log: LogOutput | None, bookkeeper: Bookkeeper | None) -> Gauges:
+def _gauges(
+    store: Store, wire: Wire, log: LogOutput | None, bookkeeper: Bookkeeper | None, redis: "RedisLimiter | None"
+) -> Gauges:
     stats = store.ledger.stats
     return Gauges(
         ledger_queue_depth=lambda: stats.queue_depth,
@@ -209,21 +230,25 @@ def _gauges(store: Store, wire: Wire, log: LogOutput | None, bookkeeper: Bookkee
         unsettled_records=None if bookkeeper is None else lambda: bookkeeper.unsettled,
         log_writes_dropped=None if log is None else lambda: log.sink.dropped,
         upstream_connections=wire.connections,
+        limiter_errors=None if redis is None else lambda: redis.errors,
+        limiter_unjudged=None if redis is None else lambda: redis.unjudged,
     )
 
 
-def _publish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway) -> None:
+def _publish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway, redis: "RedisLimiter | None") -> None:
     """The rest of what routes find in `app.state`, and the hot route itself."""
 
     def readiness() -> dict[str, Part]:
         storage = store.health()
         keyed = settings.upstream.key is not None
+        shared = {} if redis is None else {"limits": Part(redis.problem)}
         return {
             "serving": Part(problem="the server is stopping" if gateway.draining else None, red=gateway.draining),
             "storage": Part(
                 storage.problem, red=storage.ended, more={"kept": storage.keeps, "waiting": storage.spooled}
             ),
             "upstream_key": Part(problem=None if keyed else "no upstream key is loaded", red=not keyed),
+            **shared,
         }
 
     app.state.gateway = gateway

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.e2e.program import Gateway, Mock
     from tests.e2e.replay import ReplayUpstream
     from tests.store.postgres_server import PostgresServer
+    from tests.store.valkey_server import ValkeyServer
 
 GatewayStarter = Callable[..., "Gateway"]
 
@@ -72,6 +73,23 @@ def postgres_url(postgres: "PostgresServer", postgres_template: str) -> Iterator
     name = postgres.new_database(postgres_template)
     yield postgres.url(name)
     postgres.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator["ValkeyServer"]:
+    """A Valkey server. A test that stops it starts a server of its own."""
+    from tests.store.valkey_server import ValkeyServer
+
+    with ValkeyServer() as server:
+        yield server
+
+
+@pytest.fixture
+def redis_database(valkey: "ValkeyServer") -> int:
+    """A database of the test's own, empty, whose server has been there for long."""
+    valkey.databases += 1
+    valkey.settle_in(valkey.databases)
+    return valkey.databases
 
 
 @pytest.fixture(scope="session")

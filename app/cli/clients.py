@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.output import JsonOption, print_json, print_table
+from app.cli.output import JsonOption, print_json, print_table, whole_seconds
 from app.cli.terms import (
     BUDGET_COLUMNS,
     NOTHING,
@@ -37,8 +37,9 @@ def list_clients(as_json: JsonOption = False, config: ConfigOption = None) -> No
     if as_json:
         print_json(clients)
     else:
-        rows = [[c["name"], c["active_keys"], c["created_at"][:19] + "Z"] for c in clients]
-        print_table(("client", "active_keys", "created_at"), rows, numbers=frozenset(("active_keys",)))
+        rows = [[c["name"], _state(c), c["active_keys"], c["group"], c["created_at"][:19] + "Z"] for c in clients]
+        columns = ("client", "state", "active_keys", "group", "created_at")
+        print_table(columns, rows, numbers=frozenset(("active_keys",)))
 
 
 @app.command()
@@ -50,7 +51,7 @@ def show(
     if as_json:
         print_json(found)
         return
-    print(f"{found['name']}, since {found['created_at'][:10]}")
+    print(f"{found['name']}, since {found['created_at'][:10]}{', disabled' if found['disabled'] else ''}")
     usage = found["usage"] or {}
     print_table(("used", "value"), [[name.replace("_", " "), value] for name, value in usage.items()])
     print()
@@ -61,7 +62,7 @@ def show(
         print_table(BUDGET_COLUMNS, budgets)
         print()
     columns = ("key_id", "state", "created_at", "expires_at")
-    print_table(columns, [[key[name] for name in columns] for key in found["keys"]])
+    print_table(columns, [[whole_seconds(key[name]) for name in columns] for key in found["keys"]])
 
 
 @app.command("set")
@@ -93,7 +94,7 @@ def set_client(
     """Change what is agreed with a client. What is not named stays; `none` takes a limit away."""
     change = limits_change(rpm, tpm, concurrency, budget_usd, budget_tokens, models)
     if on_disconnect is not None:
-        change["on_disconnect"] = on_disconnect
+        change["on_disconnect"] = _policy(on_disconnect)
     if safety_identifier is not None:
         change["safety_identifier"] = on_off(safety_identifier, "--safety-identifier")
     if output_ceiling is not None:
@@ -108,7 +109,7 @@ def set_client(
     if as_json:
         print_json(changed)
         return
-    print_table(("agreed", "value"), [["disabled", changed["disabled"]], *limit_rows(changed)])
+    print_table(("agreed", "value"), [["state", _state(changed)], *limit_rows(changed)])
 
 
 def ask(method: str, path: str, config: Path | None, **arguments: Any) -> Any:  # noqa: ANN401 - JSON
@@ -119,6 +120,19 @@ def ask(method: str, path: str, config: Path | None, **arguments: Any) -> Any:  
         return await call(client, method, path, **arguments)
 
     return run_admin(work, config)
+
+
+def _state(client: dict[str, Any]) -> str:
+    return "disabled" if client["disabled"] else "enabled"
+
+
+def _policy(text: str) -> str:
+    from app.domain.leaving import LeavePolicy
+
+    try:
+        return str(LeavePolicy.parse(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--on-disconnect") from None
 
 
 def _path(name: str) -> str:

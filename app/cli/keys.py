@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.output import JsonOption, print_json, print_table
+from app.cli.output import JsonOption, print_json, print_table, whole_seconds
 
 if TYPE_CHECKING:
     from app.upstream.http_client import HttpClient
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 app = typer.Typer(name="keys", help="Make, list, revoke and rotate client keys.", no_args_is_help=True)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file to read.")]
+_YEAR_SECONDS = 31_536_000
 KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="As `keys list` shows it.")]
 
 
@@ -24,9 +25,15 @@ def create(
     config: ConfigOption = None,
 ) -> None:
     """Make a key and print it, this once."""
+    from app.domain.keys import check_client_name
+
+    try:
+        check_client_name(client)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="CLIENT") from None
     body: dict[str, Any] = {"client": client}
     if expires is not None:
-        body["expires_seconds"] = _seconds(expires, "--expires")
+        body["expires_seconds"] = _seconds(expires, "--expires", 1, 100 * _YEAR_SECONDS)
     made = _call("POST", "/keys", config, json=body)
     _print_key(made, as_json)
 
@@ -39,7 +46,7 @@ def list_keys(as_json: JsonOption = False, config: ConfigOption = None) -> None:
         print_json(keys)
         return
     columns = ("key_id", "client", "state", "created_at", "expires_at", "revoked_at")
-    print_table(columns, [[_short(key[name]) for name in columns] for key in keys])
+    print_table(columns, [[whole_seconds(key[name]) for name in columns] for key in keys])
 
 
 @app.command()
@@ -60,11 +67,12 @@ def rotate(
     config: ConfigOption = None,
 ) -> None:
     """Make a new key for the same client; old and new both work until the grace ends."""
-    made = _call("POST", f"/keys/{_path(key_id)}/rotate", config, json={"grace_seconds": _seconds(grace, "--grace")})
+    rotation = {"grace_seconds": _seconds(grace, "--grace", 0, 10 * _YEAR_SECONDS)}
+    made = _call("POST", f"/keys/{_path(key_id)}/rotate", config, json=rotation)
     _print_key(made, as_json)
     if not as_json:
         old = made["old_key"]
-        typer.echo(f"The old key {old['key_id']} works until {_short(old['expires_at'])}.", err=True)
+        typer.echo(f"The old key {old['key_id']} works until {whole_seconds(old['expires_at'])}.", err=True)
 
 
 def _call(method: str, path: str, config: Path | None, **arguments: Any) -> Any:  # noqa: ANN401 - JSON
@@ -84,21 +92,19 @@ def _print_key(made: dict[str, Any], as_json: bool) -> None:
     typer.echo(f"Key {made['key_id']} for {made['client']}. It is shown only now: keep it.", err=True)
 
 
-def _seconds(span: str, option: str) -> int:
+def _seconds(span: str, option: str, least: int, most: int) -> int:
     from app.domain.spans import parse_span
 
     try:
-        return parse_span(span) // 1_000_000
+        seconds = parse_span(span) // 1_000_000
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
+    if not least <= seconds <= most:
+        raise typer.BadParameter(f"{span!r} is too {'short' if seconds < least else 'long'}", param_hint=option)
+    return seconds
 
 
 def _path(key_id: str) -> str:
     from urllib.parse import quote
 
     return quote(key_id, safe="")
-
-
-def _short(value: object) -> object:
-    """A time without its fraction of a second."""
-    return f"{value[:19]}Z" if isinstance(value, str) and value[4:5] == "-" and value[10:11] == "T" else value

@@ -24,6 +24,11 @@ def visible(text: str) -> str:
     return "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
 
 
+def whole_seconds(value: object) -> object:
+    """A time without its fraction of a second; anything else as it is."""
+    return f"{value[:19]}Z" if isinstance(value, str) and value[4:5] == "-" and value[10:11] == "T" else value
+
+
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: frozenset[str] = frozenset()
 ) -> None:

@@ -84,10 +84,10 @@ async def _reconcile(admin: "HttpClient", wish: Wish, *, as_json: bool) -> bool:
     key = _management_key(wish.management_key_file, kind)
     if key is None:
         typer.echo(f"No management key ({_VARIABLES[kind]} or --management-key-file): sums only.", err=True)
-        return await reconcile_windows(admin, wish.since, wish.tolerance, as_json=as_json)
+        return await reconcile_windows(admin, upstream["name"], wish.since, wish.tolerance, as_json=as_json)
     statement = await _statement(upstream["base_url"], key, kind, wish)
-    result = await _compared(admin, statement, wish)
-    suspects = await _suspects(admin, result, statement, wish.since)
+    result = await _compared(admin, upstream["name"], statement, wish)
+    suspects = await _suspects(admin, upstream["name"], result, statement, wish.since)
     print_difference(result, suspects, since=wish.since, as_json=as_json)
     return result.within
 
@@ -109,25 +109,27 @@ async def _statement(base_url: str, key: str, kind: BooksOf, wish: Wish) -> "Sta
         await documents.close()
 
 
-async def _compared(admin: "HttpClient", statement: "Statement", wish: Wish) -> "Reconciliation":
+async def _compared(admin: "HttpClient", upstream: str, statement: "Statement", wish: Wish) -> "Reconciliation":
     """Both sides for the same days: whole ones, and the one under way only if upstream tells of it."""
     from app.domain.reconciliation import reconcile as compare
 
     until = _today() + timedelta(days=1) if statement.has_day(_today().isoformat()) else _today()
-    ours = await _our_sheet(admin, wish.since, until, statement.names)
+    ours = await _our_sheet(admin, upstream, (wish.since, until), statement.names)
     theirs = {cell: sums for cell, sums in statement.sheet.items() if cell[0] < until.isoformat()}
     return compare(ours, theirs, wish.tolerance)
 
 
-async def _our_sheet(admin: "HttpClient", since: date, until: date, names: Mapping[str, str]) -> "Sheet":
+async def _our_sheet(admin: "HttpClient", upstream: str, days: tuple[date, date], names: Mapping[str, str]) -> "Sheet":
+    """What went to this upstream; the ledger of somebody who has tried the demo, or another provider, has more."""
     from app.cli.admin_client import call
     from app.domain.money import parse_usd
     from app.domain.reconciliation import Sums, sheet_of
 
     lines = []
-    for number in range((until - since).days):
-        day = since + timedelta(days=number)
-        query = {"by": "model", "since": day.isoformat(), "until": (day + timedelta(days=1)).isoformat()}
+    for number in range((days[1] - days[0]).days):
+        day = days[0] + timedelta(days=number)
+        span = {"since": day.isoformat(), "until": (day + timedelta(days=1)).isoformat()}
+        query = {"by": "model", "upstream": upstream, **span}
         for row in (await call(admin, "GET", "/usage", params=query))["rows"]:
             sums = Sums(
                 requests=row["requests"] - row["rejected"],
@@ -142,7 +144,7 @@ async def _our_sheet(admin: "HttpClient", since: date, until: date, names: Mappi
 
 
 async def _suspects(
-    admin: "HttpClient", result: "Reconciliation", statement: "Statement", since: date
+    admin: "HttpClient", upstream: str, result: "Reconciliation", statement: "Statement", since: date
 ) -> list[dict[str, Any]]:
     """Our records of the models that differ whose usage is unknown or estimated: they could explain a difference."""
     import json
@@ -151,7 +153,7 @@ async def _suspects(
 
     outside = set(result.outside)
     found = []
-    query = {"by": "request", "since": since.isoformat()}
+    query = {"by": "request", "upstream": upstream, "since": since.isoformat()}
     if not outside:
         return []
     async with admin.stream("GET", "/admin/api/usage", params=query) as answer:

@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 import typer
 
+from app.cli.output import whole_seconds
+
 NOTHING = "none"
 
 RateOption = Annotated[str | None, typer.Option("--rpm", metavar="N", help="Requests a minute, or none.")]
@@ -81,7 +83,7 @@ def limit_rows(shown: dict[str, Any]) -> list[list[object]]:
 def budget_rows(standing: dict[str, Any]) -> list[list[object]]:
     """How budgets stand, as rows of BUDGET_COLUMNS. `standing` is by `client` and `group`."""
     return [
-        [whose, *(budget[name] for name in BUDGET_COLUMNS[1:])]
+        [whose, *(whole_seconds(budget[name]) for name in BUDGET_COLUMNS[1:])]
         for whose, reading in standing.items()
         for budget in reading["budgets"]
     ]

@@ -64,6 +64,8 @@ def usage(
     if as_csv and as_json:
         message = "--csv and --json exclude each other"
         raise typer.BadParameter(message)
+    _check_moment(since, "--since")
+    _check_moment(until, "--until")
     given = {"since": since, "until": until, "client": client, "model": model, "by": by.value}
     query = {name: value for name, value in given.items() if value is not None}
     if by is By.REQUEST:
@@ -82,6 +84,15 @@ def usage(
         _explain_unknown(rows)
     else:
         typer.echo("Nothing is in the ledger for that.", err=True)
+
+
+def _check_moment(text: str | None, option: str) -> None:
+    from app.domain.spans import parse_moment
+
+    try:
+        parse_moment(text or "0s", now_us=0)  # the server's clock says when now is
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def _show_requests(query: Mapping[str, str], config: Path | None, *, as_csv: bool, as_json: bool) -> None:

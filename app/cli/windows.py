@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 _COLUMNS = ("window", "since", "ours", "upstream", "difference", "verdict")
 
 
-async def reconcile_windows(admin: "HttpClient", since: date, tolerance: Fraction, *, as_json: bool) -> bool:
+async def reconcile_windows(
+    admin: "HttpClient", upstream: str, since: date, tolerance: Fraction, *, as_json: bool
+) -> bool:
     """Compare the dollars of each window; print them. Those that begin before `since` are shown, but decide nothing."""
     told = await call(admin, "GET", "/upstream", params={"spending": "true"})
     if told["spending"] is None:
         raise CommandFailedError(f"upstream did not tell what its key has spent: {told['problem']}")
-    rows = [await _compared(admin, *window, told["spending"], tolerance) for window in _windows()]
+    rows = [await _compared(admin, upstream, window, told["spending"], tolerance) for window in _windows()]
     for row in rows:
         row["decides"] = row["since"] >= since.isoformat() and row["within"] is not None
     within = all(row["within"] for row in rows if row["decides"])
@@ -40,9 +42,10 @@ def _windows() -> list[tuple[str, date]]:
 
 
 async def _compared(
-    admin: "HttpClient", window: str, begin: date, spending: Mapping[str, str | None], tolerance: Fraction
+    admin: "HttpClient", upstream: str, span: tuple[str, date], spending: Mapping[str, str | None], tolerance: Fraction
 ) -> dict[str, Any]:
-    (row,) = (await call(admin, "GET", "/usage", params={"since": begin.isoformat()}))["rows"]
+    window, begin = span
+    (row,) = (await call(admin, "GET", "/usage", params={"since": begin.isoformat(), "upstream": upstream}))["rows"]
     ours, theirs = parse_usd(row["cost_usd"]) or 0, parse_usd(spending[f"{window}_usd"])
     within = None if theirs is None else abs(theirs - ours) <= tolerance * max(ours, theirs)
     return {

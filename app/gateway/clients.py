@@ -8,7 +8,17 @@ from hashlib import sha256
 from typing import Any
 
 from app.domain.errors import AuthenticationFailed, NotFound
-from app.domain.keys import KEY_ID_LENGTH, KeyFault, KeyState, MintedKey, StoredKey, check_client_name, mint, parse
+from app.domain.keys import (
+    KEY_ID_LENGTH,
+    KEY_LENGTH,
+    KeyFault,
+    KeyState,
+    MintedKey,
+    StoredKey,
+    check_client_name,
+    mint,
+    parse,
+)
 from app.domain.terms import NO_TERMS, ClientTerms
 from app.gateway.ports import ClientStore, StoredClient
 from app.gateway.roster import Roster
@@ -16,7 +26,10 @@ from app.gateway.roster import Roster
 _BEARER = b"bearer "
 _PLAIN_BEARER = b"Bearer "
 _FAULTS = {
-    KeyFault.NOT_A_KEY: "That is not a Weighbridge key: those begin with sk-wb-. Ask whoever runs this server for one.",
+    KeyFault.NOT_A_KEY: (
+        f"That is not a Weighbridge key: those begin with sk-wb- and have {KEY_LENGTH} characters. "
+        "Ask whoever runs this server for one."
+    ),
     KeyFault.MISTYPED: "This Weighbridge key is mistyped or cut: its checksum is wrong.",
 }
 

@@ -249,6 +249,7 @@ class UsageQuery:
     model: str | None = None
     by: str | None = None  # client | model | day | hour
     bucket_offset: int = 0
+    upstream: str | None = None
 
 
 class Reports(Protocol):

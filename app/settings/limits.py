@@ -52,11 +52,15 @@ class LimitRules(Section):
     )
     unknown_price: Annotated[Literal["refuse", "tokens"], BeforeValidator(_lower)] = Field(
         default="refuse",
-        description="Models without a price, for clients with a budget in dollars. tokens: only tokens are counted.",
+        description="Models without a price, for clients with budgets in dollars alone. tokens: only those count.",
     )
     last_call: Annotated[Literal["admit", "refuse"], BeforeValidator(_lower)] = Field(
         default="admit",
         description="A call that may come to more than a budget has left. admit: one, with all that is left set aside.",
+    )
+    rates_without_redis: Annotated[Literal["open", "shut"], BeforeValidator(_lower)] = Field(
+        default="open",
+        description="While Redis is away, rates and calls at once hold back nobody (open) or everybody (shut).",
     )
 
 

@@ -21,6 +21,8 @@ def back_up(source: Path, target: Path) -> int:
         raise StoreFault(f"{target} exists: a backup overwrites nothing")
     if not source.exists():
         raise StoreFault(f"there is no database {source}")
+    if not target.parent.is_dir():
+        raise StoreFault(f"there is no directory {target.parent}")
     unfinished = target.with_name(f"{target.name}.unfinished-{os.getpid()}")
     os.close(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     try:

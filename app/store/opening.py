@@ -3,8 +3,9 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol, Unpack
+from typing import TYPE_CHECKING, Protocol, Unpack
 
+from app.gateway.spending import Spending
 from app.store import schema
 from app.store.clients import SqlClients
 from app.store.faults import StoreFault
@@ -12,6 +13,9 @@ from app.store.health import StoreHealth
 from app.store.ledger import BatchLedger
 from app.store.reports import SqlReports
 from app.store.sqlite import SqliteStore, StoreOptions, upgrade_store
+
+if TYPE_CHECKING:
+    from app.store.redis.limiter import RedisLimiter
 
 
 class Store(Protocol):
@@ -92,6 +96,19 @@ async def moved(state_dir: Path, database_url: str) -> dict[str, int]:
     from app.store.postgres.transfer import transfer
 
     return await transfer(state_dir, Address(database_url))
+
+
+def redis_limiter(url: str, spending: Spending, now_us: Callable[[], int], *, fail_open: bool) -> "RedisLimiter":
+    """Limits that several processes share; `fail_open` says what rates do without Redis. Raises StoreFault."""
+    try:
+        import hiredis  # noqa: F401
+    except ImportError as error:
+        raise StoreFault(
+            "a Redis URL is set, and what speaks with Redis is not installed: pip install 'weighbridge[redis]'"
+        ) from error
+    from app.store.redis.limiter import RedisLimiter
+
+    return RedisLimiter(url, spending, now_us, fail_open=fail_open)
 
 
 def require_postgres() -> None:

@@ -75,6 +75,8 @@ def _conditions(query: UsageQuery) -> list[sa.ColumnElement[bool]]:
         conditions.append(records.c.client == query.client)
     if query.model is not None:
         conditions.append(model_of_record == query.model)
+    if query.upstream is not None:
+        conditions.append(records.c.upstream == query.upstream)
     return conditions
 
 

@@ -118,6 +118,8 @@ def _of_rollups(query: UsageQuery, table: sa.Table, since: Moment, until: Moment
         chosen.append(table.c.client == query.client)
     if query.model is not None:
         chosen.append(table.c.model == query.model)
+    if query.upstream is not None:
+        chosen.append(table.c.upstream == query.upstream)
     counts = {
         "requests": requests,
         "completed": sa.case((kind == _COMPLETED, requests), else_=0),
@@ -137,6 +139,8 @@ def _of_records(query: UsageQuery, conditions: list[Condition], *, weighed: bool
         chosen.append(records.c.client == query.client)
     if query.model is not None:
         chosen.append(model_of_record == query.model)
+    if query.upstream is not None:
+        chosen.append(records.c.upstream == query.upstream)
     outcome = records.c.outcome
     ended = outcome.not_in([_REJECTED, str(Outcome.IN_PROGRESS)])
     no_usage = sa.or_(records.c.input_tokens.is_(None), records.c.output_tokens.is_(None))

@@ -100,6 +100,17 @@ def _owned_by_others(gauges: "Gauges") -> Iterator[Metric]:
     if gauges.log_writes_dropped is not None:
         dropped = _read(gauges.log_writes_dropped, math.nan)
         yield _counter("log_writes_dropped", "Log writes lost because nobody read them.", (), [((), dropped)])
+    yield from _of_the_limiter(gauges)
+
+
+def _of_the_limiter(gauges: "Gauges") -> Iterator[Metric]:
+    nothing: Mapping[str, int] = {}
+    if gauges.limiter_errors is not None:
+        errors = [((kind,), number) for kind, number in _read(gauges.limiter_errors, nothing).items()]
+        yield _counter("limiter_errors", "What went wrong with Redis.", ("kind",), errors)
+    if gauges.limiter_unjudged is not None:
+        calls = [((result,), number) for result, number in _read(gauges.limiter_unjudged, nothing).items()]
+        yield _counter("limiter_unjudged", "Calls whose limits could not be judged.", ("result",), calls)
 
 
 def _read(gauge: Callable[[], Value], otherwise: Value) -> Value:

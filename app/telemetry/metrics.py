@@ -32,6 +32,8 @@ class Gauges:
     unsettled_records: Callable[[], int] | None = None
     upstream_connections: Callable[[], Mapping[str, int]] | None = None  # by state
     log_writes_dropped: Callable[[], int] | None = None
+    limiter_errors: Callable[[], Mapping[str, int]] | None = None  # by kind
+    limiter_unjudged: Callable[[], Mapping[str, int]] | None = None  # calls, by what came of them
 
 
 @dataclass(slots=True, frozen=True)

@@ -1,12 +1,12 @@
 """A caller's own: which key it came with, what it may use, what it has used."""
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
 from app.domain.budgets import Unit
 from app.domain.money import NANOUSD_PER_USD
+from app.domain.record_json import rfc3339
 from app.domain.windows import Period, window_of
 from app.gateway.limits import BudgetReading, Holder, HolderReading
 from app.gateway.ports import Reports, UsageQuery
@@ -67,7 +67,7 @@ async def usage(
     totals = await rows(None)
     return {
         "client": caller.client,
-        "since": datetime.fromtimestamp(start / 1_000_000, UTC).isoformat() if start is not None else None,
+        "since": rfc3339(start) if start is not None else None,
         "total": totals[0] if totals else None,
         "by_day": await rows("day"),
         "by_model": await rows("model"),

@@ -131,11 +131,13 @@ async def usage(  # noqa: PLR0913, PLR0917 - the query has as many parts
     client: Annotated[str | None, Query()] = None,
     model: Annotated[str | None, Query()] = None,
     by: Annotated[Literal["client", "model", "day", "hour", "request"] | None, Query()] = None,
+    upstream: Annotated[str | None, Query()] = None,
 ) -> Response:
     """The ledger: sums as one JSON document, or with by=request each record as one line of JSON."""
     now = request.app.state.clock.wall_us()
     reports: Reports = request.app.state.reports
-    query = UsageQuery(moment(since, now), moment(until, now), client, model, None if by == "request" else by)
+    column = None if by == "request" else by
+    query = UsageQuery(moment(since, now), moment(until, now), client, model, column, upstream=upstream)
     if by == "request":
         return StreamingResponse(_lines(reports, query), media_type="application/x-ndjson")
     rows = [report_row(row, by) for row in await reports.totals(query)]

@@ -8,9 +8,10 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from fastapi import FastAPI
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
+from app.domain.headers import value_of
 from app.web import account, admin, probes, terms, upstream
 from app.web.cross_origin import CrossOrigin, is_preflight
 from app.web.errors import install_error_pages
@@ -36,7 +37,7 @@ class Application(FastAPI):
             origin = self.cross_origin.origin_of(scope)
             if origin is not None:
                 if is_preflight(scope):
-                    await self.cross_origin.preflight(scope, origin, send)
+                    await self.cross_origin.preflight(scope, origin, self._numbering(send))
                     return
                 send = self.cross_origin.marking(origin, send)
         if scope["type"] == "http" and self.hot is not None and scope["raw_path"] in _HOT_PATHS:
@@ -44,9 +45,22 @@ class Application(FastAPI):
         elif scope["type"] == "http":
             if not scope["raw_path"].startswith(_DECODED):
                 scope["path"] = scope["raw_path"].decode("ascii")
-            await super().__call__(scope, bounded(receive, ORDINARY_BODY_BYTES), send)
+            await super().__call__(scope, bounded(receive, ORDINARY_BODY_BYTES), self._numbering(send))
         else:
             await super().__call__(scope, receive, send)
+
+    def _numbering(self, send: Send) -> Send:
+        """A `send` whose answers have an `x-request-id`; those of errors bring the one that stands in their body."""
+
+        async def send_numbered(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [*message.get("headers", ())]
+                if value_of(headers, b"x-request-id") is None:
+                    headers.append((b"x-request-id", self.state.gateway.new_id().encode("ascii")))
+                message = {**message, "headers": headers}
+            await send(message)
+
+        return send_numbered
 
     def openapi(self) -> dict[str, Any]:
         """FastAPI's document with the forwarding routes added."""

@@ -142,7 +142,7 @@ def test_nothing_to_show(counted: Gateway) -> None:
 
 
 def test_a_time_that_is_none(counted: Gateway) -> None:
-    done = counted.command("usage", "--since", "yesterday-ish", exit_code=1)
+    done = counted.command("usage", "--since", "yesterday-ish", exit_code=2)
     assert (done.stdout, "neither a span" in done.stderr) == ("", True)
 
 

@@ -1,14 +1,19 @@
-"""The forms of the Limiter that pass its contract suite. A form that shares state is a second class and parameter."""
+"""The forms of the Limiter that pass its contract suite: in this process, and on a Valkey of the tests' own."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from app.domain.errors import ApiError
 from app.gateway.limiter import MemoryLimiter
 from app.gateway.limits import Ask, Grant, Limiter, Refusal
 from app.gateway.spending import Spending, Spent
+from app.store.redis.limiter import RedisLimiter
+from app.store.redis.scripts import Scripts
+from tests.store.valkey_server import ValkeyServer
 
 NOW_US = 1_790_000_000_000_000
+CLOCK_BY_HAND = "local function now_ms() return tonumber(redis.call('GET', 'now_ms')) end"
 Answer = Grant | Refusal | ApiError
 
 
@@ -17,8 +22,11 @@ class SaidSpending(Spending):
 
     def __init__(self) -> None:
         self.spent: dict[str, Spent] = {}
+        self.broken = False
 
     async def since(self, begins_at: int, clients: Sequence[str]) -> Spent:
+        if self.broken:
+            raise OSError("the ledger is away")
         found = [self.spent.get(client, Spent()) for client in clients]
         return Spent(sum(spent.tokens for spent in found), sum(spent.cost_nanousd for spent in found))
 
@@ -43,3 +51,32 @@ class MemoryForm:
 
     async def settled(self) -> None:
         """Wait until what settle() was told has arrived."""
+
+
+class RedisForm(MemoryForm):
+    """On a server whose clock is driven by hand, too."""
+
+    def __init__(self, server: ValkeyServer, database: int) -> None:
+        super().__init__()
+        self._server = server
+        self._database = database
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, server: ValkeyServer, database: int) -> AsyncIterator[MemoryForm]:
+        form = cls(server, database)
+        await form.pass_seconds(0)
+        url = server.url(database)
+        async with RedisLimiter(url, form.spending, lambda: form.us, scripts=Scripts(CLOCK_BY_HAND)) as limiter:
+            assert limiter.problem is None
+            form.limiter = limiter
+            yield form
+
+    async def pass_seconds(self, seconds: float) -> None:
+        await super().pass_seconds(seconds)
+        self._server.command("SET", "now_ms", str(self.us // 1000), database=self._database)
+
+    async def settled(self) -> None:
+        """Replies come in order."""
+        assert isinstance(self.limiter, RedisLimiter)
+        await self.limiter.settled()

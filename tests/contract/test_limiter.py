@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,14 +12,19 @@ from app.domain.limits import Limits
 from app.domain.windows import Period, window_of
 from app.gateway.limits import Ask, Grant, Holder, HolderReading, Limit, Refusal
 from app.gateway.spending import Spent
-from tests.contract.limiter_forms import Answer, MemoryForm
+from tests.contract.limiter_forms import Answer, MemoryForm, RedisForm
 
 DOLLAR = 10**9
 
 
-@pytest.fixture(params=["memory"])
-def form(request: pytest.FixtureRequest) -> MemoryForm:
-    return {"memory": MemoryForm}[request.param]()
+@pytest.fixture(params=["memory", "redis"])
+async def form(request: pytest.FixtureRequest) -> AsyncIterator[MemoryForm]:
+    if request.param == "memory":
+        yield MemoryForm()
+        return
+    server, database = request.getfixturevalue("valkey"), request.getfixturevalue("redis_database")
+    async with RedisForm.open(server, database) as redis:
+        yield redis
 
 
 def holder(name: str = "client:alice", *clients: str, **limits: Any) -> Holder:  # noqa: ANN401 - Limits' own fields
@@ -264,6 +270,19 @@ async def test_a_group_holds_besides_and_its_refusal_takes_nothing_of_the_client
     assert (no.limit, no.holder) == (Limit.BUDGET, team)
     assert (await reading(form, alice)).rates[0].remaining == 9
     assert (await reading(form, team)).concurrency == 2
+
+
+async def test_a_group_counts_what_its_present_members_have_spent(form: MemoryForm) -> None:
+    form.spending.spent.update(alice=Spent(0, 5), bob=Spent(0, 7))
+    one, two = (holder("group:team", *members, budgets=(usd(20),)) for members in (("alice",), ("alice", "bob")))
+    await form.limiter.prepare([one])
+    assert [b.spent for b in (await reading(form, one)).budgets] == [5]
+    held = granted(await form.ask(ask_of(form, one, cost=4)))
+    await form.limiter.prepare([two])
+    assert [(b.spent, b.reserved) for b in (await reading(form, two)).budgets] == [(12, 4)]
+    held.settle(0, 3)
+    await form.settled()
+    assert [(b.spent, b.reserved) for b in (await reading(form, two)).budgets] == [(15, 0)]
 
 
 # -- everything at once ----------------------------------------------------------------------------------------

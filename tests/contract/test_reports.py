@@ -34,6 +34,7 @@ def chosen(records: Sequence[Record], query: UsageQuery) -> list[Record]:
         and (query.until is None or record.started_at < query.until)
         and query.client in {None, record.client}
         and query.model in {None, record.model_served or record.model_requested}
+        and query.upstream in {None, record.upstream}
     ]
 
 
@@ -76,6 +77,7 @@ def queries() -> list[UsageQuery]:
             model=chance.choice([None, None, "openai/a", "a-2026"]),
             by=chance.choice([None, *GROUPS]),
             bucket_offset=chance.choice([0, HOUR, -5 * HOUR, 11 * HOUR // 2]),
+            upstream=chance.choice([None, None, None, "mock"]),
         )
         for _ in range(100)
     )

@@ -66,7 +66,7 @@ def matching(start: str) -> list[str]:
 
 def test_every_command_is_tried_here() -> None:
     tried = ("make run", "make test", "export ", "curl ", "weighbridge usage", "weighbridge keys", "weighbridge config")
-    assert [c for c in commands() if not c.startswith((*tried, "weighbridge serve"))] == []
+    assert [c for c in commands() if not c.startswith((*tried, "weighbridge serve", "weighbridge clients"))] == []
 
 
 def test_make_knows_its_verbs() -> None:
@@ -109,6 +109,12 @@ def test_keys(reader: Reader) -> None:
         key_id = found[1] if found else key_id
     assert "revoked" in printed
     assert key_id in printed
+
+
+def test_clients(reader: Reader) -> None:
+    reader.paste(matching("weighbridge keys create")[0])
+    for command in matching("weighbridge clients"):
+        assert "60" in reader.paste(command)
 
 
 def test_configuration(reader: Reader, canary_key: str) -> None:

@@ -59,6 +59,7 @@ def some_records(count: int) -> list[Record]:
         samples.settled(
             START + number * 97_000_000,
             client=chance.choice(["alice", "bob", "carol"]),
+            upstream=("mock", "openrouter", "openrouter")[number % 3],
             outcome=chance.choice(outcomes),
             model_requested=chance.choice(["openai/a", "b", None]),
             model_served=chance.choice(["a-2026", None]),

@@ -140,4 +140,4 @@ async def test_a_key_made_by_the_admin_api_opens_at_once_and_shuts_at_once(front
 async def test_a_moment_before_all_records_is_the_beginning(front: Front, since: str) -> None:
     answer = await front.ask("GET", f"/v1/usage?since={since}", key=front.key)
     assert answer.status == 200
-    assert json.loads(answer.body)["since"] == "1970-01-01T00:00:00+00:00"
+    assert json.loads(answer.body)["since"] == "1970-01-01T00:00:00.000000Z"

@@ -1,0 +1,160 @@
+"""Openings: accounts of budgets start from the ledger, when they are new and when the server has lost them.
+
+    mark ──(an empty server waits until every process has told what it holds)──> read the ledger ──> open
+
+Until then they are shut, and so are the budgets. Several processes may be at it at once: the last to mark counts.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import NamedTuple
+
+import hiredis
+
+from app.domain.budgets import Budget
+from app.domain.windows import window_of
+from app.gateway.limits import Holder
+from app.gateway.spending import Spending
+from app.store.redis.line import Line, Lost
+from app.store.redis.member import Member
+from app.store.redis.scripts import Scripts
+from app.store.redis.wording import Wording, account_name
+
+LOG = logging.getLogger(__name__)
+ADOPTION_SECONDS = 3.0
+"""In this time every process that reaches the server has told what it holds (see member.ROUND_SECONDS)."""
+COMMIT_SECONDS = 0.3
+"""In this time the record of a call that has ended is in the ledger."""
+PAUSE_SECONDS = 0.5
+
+Opened = Callable[[bool], None]
+
+
+class Marked(NamedTuple):
+    """An account that is to be read for."""
+
+    holder: Holder
+    budget: Budget
+    begins_at: str
+    mark: str
+
+
+class Openings:
+    """One per process."""
+
+    def __init__(self, member: Member, scripts: Scripts, wording: Wording, spending: Spending) -> None:
+        self._member = member
+        self._scripts = scripts
+        self._wording = wording
+        self._spending = spending
+        self._numbers = count(1)
+        self._turn = asyncio.Lock()
+        self._wanted: dict[str, Holder] = {}
+        self._waiting: list[Opened] = []
+        self._wake = asyncio.Event()
+        self._now_us: Callable[[], int] = lambda: 0
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, now_us: Callable[[], int]) -> None:
+        """Work from now on."""
+        self._now_us = now_us
+        self._task = asyncio.get_running_loop().create_task(self._work())
+
+    async def close(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait((self._task,))
+        self._answer(opened=False)
+
+    def want(self, holders: Iterable[Holder], then: Opened | None = None) -> None:
+        """Open the accounts of these as soon as possible. `then` hears of the next attempt whether it was the one."""
+        self._wanted.update((holder.name, holder) for holder in holders)
+        if then is not None:
+            self._waiting.append(then)
+        self._wake.set()
+
+    async def open(self, holders: Iterable[Holder]) -> bool:
+        """Open them now. False when not all could be: they are wanted then."""
+        wanted = [holder for holder in holders if holder.limits.budgets]
+        for holder in wanted:
+            self._wording.learn(holder)
+        if not wanted:
+            return True
+        async with self._turn:
+            rest, wait_seconds = await self._attempt(wanted)
+        if rest:
+            asyncio.get_running_loop().call_later(wait_seconds, self.want, rest)
+        return not rest
+
+    async def _work(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            wanted, self._wanted = list(self._wanted.values()), {}
+            waiting, self._waiting = self._waiting, []
+            opened = await self.open(wanted)
+            for then in waiting:
+                then(opened)
+
+    def _answer(self, *, opened: bool) -> None:
+        waiting, self._waiting = self._waiting, []
+        for then in waiting:
+            then(opened)
+
+    async def _attempt(self, holders: list[Holder]) -> tuple[list[Holder], float]:
+        """Gives those that could not be opened, and when to try again."""
+        line = self._member.line
+        if line is None:
+            return holders, PAUSE_SECONDS
+        try:
+            marked, wait_ms, busy = await self._mark(line, holders)
+            if wait_ms:
+                return holders, wait_ms / 1000
+            if busy:
+                await asyncio.sleep(COMMIT_SECONDS)
+            failed = {one.holder.name for one in marked if not await self._open(line, one)}
+        except (Lost, hiredis.ReplyError):
+            return holders, PAUSE_SECONDS
+        except Exception:
+            LOG.exception("the ledger could not be read for what clients have spent; their budgets are shut")
+            return holders, PAUSE_SECONDS
+        return [holder for holder in holders if holder.name in failed], 0
+
+    async def _mark(self, line: Line, holders: list[Holder]) -> tuple[list[Marked], int, bool]:
+        """Gives those to read for, the milliseconds to wait before that, and whether calls of theirs may end now."""
+        at_us = self._now_us()
+        pairs = [(holder, budget) for holder in holders for budget in holder.limits.budgets]
+        marks = [f"{self._member.name}:{next(self._numbers)}" for _ in pairs]
+        commands = [
+            self._scripts.mark.command(
+                holder.name,
+                account_name(budget),
+                window_of(budget.period, at_us).begins_at,
+                mark,
+                _members(holder),
+                int(ADOPTION_SECONDS * 1000),
+            )
+            for (holder, budget), mark in zip(pairs, marks, strict=True)
+        ]
+        replies = await asyncio.gather(*map(line.ask_packed, commands))
+        found = [
+            (Marked(holder, budget, str(reply[1]), mark), reply[2], reply[3])
+            for (holder, budget), mark, reply in zip(pairs, marks, replies, strict=True)
+            if not reply[0]
+        ]
+        wait_ms = max((wait for _, wait, _ in found), default=0)
+        return [one for one, _, _ in found], wait_ms, any(busy for _, _, busy in found)
+
+    async def _open(self, line: Line, one: Marked) -> bool:
+        spent = await self._spending.since(int(one.begins_at), one.holder.clients)
+        amount = spent.of(one.budget.unit)
+        names = (one.holder.name, account_name(one.budget))
+        command = self._scripts.open.command(*names, one.begins_at, one.mark, _members(one.holder), amount)
+        return bool(await line.ask_packed(command))
+
+
+def _members(holder: Holder) -> str:
+    return ",".join(sorted(holder.clients))

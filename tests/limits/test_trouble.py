@@ -1,0 +1,272 @@
+"""Redis away, silent, empty, full: who is let in, what it costs to find out, and what is put right afterwards."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from app.domain.budgets import Budget, Unit
+from app.domain.errors import ApiError, StorageUnavailable
+from app.domain.limits import Limits
+from app.domain.windows import Period
+from app.gateway.limits import Ask, Grant, Holder, Refusal
+from app.gateway.spending import Spent
+from app.store.redis.limiter import RedisLimiter
+from app.store.redis.line import TIMEOUT_SECONDS
+from app.store.redis.replies import UNKNOWN
+from app.store.redis.scripts import Scripts
+from app.store.redis.wording import Wording, ask_json
+from tests.contract.limiter_forms import Answer, SaidSpending
+from tests.limits.caller import wall_us
+from tests.store.relay import Relay
+from tests.store.valkey_server import ValkeyServer
+
+RATED = Holder("client:rated", Limits(rpm=100, concurrency=50), ("rated",))
+BUDGETED = Holder("client:alice", Limits(concurrency=50, budgets=(Budget(Unit.USD, Period.DAY, 100),)), ("alice",))
+
+
+class Shared:
+    """A limiter, and the way from it to its server."""
+
+    def __init__(self, limiter: RedisLimiter, spending: SaidSpending, relay: Relay) -> None:
+        self.limiter = limiter
+        self.spending = spending
+        self.relay = relay
+
+    async def ask(self, *holders: Holder, cost: int = 10) -> Answer:
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self.limiter.reserve(Ask("req", holders, wall_us(), cost, cost, False), answered.set_result)
+        return await answered
+
+    async def granted(self, *holders: Holder, cost: int = 10) -> Grant:
+        answer = await self.ask(*holders, cost=cost)
+        assert not isinstance(answer, Refusal | ApiError), answer
+        return answer
+
+    def asked_at_once(self, *holders: Holder) -> list[Answer]:
+        """The answer, if it is there when reserve() returns."""
+        found: list[Answer] = []
+        self.limiter.reserve(Ask("req", holders, wall_us(), 1, 1, False), found.append)
+        return found
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(15):
+            while not true():  # noqa: ASYNC110 - whatever it looks at
+                await asyncio.sleep(0.01)
+
+    async def stands(self, holder: Holder, *, slots: int, reserved: int, spent: int) -> None:
+        """Wait until it stands like this, and see that it stays so for a moment."""
+        seen = 0
+        async with asyncio.timeout(15):
+            while seen < 5:
+                now = await self.limiter.reading(holder, wall_us())
+                budget = now.budgets[0]
+                seen = seen + 1 if (now.concurrency, budget.reserved, budget.spent) == (slots, reserved, spent) else 0
+                await asyncio.sleep(0.02)
+
+    async def stands_again(self) -> None:
+        """Wait until the account is open, after everything was lost."""
+        async with asyncio.timeout(15):
+            while True:
+                with contextlib.suppress(StorageUnavailable):
+                    await self.limiter.reading(BUDGETED, wall_us())
+                    return
+                await asyncio.sleep(0.02)
+
+    async def back(self) -> None:
+        await self.until(lambda: self.limiter.problem is None)
+
+
+@asynccontextmanager
+async def shared(server: ValkeyServer, database: int, **options: Any) -> AsyncIterator[Shared]:  # noqa: ANN401
+    spending = SaidSpending()
+    with Relay(server.port) as relay:
+        async with RedisLimiter(server.url(database, relay.port), spending, wall_us, **options) as limiter:
+            await limiter.prepare([BUDGETED])
+            yield Shared(limiter, spending, relay)
+
+
+@pytest.mark.parametrize("fail_open", [True, False])
+async def test_away_rates_are_open_or_shut_and_budgets_are_shut(
+    valkey: ValkeyServer, redis_database: int, fail_open: bool
+) -> None:
+    async with shared(valkey, redis_database, fail_open=fail_open) as one:
+        one.relay.cut()
+        await one.until(lambda: one.limiter.problem is not None)
+        (answer,) = one.asked_at_once(RATED)
+        assert isinstance(answer, StorageUnavailable) is not fail_open
+        (answer,) = one.asked_at_once(BUDGETED)
+        assert isinstance(answer, StorageUnavailable)
+        (answer,) = one.asked_at_once(RATED, BUDGETED)
+        assert isinstance(answer, StorageUnavailable)
+        (answer,) = one.asked_at_once()
+        assert not isinstance(answer, Refusal | StorageUnavailable)  # no limits: never asked
+        assert one.limiter.unjudged == {"admitted": int(fail_open), "refused": 3 - int(fail_open)}
+        assert sum(one.limiter.errors.values()) > 0
+        one.relay.mend()
+        await one.back()
+        assert not isinstance(await one.ask(BUDGETED), Refusal | StorageUnavailable)
+
+
+async def test_silent_calls_wait_for_one_timeout_and_later_ones_not_at_all(
+    valkey: ValkeyServer, redis_database: int
+) -> None:
+    async with shared(valkey, redis_database) as one:
+        one.relay.freeze()
+        began = asyncio.get_running_loop().time()
+        answers = await asyncio.gather(*(one.ask(BUDGETED) for _ in range(20)))
+        assert asyncio.get_running_loop().time() - began < TIMEOUT_SECONDS + 2  # all together, on a busy machine
+        assert all(isinstance(answer, StorageUnavailable) for answer in answers)
+        for _ in range(1000):
+            assert len(one.asked_at_once(BUDGETED)) == 1
+        assert one.limiter.errors["timeout"] >= 1
+        assert "Redis" in (one.limiter.problem or "")
+
+
+async def test_what_was_asked_before_a_silence_and_done_after_it_is_given_back(
+    valkey: ValkeyServer, redis_database: int
+) -> None:
+    """The server reads it when all have given up; nobody may be left holding anything."""
+    async with shared(valkey, redis_database) as one:
+        held = await one.granted(BUDGETED)
+        valkey.stop()
+        try:
+            answers = await asyncio.gather(*(one.ask(BUDGETED) for _ in range(5)))
+        finally:
+            valkey.go_on()
+        assert all(isinstance(answer, StorageUnavailable) for answer in answers)
+        await one.back()
+        await one.stands(BUDGETED, slots=1, reserved=10, spent=0)
+        held.settle(7, 7)
+        await one.stands(BUDGETED, slots=0, reserved=0, spent=7)
+
+
+async def test_a_connection_given_up_reserves_nothing_however_late_it_is_read(
+    valkey: ValkeyServer, redis_database: int
+) -> None:
+    async with shared(valkey, redis_database) as one:
+        member = one.limiter.member
+        holders = Wording().holder(BUDGETED, wall_us())
+        late = ask_json(member.name, member.connection, 999, Ask("req", (BUDGETED,), 0, 10, 10, False), holders)
+        one.relay.cut()
+        await one.until(lambda: one.limiter.problem is not None)
+        one.relay.mend()
+        await one.back()
+        sha = Scripts().reserve.sha.decode()
+        assert valkey.command("EVALSHA", sha, "0", late.decode(), database=redis_database) == [UNKNOWN]
+        await one.stands(BUDGETED, slots=0, reserved=0, spent=0)
+
+
+async def test_what_ends_while_redis_is_away_is_told_once_it_is_back(valkey: ValkeyServer, redis_database: int) -> None:
+    async with shared(valkey, redis_database) as one:
+        grants = [await one.granted(BUDGETED) for _ in range(6)]
+        one.relay.cut()
+        await one.until(lambda: one.limiter.problem is not None)
+        for number, grant in enumerate(grants[:5]):
+            if number % 2:
+                grant.give_back()
+            else:
+                grant.settle(4, 4)
+            grant.settle(50, 50)
+        one.limiter.correct([BUDGETED], wall_us(), 0, 3)
+        one.relay.mend()
+        await one.back()
+        await one.stands(BUDGETED, slots=1, reserved=10, spent=15)
+
+
+async def test_emptied_under_way_budgets_are_shut_until_they_are_read_again_and_open_calls_hold_on(
+    valkey: ValkeyServer, redis_database: int
+) -> None:
+    async with shared(valkey, redis_database) as one:
+        done, open_ = await one.granted(BUDGETED), await one.granted(BUDGETED)
+        done.settle(5, 5)
+        await one.limiter.settled()
+        one.spending.spent["alice"] = Spent(5, 5)
+        valkey.command("FLUSHDB", database=redis_database)
+        assert isinstance(await one.ask(BUDGETED), StorageUnavailable)
+        await one.stands_again()
+        await one.stands(BUDGETED, slots=1, reserved=10, spent=5)
+        open_.settle(9, 9)
+        await one.stands(BUDGETED, slots=0, reserved=0, spent=14)
+
+
+async def test_who_comes_back_late_to_an_emptied_server_adds_what_the_ledger_could_not_say(
+    valkey: ValkeyServer, redis_database: int
+) -> None:
+    """Calls that ended after another process had read the ledger; not those that ended before."""
+    async with shared(valkey, redis_database) as late, shared(valkey, redis_database) as other:
+        early, tardy, open_ = [await late.granted(BUDGETED) for _ in range(3)]
+        late.relay.cut()
+        await late.until(lambda: late.limiter.problem is not None)
+        valkey.command("FLUSHDB", database=redis_database)
+        early.settle(6, 6)
+        other.spending.spent["alice"] = Spent(6, 6)
+        await asyncio.sleep(0.05)
+        await other.stands_again()
+        await other.stands(BUDGETED, slots=0, reserved=0, spent=6)
+        tardy.settle(8, 8)
+        late.relay.mend()
+        await late.back()
+        await other.stands(BUDGETED, slots=1, reserved=10, spent=14)
+        open_.settle(2, 2)
+        await other.stands(BUDGETED, slots=0, reserved=0, spent=16)
+
+
+async def test_a_server_that_comes_back_with_an_old_snapshot_is_not_believed() -> None:
+    with ValkeyServer("--save", "3600 1") as server:
+        server.settle_in()
+        async with shared(server, 0) as one:
+            (await one.granted(BUDGETED)).settle(5, 5)
+            await one.limiter.settled()
+            server.command("SAVE")
+            for _ in range(9):
+                (await one.granted(BUDGETED)).settle(10, 10)
+            open_ = await one.granted(BUDGETED, cost=5)
+            await one.stands(BUDGETED, slots=1, reserved=5, spent=95)
+            one.spending.spent["alice"] = Spent(95, 95)
+            server.kill()
+            server.start()
+            assert b"weighbridge:a:client:alice:usd:day" in server.command("KEYS", "*")
+            await one.back()
+            await one.stands_again()
+            await one.stands(BUDGETED, slots=1, reserved=5, spent=95)
+            open_.give_back()
+            await one.stands(BUDGETED, slots=0, reserved=0, spent=95)
+
+
+async def test_full_refuses_and_is_mended_without_a_restart(valkey: ValkeyServer, redis_database: int) -> None:
+    async with shared(valkey, redis_database) as one:
+        valkey.command("CONFIG", "SET", "maxmemory", "1")
+        try:
+            assert isinstance(await one.ask(BUDGETED), StorageUnavailable)
+            await one.until(lambda: "maxmemory" in (one.limiter.problem or ""))
+        finally:
+            valkey.command("CONFIG", "SET", "maxmemory", "0")
+        await one.back()
+        assert not isinstance(await one.ask(BUDGETED), Refusal | StorageUnavailable)
+
+
+async def test_a_ledger_that_cannot_be_read_keeps_budgets_shut(
+    valkey: ValkeyServer, redis_database: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with shared(valkey, redis_database) as one:
+        fresh = Holder("client:bob", BUDGETED.limits, ("bob",))
+        one.spending.broken = True
+        await one.limiter.prepare([fresh])
+        assert isinstance(await one.ask(fresh), StorageUnavailable)
+        assert "could not be read" in caplog.text
+        one.spending.broken = False
+        async with asyncio.timeout(15):
+            while isinstance(await one.ask(fresh), StorageUnavailable):  # noqa: ASYNC110 - the server is asked
+                await asyncio.sleep(0.02)
+
+
+async def test_a_wrong_password_is_told_and_not_shown(valkey: ValkeyServer, caplog: pytest.LogCaptureFixture) -> None:
+    url = valkey.url().replace(valkey.password, "canary-wrong")
+    async with RedisLimiter(url, SaidSpending(), wall_us) as limiter:
+        assert "WRONGPASS" in (limiter.problem or "")
+        assert limiter.errors["error"] >= 1
+    assert "canary" not in caplog.text + (limiter.problem or "")

@@ -163,7 +163,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        message = f"cannot listen on {_shown_host(host)}:{port}: {error.strerror or error}"
+        resolved = error.errno is not None and error.errno > 0  # below are the codes of looking a name up
+        why = os.strerror(error.errno or 0) if resolved else error.strerror or error
+        message = f"cannot listen on {_shown_host(host)}:{port}: {why}"
         if error.errno == errno.EADDRINUSE:
             message += ". Is Weighbridge running already? Choose another port with --port."
         raise CannotListenError(message) from None

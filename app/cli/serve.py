@@ -28,6 +28,7 @@ def serve(
     ] = False,
 ) -> None:
     """Run the gateway. On the first start it makes a client and prints its key."""
+    from app.allocator import settle_allocator
     from app.settings import SettingsError, load_settings
     from app.settings.hardening import harden_process, scrub_environment
 
@@ -50,6 +51,7 @@ def serve(
         raise typer.Exit(WRONG_USE)
     scrub_environment(settings.secret_variables)
     refused = harden_process()
+    settle_allocator()
     # structlog loads rich where there is one, 6 MB, to draw tracebacks in colour; ours are written as text.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # means: cannot be imported
     if workers > 1:

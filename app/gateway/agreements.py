@@ -32,11 +32,15 @@ class Agreements:
         Without `prepare` budgets are not looked up until someone asks: for commands, which let no call in.
         """
         async with self._changing:
-            fresh = Roster()
-            fresh.fill(await self._store.list_clients(), await self._store.list_groups())
-            if prepare:
-                await self._prepare(fresh)
-            self._roster.fill(fresh.clients, fresh.groups)
+            while True:
+                changes = self._roster.changes
+                fresh = Roster()
+                fresh.fill(await self._store.list_clients(), await self._store.list_groups())
+                if prepare:
+                    await self._prepare(fresh)
+                if changes == self._roster.changes:  # else a client came meanwhile, with a key: those do not wait here
+                    self._roster.fill(fresh.clients, fresh.groups)
+                    return
 
     async def change_client(
         self, name: str, change: Callable[[ClientTerms], ClientTerms], *, disabled: bool | None = None

@@ -41,6 +41,7 @@ class KeyDirectory:
         self._keys: dict[str, StoredKey] = {}
         self._by_digest: dict[bytes, StoredKey] = {}
         self.roster = Roster()
+        self.changes = 0  # how often put() was called
 
     def fill(self, keys: Sequence[StoredKey]) -> None:
         """Take these in place of all others."""
@@ -56,6 +57,7 @@ class KeyDirectory:
         """Add or change one."""
         self._keys[key.key_id] = key
         self._by_digest[key.digest] = key
+        self.changes += 1
 
     def authenticate(self, authorization: bytes | None, now_us: int) -> StoredKey:
         """The caller's key. Raises AuthenticationFailed with a message that says what is wrong but never the key.
@@ -106,8 +108,13 @@ class Clients:
         self._changing = asyncio.Lock()  # or a key revoked while it is rotated would come to life again
 
     async def load(self) -> None:
-        """Fill the directory from the store."""
-        self._directory.fill(await self._store.load_keys())
+        """Fill the directory from the store; again when a key was changed meanwhile: what was read may be older."""
+        while True:
+            changes = self._directory.changes
+            keys = await self._store.load_keys()
+            if changes == self._directory.changes:
+                self._directory.fill(keys)
+                return
 
     @property
     def any_active(self) -> bool:

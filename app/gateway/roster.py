@@ -38,6 +38,7 @@ class Roster:
 
     def __init__(self) -> None:
         self.terms: dict[str, HeldTerms] = {}
+        self.changes = 0  # how often put_client() was called
         self._clients: dict[str, StoredClient] = {}
         self._groups: dict[str, StoredGroup] = {}
 
@@ -50,6 +51,7 @@ class Roster:
     def put_client(self, client: StoredClient) -> None:
         """Add or change one."""
         self._clients[client.name] = client
+        self.changes += 1
         self._make_all()
 
     def put_group(self, group: StoredGroup) -> None:

@@ -111,7 +111,7 @@ def test_a_port_that_is_taken_costs_no_key(tmp_path: Path, canary_key: str) -> N
         port = str(taken.getsockname()[1])
         failed = serve("--port", port, folder=tmp_path, OPENROUTER_API_KEY=canary_key)
     assert (failed.returncode, failed.stdout) == (1, "")
-    assert f"cannot listen on 127.0.0.1:{port}" in failed.stderr
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use. Is Weighbridge running" in failed.stderr
     assert "Traceback" not in failed.stderr
     with Gateway(tmp_path, canary_key) as gateway:
         assert gateway.first_key

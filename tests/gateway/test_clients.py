@@ -2,6 +2,8 @@
 
 import asyncio
 import secrets
+import time
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -9,8 +11,11 @@ from hypothesis import strategies as st
 
 from app.domain.errors import AuthenticationFailed, NotFound
 from app.domain.keys import KeyState, MintedKey, StoredKey, mint
+from app.gateway.agreements import Agreements
 from app.gateway.clients import Clients, KeyDirectory
-from tests.gateway.forms import NOW, HandClock, MemoryClientStore
+from app.gateway.limiter import MemoryLimiter
+from app.gateway.ports import StoredClient
+from tests.gateway.forms import NOW, HandClock, HandSpending, MemoryClientStore
 
 HOUR = 3_600_000_000
 
@@ -18,9 +23,9 @@ HOUR = 3_600_000_000
 class Desk:
     """The Clients service on a store in memory."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: MemoryClientStore | None = None) -> None:
         self.time = HandClock()
-        self.store = MemoryClientStore()
+        self.store = store or MemoryClientStore()
         self.directory = KeyDirectory()
         self.clients = Clients(self.store, self.directory, self.time.clock.wall_us)
 
@@ -50,7 +55,10 @@ BAD: list[tuple[bytes | None, str]] = [
     (b"Bearer " + GOOD.text.encode()[:-1], "not a Weighbridge key"),
     (b"Bearer " + GOOD.text.encode()[:-1] + b"!", "not a Weighbridge key"),
     (b"Bearer " + GOOD.text.upper().encode(), "not a Weighbridge key"),
-    (b"Bearer " + GOOD.text.encode()[:-7] + b"0" + GOOD.text.encode()[-6:], "mistyped"),
+    (
+        b"Bearer " + GOOD.text[:-7].encode() + (b"1" if GOOD.text[-7] == "0" else b"0") + GOOD.text[-6:].encode(),
+        "mistyped",
+    ),
     (b"Bearer " + GOOD.text.encode(), "Unknown API key"),
     (b"Bearer x" + GOOD.text.encode(), "not a Weighbridge key"),
     (b"Bearer " + b"x" * 100_000, "not a Weighbridge key"),
@@ -200,3 +208,51 @@ async def test_an_unknown_key_id_is_not_found_and_a_pasted_key_is_not_shown(desk
     with pytest.raises(NotFound) as refused:
         await desk.clients.rotate_key(key.text, grace_us=HOUR)
     assert key.text[6:20] not in refused.value.message
+
+
+class SlowStore(MemoryClientStore):
+    """Answers with what it held when it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.answers = asyncio.Event()
+
+    async def load_keys(self) -> Sequence[StoredKey]:
+        held = await super().load_keys()
+        self.asked.set()
+        await self.answers.wait()
+        return held
+
+    async def list_clients(self) -> Sequence[StoredClient]:
+        held = await super().list_clients()
+        self.asked.set()
+        await self.answers.wait()
+        return held
+
+
+async def test_what_changes_while_all_is_read_anew_stays_changed() -> None:
+    store = SlowStore()
+    desk = Desk(store)
+    revoked = await desk.clients.create_key("alice")
+    loading = asyncio.create_task(desk.clients.load())
+    await store.asked.wait()
+    await desk.clients.revoke_key(revoked.key_id)
+    made = await desk.clients.create_key("bob")
+    store.answers.set()
+    await loading
+    assert desk.opens(made)
+    assert not desk.opens(revoked)
+
+
+async def test_a_client_that_comes_while_all_are_read_anew_is_known() -> None:
+    store = SlowStore()
+    desk = Desk(store)
+    limiter = MemoryLimiter(HandSpending(), time.monotonic_ns, desk.time.clock.wall_us)
+    agreements = Agreements(store, desk.directory.roster, limiter, desk.time.clock.wall_us)
+    loading = asyncio.create_task(agreements.load(prepare=False))
+    await store.asked.wait()
+    await desk.clients.create_key("bob")
+    store.answers.set()
+    await loading
+    assert agreements.client("bob").name == "bob"

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import gc
 import json
+import logging
 import os
 import socket
 import tempfile
@@ -39,6 +40,9 @@ _LONGEST_SOCKET_PATH = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
 
 class CannotListenError(Exception):
     """The address cannot be had; the message is for the person who started the server."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class _Server(uvicorn.Server):
@@ -74,8 +78,11 @@ class _Server(uvicorn.Server):
         gateway.draining = True
         now = asyncio.get_running_loop().time
         end = now() + self._drain_seconds
+        _log.info("stopping: calls under way, %d now, have up to %g s", gateway.in_flight, self._drain_seconds)
         while gateway.in_flight and now() < end and not self.force_exit:  # noqa: ASYNC110 - they end one by one
             await asyncio.sleep(_LOOK_SECONDS)
+        if gateway.in_flight:
+            _log.warning("%d calls are ended before their time", gateway.in_flight)
         gateway.stop()
         left: float = max(LAST_WORDS_SECONDS, end - now())
         self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]  # it goes to wait_for

@@ -35,6 +35,9 @@ NOISE = (
     "Waiting for application ",
     "Application startup complete.",
     "Application shutdown complete.",
+    "Started server process",
+    "Shutting down",
+    "Finished server process",
 )
 """How lines begin that uvicorn says in the ordinary course of things."""
 

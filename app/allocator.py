@@ -9,7 +9,7 @@ import ctypes
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8  # mallopt(3)
 
-SETTINGS = {_ARENA_MAX: 2, _MMAP_THRESHOLD: 256 * 1024, _TRIM_THRESHOLD: 512 * 1024}
+SETTINGS = {_ARENA_MAX: 2, _MMAP_THRESHOLD: 4 * 1024**2, _TRIM_THRESHOLD: 8 * 1024**2}
 
 
 def settle_allocator() -> bool:

@@ -1,6 +1,7 @@
 """The store as a whole: its files, its health, its end."""
 
 import os
+import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,6 @@ async def test_a_clean_end_leaves_one_database_file_and_may_come_twice(tmp_path:
 async def test_reading_cannot_write(tmp_path: Path) -> None:
     async with open_store(tmp_path):
         reader = SqliteReader(tmp_path / DATABASE_NAME)
-        with pytest.raises(sa.exc.OperationalError, match="readonly database"):
+        with pytest.raises(sqlite3.OperationalError, match="readonly database"):
             await reader.rows(sa.text("DELETE FROM records"))  # type: ignore[arg-type]
         await reader.close()

@@ -51,7 +51,7 @@ bench: $(VENV)/.installed ## CPU per call and per event, beside nginx and Envoy 
 image: ## the container image
 	@exec docker build --tag $(IMAGE) --build-arg REVISION=$$(git describe --always --dirty 2>/dev/null || echo unknown) $(ARGS) .
 
-test-image: $(VENV)/.dev $(VENV)/.deploy ## the container image, built and run; starts an engine with the scripts in ENGINE where none runs
+test-image: $(VENV)/.dev $(VENV)/.deploy ## the image, the compose files, the alert rules and the systemd unit, run; starts an engine with the scripts in ENGINE where none runs
 	@exec sh deploy/docker/with-engine.sh "$(ENGINE)" $(BIN)/python -m pytest -q -m image tests/deploy $(ARGS)
 
 dist: $(VENV)/.locked sbom ## wheel, sdist, list of components and checksums, in dist/

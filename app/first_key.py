@@ -31,12 +31,21 @@ class FirstKey:
         elif self._clients.any_active or await self._clients.list_clients():
             return None
         else:
-            self._write_note()
+            return await self._made_here()
         return (await self._clients.create_key(FIRST_CLIENT)).text
 
     def shown(self) -> None:
         """The key has been printed, or there was none to print."""
         self._note.unlink(missing_ok=True)
+
+    async def _made_here(self) -> str | None:
+        """None when another process with the same database makes it at this moment: that one will show it."""
+        self._write_note()
+        try:
+            return (await self._clients.create_key(FIRST_CLIENT, client_is_new=True)).text
+        except ValueError:
+            self.shown()
+            return None
 
     async def _others_made(self) -> bool:
         """Has somebody made keys since? Then they have one."""

@@ -112,6 +112,7 @@ async def _open(
     app.state.clients = clients
     app.state.agreements = agreements
     app.state.clock = clock
+    app.state.metrics = metrics
     app.state.render_metrics = metrics.render
     _publish(app, settings, store, gateway, redis)
     if log is not None:

@@ -41,7 +41,7 @@ async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
         welcome = Welcome(settings.upstream.name, await first_key.to_show(), demo=demo)
 
         def started(url: str) -> None:
-            welcome.show(url)
+            welcome.show(settings.server.public_url or url)
             first_key.shown()
 
         if not signals.came:

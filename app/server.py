@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 
@@ -78,11 +79,14 @@ class _Server(uvicorn.Server):
         gateway.draining = True
         now = asyncio.get_running_loop().time
         end = now() + self._drain_seconds
-        _log.info("stopping: calls under way, %d now, have up to %g s", gateway.in_flight, self._drain_seconds)
+        if gateway.in_flight:
+            _log.info("stopping: calls under way, %d now, have up to %g s", gateway.in_flight, self._drain_seconds)
+        else:
+            _log.info("stopping")
         while gateway.in_flight and now() < end and not self.force_exit:  # noqa: ASYNC110 - they end one by one
             await asyncio.sleep(_LOOK_SECONDS)
         if gateway.in_flight:
-            _log.warning("%d calls are ended before their time", gateway.in_flight)
+            _log.warning("calls that are ended before their time: %d", gateway.in_flight)
         gateway.stop()
         left: float = max(LAST_WORDS_SECONDS, end - now())
         self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]  # it goes to wait_for
@@ -113,10 +117,24 @@ async def serve_on(
     settings: Settings, app: Application, sockets: Sequence[socket.socket], on_started: Callable[[], object]
 ) -> None:
     """The same on sockets that others may take connections from as well."""
-    config = uvicorn.Config(
+    protocol = partial(ClientConnection, doorkeeper=_doorkeeper(settings, app))
+    config = uvicorn_config(app, protocol, int(settings.server.keep_alive_timeout))
+
+    def started() -> None:
+        gc.collect()
+        gc.freeze()  # what start-up made stays: a full collection would stop every stream for tens of milliseconds
+        gc.set_threshold(*GC_THRESHOLDS)
+        on_started()
+
+    await _Server(config, app, started, settings.server.drain_timeout).serve(sockets=list(sockets))
+
+
+def uvicorn_config(app: Application, protocol: Any, keep_alive_seconds: int) -> uvicorn.Config:  # noqa: ANN401
+    """What uvicorn is told: to serve, and to say nothing by itself. `protocol` makes a connection's protocol."""
+    return uvicorn.Config(
         app,
         loop="uvloop",
-        http=partial(ClientConnection, doorkeeper=_doorkeeper(settings, app)),  # type: ignore[arg-type]  # it is called
+        http=protocol,
         ws="none",
         interface="asgi3",
         lifespan="off",
@@ -127,16 +145,8 @@ async def serve_on(
         server_header=False,
         date_header=False,
         backlog=BACKLOG,
-        timeout_keep_alive=int(settings.server.keep_alive_timeout),
+        timeout_keep_alive=keep_alive_seconds,
     )
-
-    def started() -> None:
-        gc.collect()
-        gc.freeze()  # what start-up made stays: a full collection would stop every stream for tens of milliseconds
-        gc.set_threshold(*GC_THRESHOLDS)
-        on_started()
-
-    await _Server(config, app, started, settings.server.drain_timeout).serve(sockets=list(sockets))
 
 
 def url_of(listener: socket.socket) -> str:
@@ -171,7 +181,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         resolved = error.errno is not None and error.errno > 0  # below are the codes of looking a name up
-        why = os.strerror(error.errno or 0) if resolved else error.strerror or error
+        why = os.strerror(error.errno or 0) if resolved else str(error.strerror or error).partition(" (")[0]
         message = f"cannot listen on {_shown_host(host)}:{port}: {why}"
         if error.errno == errno.EADDRINUSE:
             message += ". Is Weighbridge running already? Choose another port with --port."

@@ -1,7 +1,11 @@
 """What a person sees when the server is up: where it is, the first key, and lines to paste."""
 
+import os
 import shutil
+import socket
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 from app import __version__
 
@@ -15,7 +19,8 @@ Upstream: {upstream}
   curl -N $OPENAI_BASE_URL/responses -H "Authorization: Bearer $OPENAI_API_KEY" -H 'Content-Type: application/json' \\
     -d '{{"model": "{model}", "input": "Say hello.", "stream": true}}'
 
-  python -c "import openai; print(openai.responses.create(model='{model}', input='Say hello.').output_text)"
+  pip install openai
+  python3 -c "import openai; print(openai.responses.create(model='{model}', input='Say hello.').output_text)"
 
 What it cost: {command} usage"""
 
@@ -62,6 +67,28 @@ class Welcome:
 
 def _command() -> str:
     """How this program is called from the shell that started it."""
+    outside = from_outside(Path("/"), os.environ, socket.gethostname(), (os.getpid(), os.getppid()))
+    if outside is not None:
+        return outside
     if shutil.which("weighbridge"):
         return "weighbridge"
     return "python -m app" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
+
+
+def from_outside(root: Path, environ: Mapping[str, str], hostname: str, pids: tuple[int, int]) -> str | None:
+    """How a command is called by whoever started this container or service; None where a shell started us.
+
+    `pids` are this process's and its parent's: what a container was made for is its first process or its init's child,
+    and so is a service of systemd, which alone sets INVOCATION_ID.
+    """
+    if 1 not in pids:
+        return None
+    if "INVOCATION_ID" in environ:
+        state_dir = environ.get("WEIGHBRIDGE_STATE_DIR")
+        return f"WEIGHBRIDGE_STATE_DIR={state_dir} {sys.argv[0]}" if state_dir else None
+    if "KUBERNETES_SERVICE_HOST" in environ:
+        return f"kubectl exec {hostname} -- weighbridge"
+    for engine, mark in (("docker", ".dockerenv"), ("podman", "run/.containerenv")):
+        if (root / mark).exists():
+            return f"{engine} exec {hostname} weighbridge"
+    return None

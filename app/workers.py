@@ -31,6 +31,7 @@ from app.store.faults import StoreFault
 from app.store.inheritance import inherit
 from app.store.lock import StoreLock
 from app.telemetry.logging import LogOutput
+from app.telemetry.siblings import Siblings
 from app.welcome import Welcome
 
 LOCK_WAIT_SECONDS = 10.0
@@ -70,6 +71,7 @@ class Workers:
                 state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
                 stack.callback(asyncio.run(StoreLock.acquire(state_dir, 0)).release)
                 inherit(state_dir, state_dir / "worker-1", keep=self.count)
+                Siblings.forget(state_dir)
                 listener = stack.enter_context(listen(server.host, server.port))
             except (StoreFault, CannotListenError) as error:
                 raise Problem(str(error)) from None
@@ -81,7 +83,8 @@ class Workers:
             self._sockets, self._lifeline = (listener, admin), os.pipe()
             if self._start_all():
                 stack.callback(write_note(state_dir, url_of(listener), admin).unlink, missing_ok=True)
-                Welcome(self.settings.upstream.name, first_key, demo=self.demo).show(url_of(listener))
+                welcome = Welcome(self.settings.upstream.name, first_key, demo=self.demo)
+                welcome.show(server.public_url or url_of(listener))
                 (state_dir / NOTE_NAME).unlink(missing_ok=True)
                 return self._look_after()
             self._look_after()
@@ -181,6 +184,10 @@ class Workers:
                 settings = await with_mock(settings, stack)
             app = create_app(settings, log, lock_wait_seconds=LOCK_WAIT_SECONDS)
             await stack.enter_async_context(app.router.lifespan_context(app))
+            siblings = Siblings(app.state.metrics, settings.storage.state_dir)
+            siblings.start()
+            stack.push_async_callback(siblings.close)
+            app.state.render_metrics = siblings.render
             if not signals.came:
                 await serve_on(settings, app, self._sockets, lambda: os.write(ready, b"."))
 

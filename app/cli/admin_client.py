@@ -8,6 +8,7 @@ import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 import typer
 
@@ -44,12 +45,26 @@ def run_admin(work: "Callable[[HttpClient], Awaitable[Result]]", config: Path | 
         raise typer.Exit(1) from None
 
 
+def ask(method: str, path: str, config: Path | None, **arguments: Any) -> Any:  # noqa: ANN401 - JSON
+    """One call of the admin API, all that a command does; its JSON. Exits as run_admin does."""
+
+    async def work(client: "HttpClient") -> Any:  # noqa: ANN401
+        return await call(client, method, path, **arguments)
+
+    return run_admin(work, config)
+
+
 async def call(client: "HttpClient", method: str, path: str, **arguments: Any) -> Any:  # noqa: ANN401 - JSON
     """One call of the admin API; its JSON. Raises CommandFailedError with the server's own words."""
     answer = await client.request(method, f"/admin/api{path}", **arguments)
     if answer.is_error:
         raise CommandFailedError(_words_of(answer))
     return answer.json()
+
+
+def part(name: str) -> str:
+    """A name as one part of a path."""
+    return quote(name, safe="")
 
 
 async def lines_of(answer: "HttpAnswer") -> "AsyncIterator[str]":

@@ -3,18 +3,17 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
+
+from app.cli.options import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from app.settings import Settings
     from app.settings.provenance import Provenance
 
 app = typer.Typer(name="config", help="Show, check or write the settings.", no_args_is_help=True)
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file to read.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()

@@ -8,11 +8,10 @@ from typing import Annotated
 
 import typer
 
-from app.cli.output import JsonOption, print_json, print_table
+from app.cli.options import ConfigOption, JsonOption
+from app.cli.output import print_json, print_table
 
 app = typer.Typer(name="db", help="Upgrade, copy, check or move the database.", no_args_is_help=True)
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file to read.")]
 
 
 @app.command()
@@ -108,8 +107,11 @@ def migrate_to(
     if given is not None:
         print("weighbridge: the database is on PostgreSQL already: a database URL is set", file=sys.stderr)
         raise typer.Exit(2)
+    to = sys.stdin.readline().strip() if url == "-" else url
+    if not to.startswith(("postgresql://", "postgres://")):
+        raise typer.BadParameter("it must start with postgresql://", param_hint="URL")
     with _faults_told():
-        copied = asyncio.run(moved(state_dir, sys.stdin.readline().strip() if url == "-" else url))
+        copied = asyncio.run(moved(state_dir, to))
     if as_json:
         print_json(copied)
     else:
@@ -133,6 +135,11 @@ def _faults_told() -> Iterator[None]:
 
     try:
         yield
-    except (StoreFault, OSError) as error:
-        print(f"weighbridge: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
+    except StoreFault as fault:
+        problem = str(fault)
+    except OSError as error:
+        problem = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
+    else:
+        return
+    print(f"weighbridge: {problem}", file=sys.stderr)
+    raise typer.Exit(1)

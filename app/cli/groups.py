@@ -1,28 +1,15 @@
 """`weighbridge groups`: clients that share limits."""
 
-from typing import Annotated, Any
-from urllib.parse import quote
+from typing import Any
 
 import typer
 
-from app.cli.clients import ConfigOption, ask
-from app.cli.output import JsonOption, print_json, print_table
-from app.cli.terms import (
-    BUDGET_COLUMNS,
-    CountsOption,
-    DollarsOption,
-    ModelsOption,
-    RateOption,
-    SlotsOption,
-    TokensOption,
-    budget_rows,
-    limit_rows,
-    limits_change,
-)
+from app.cli import terms
+from app.cli.admin_client import ask, part
+from app.cli.options import ConfigOption, GroupName, JsonOption
+from app.cli.output import print_json, print_table
 
 app = typer.Typer(name="groups", help="Limits that clients share: set, list and show.", no_args_is_help=True)
-
-Name = Annotated[str, typer.Argument(metavar="GROUP")]
 
 
 @app.command("list")
@@ -35,40 +22,42 @@ def list_groups(as_json: JsonOption = False, config: ConfigOption = None) -> Non
     rows = [[g["name"], len(g["members"]), g["rpm"], g["tpm"], g["concurrency"], _budgets(g)] for g in groups]
     columns = ("group", "members", "rpm", "tpm", "concurrency", "budgets")
     print_table(columns, rows, numbers=frozenset(columns[1:5]))
+    if not groups:
+        typer.echo("There are none yet: `weighbridge groups set GROUP` makes one.", err=True)
 
 
 @app.command()
-def show(group: Name, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+def show(group: GroupName, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show one group and how its budgets stand."""
-    found = ask("GET", f"/groups/{quote(group, safe='')}", config)
+    found = ask("GET", f"/groups/{part(group)}", config)
     if as_json:
         print_json(found)
         return
-    print_table(("agreed", "value"), limit_rows(found))
-    if rows := budget_rows({"group": found["standing"]}):
+    print_table(("agreed", "value"), terms.limit_rows(found))
+    if rows := terms.budget_rows({"group": found["standing"]}):
         print()
-        print_table(BUDGET_COLUMNS, rows)
+        print_table(terms.BUDGET_COLUMNS, rows)
 
 
 @app.command("set")
 def set_group(
-    group: Name,
-    rpm: RateOption = None,
-    tpm: TokensOption = None,
-    concurrency: SlotsOption = None,
-    budget_usd: DollarsOption = None,
-    budget_tokens: CountsOption = None,
-    models: ModelsOption = None,
+    group: GroupName,
+    rpm: terms.RateOption = None,
+    tpm: terms.TokensOption = None,
+    concurrency: terms.SlotsOption = None,
+    budget_usd: terms.DollarsOption = None,
+    budget_tokens: terms.CountsOption = None,
+    models: terms.ModelsOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Change what is agreed with a group; make it if it is new. `clients set --group` puts clients in."""
-    change = limits_change(rpm, tpm, concurrency, budget_usd, budget_tokens, models)
-    changed = ask("PATCH", f"/groups/{quote(group, safe='')}", config, json=change)
+    change = terms.limits_change(rpm, tpm, concurrency, budget_usd, budget_tokens, models)
+    changed = ask("PATCH", f"/groups/{part(group)}", config, json=change)
     if as_json:
         print_json(changed)
     else:
-        print_table(("agreed", "value"), limit_rows(changed))
+        print_table(("agreed", "value"), terms.limit_rows(changed))
 
 
 def _budgets(group: dict[str, Any]) -> str | None:

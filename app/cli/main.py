@@ -1,8 +1,11 @@
 """The command line: which commands there are. Each imports its world when it runs (`--help` must not wait for it)."""
 
+from typing import Annotated
+
 import typer
 
 from app.cli import clients, config, db, groups, keys
+from app.cli.commands import Commands
 from app.cli.mock_upstream import mock_upstream
 from app.cli.reconcile import reconcile
 from app.cli.serve import serve
@@ -10,12 +13,30 @@ from app.cli.usage import usage
 from app.cli.version import version
 
 app = typer.Typer(
+    cls=Commands,
     help="Weighbridge: a proxy for the Responses API that passes every byte and weighs every token.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        version()
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
+
+
 app.command()(serve)
 app.add_typer(keys.app)
 app.add_typer(clients.app)

@@ -1,27 +1,40 @@
 """`weighbridge mock-upstream`: a Responses upstream for demonstrations and tests."""
 
+import errno
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from app.cli.options import JsonOption
 
 if TYPE_CHECKING:
     from app.mock.options import MockOptions
 
 
 def mock_upstream(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")] = 9797,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 9797,
     key: Annotated[
-        str | None, typer.Option(envvar="WEIGHBRIDGE_MOCK_KEY", help="Key that callers must bear; none lets all in.")
+        str | None,
+        typer.Option(metavar="KEY", envvar="WEIGHBRIDGE_MOCK_KEY", help="What callers must bear; none lets all in."),
     ] = None,
-    dialect: Annotated[str, typer.Option(help="Which server to speak like.")] = "openrouter",
-    fault: Annotated[str, typer.Option(help="Faults for every call, as in truncate@7 or status=429:2.")] = "",
-    pace: Annotated[str, typer.Option(help="TOKENS_PER_SECOND[:FIRST_TOKEN_SECONDS]; 0 does not wait.")] = "80:0.3",
-    seed: Annotated[int | None, typer.Option(help="Makes ids, texts and paces repeat.")] = None,
-    books_delay: Annotated[float, typer.Option(min=0, help="Seconds until GET /generation knows a call.")] = 0.0,
+    dialect: Annotated[str, typer.Option(metavar="NAME", help="Which server to speak like.")] = "openrouter",
+    fault: Annotated[
+        str, typer.Option(metavar="SPEC", help="Faults for every call, as in truncate@7 or status=429:2.")
+    ] = "",
+    pace: Annotated[
+        str, typer.Option(metavar="RATE[:WAIT]", help="Tokens a second, and seconds until the first; 0 does not wait.")
+    ] = "80:0.3",
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Makes ids, texts and paces repeat.")] = None,
+    books_delay: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, help="Seconds until GET /generation knows a call.")
+    ] = 0.0,
     list_faults: Annotated[bool, typer.Option("--list-faults", help="Print all faults and stop.")] = False,
     list_dialects: Annotated[bool, typer.Option("--list-dialects", help="Print all dialects and stop.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print lists as JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Run a Responses upstream for demos and tests: streams, JSON, usage, and scripted faults."""
     from app.mock.dialects import DIALECTS
@@ -30,10 +43,11 @@ def mock_upstream(
     from app.mock.pace import BadPace, Pace
 
     if list_faults:
-        _print([{"name": kind.name, "example": kind.example, "summary": kind.summary} for kind in CATALOGUE], json=json)
+        shown = [{"name": kind.name, "example": kind.example, "summary": kind.summary} for kind in CATALOGUE]
+        _print(shown, as_json=as_json)
         return
     if list_dialects:
-        _print([{"name": name, "summary": spoken.summary} for name, spoken in DIALECTS.items()], json=json)
+        _print([{"name": name, "summary": spoken.summary} for name, spoken in DIALECTS.items()], as_json=as_json)
         return
     try:
         options = MockOptions(
@@ -50,8 +64,8 @@ def mock_upstream(
     _serve(options, host, port)
 
 
-def _print(rows: list[dict[str, str]], *, json: bool) -> None:
-    if json:
+def _print(rows: list[dict[str, str]], *, as_json: bool) -> None:
+    if as_json:
         from json import dumps
 
         typer.echo(dumps(rows, indent=2))
@@ -73,5 +87,8 @@ def _serve(options: "MockOptions", host: str, port: int) -> None:
     try:
         uvloop.run(serve(options, host, port, announce))
     except OSError as failed:
-        typer.echo(f"weighbridge mock-upstream: cannot listen on {host}:{port}: {failed.strerror}", err=True)
+        code = failed.errno or 0
+        why = os.strerror(code) if code > 0 else str(failed.strerror).partition(" (")[0]  # below 0: a name not found
+        again = ". Choose another port with --port." if code == errno.EADDRINUSE else ""
+        typer.echo(f"weighbridge mock-upstream: cannot listen on {host}:{port}: {why}{again}", err=True)
         raise typer.Exit(1) from failed

@@ -2,11 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from typing import Annotated, Any
-
-import typer
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+from typing import Any
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON holds

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.output import JsonOption
+from app.cli.options import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from app.domain.reconciliation import Reconciliation, Sheet
@@ -57,7 +57,7 @@ def reconcile(
     key_hash: Annotated[str | None, typer.Option(metavar="HASH", help="Only this key of the account.")] = None,
     project: Annotated[str | None, typer.Option(metavar="ID", help="Only this project of the organization.")] = None,
     as_json: JsonOption = False,
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file to read.")] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Compare the ledger with upstream's own books. Exits 0 when they agree, 1 when not, 2 when used wrongly."""
     from app.cli.admin_client import run_admin

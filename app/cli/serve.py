@@ -1,10 +1,11 @@
 """`weighbridge serve`: the gateway itself."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from app.cli.options import ConfigOption
 
 if TYPE_CHECKING:
     from app.settings import Settings
@@ -14,14 +15,15 @@ WRONG_USE = 2
 
 
 def serve(
-    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on. [default: 8787]")] = None,
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file to read.")] = None,
+    host: Annotated[str | None, typer.Option(metavar="HOST", help="Address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(metavar="PORT", help="Port to listen on. [default: 8787]")] = None,
+    config: ConfigOption = None,
     demo: Annotated[
         bool, typer.Option("--demo", help="Use a mock upstream inside: no upstream key, no network.")
     ] = False,
     workers: Annotated[
-        int, typer.Option(min=1, max=256, help="Processes that share the port; more than one need PostgreSQL.")
+        int,
+        typer.Option(metavar="N", min=1, max=256, help="Processes that share the port; more than one need PostgreSQL."),
     ] = 1,
     upstream_key_stdin: Annotated[
         bool, typer.Option("--upstream-key-stdin", help="Read the upstream key from standard input.")

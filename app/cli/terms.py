@@ -69,7 +69,9 @@ def limit_rows(shown: dict[str, Any]) -> list[list[object]]:
     """The limits that the admin API has shown, as rows of a table; those that are there."""
     names = ("group", "rpm", "tpm", "concurrency", "output_ceiling", "hard_stop", "safety_identifier", "on_disconnect")
     rows: list[list[object]] = [
-        [name.replace("_", " "), shown[name]] for name in names if shown.get(name) not in {None, False, "cancel"}
+        [name.replace("_", " "), "on" if shown[name] is True else shown[name]]
+        for name in names
+        if shown.get(name) not in {None, False, "cancel"}
     ]
     if shown.get("models") is not None:
         rows.append(["models", ", ".join(shown["models"])])

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.output import JsonOption, print_json, print_table, visible
+from app.cli.options import ConfigOption, JsonOption
+from app.cli.output import print_json, print_table, visible
 
 if TYPE_CHECKING:
     from app.upstream.http_client import HttpClient
@@ -25,7 +27,7 @@ COLUMNS = {
     "cost_usd": "cost_usd",
     "unknown_usage": "unknown",
 }
-NUMBERS = frozenset(("input_tokens", "output_tokens", "cost_usd", "duration_ms"))
+NUMBERS = frozenset(("http_status", "input_tokens", "output_tokens", "cost_usd", "duration_ms"))
 REQUEST_COLUMNS = (
     "started_at",
     "client",
@@ -52,21 +54,21 @@ class By(StrEnum):
 
 def usage(
     since: Annotated[str | None, typer.Option(metavar="24h|DATE", help="From when on.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="DATE", help="Until when, exclusive.")] = None,
-    client: Annotated[str | None, typer.Option(help="Only this client.")] = None,
-    model: Annotated[str | None, typer.Option(help="Only this model, as served.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="24h|DATE", help="Until when, exclusive.")] = None,
+    client: Annotated[str | None, typer.Option(metavar="CLIENT", help="Only this client.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="Only this model, as served.")] = None,
+    upstream: Annotated[str | None, typer.Option(metavar="NAME", help="Only this upstream; a demo's is mock.")] = None,
     by: Annotated[By, typer.Option(help="What a line is.")] = By.CLIENT,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: JsonOption = False,
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file to read.")] = None,
+    config: ConfigOption = None,
 ) -> None:
     """Show what was used and what it cost. Times are UTC."""
     if as_csv and as_json:
         message = "--csv and --json exclude each other"
         raise typer.BadParameter(message)
-    _check_moment(since, "--since")
-    _check_moment(until, "--until")
-    given = {"since": since, "until": until, "client": client, "model": model, "by": by.value}
+    _check_span(since, until)
+    given = {"since": since, "until": until, "client": client, "model": model, "upstream": upstream, "by": by.value}
     query = {name: value for name, value in given.items() if value is not None}
     if by is By.REQUEST:
         _show_requests(query, config, as_csv=as_csv, as_json=as_json)
@@ -74,7 +76,7 @@ def usage(
     rows: list[dict[str, Any]] = _fetch(query, config)
     if as_json:
         print_json(rows)
-    elif as_csv:
+    elif rows and as_csv:
         _print_csv(rows)
     elif rows:
         lines = [[row[by.value], *(row[name] for name in COLUMNS)] for row in rows]
@@ -83,14 +85,21 @@ def usage(
         print_table((by.value, *COLUMNS.values()), lines, numbers=frozenset(COLUMNS.values()))
         _explain_unknown(rows)
     else:
-        typer.echo("Nothing is in the ledger for that.", err=True)
+        _say_nothing_found()
 
 
-def _check_moment(text: str | None, option: str) -> None:
+def _check_span(since: str | None, until: str | None) -> None:
+    now_us = time.time_ns() // 1000
+    begin, end = _moment(since, "--since", now_us), _moment(until, "--until", now_us)
+    if begin is not None and end is not None and begin >= end:
+        raise typer.BadParameter(f"{until!r} is not later than --since {since!r}.", param_hint="--until")
+
+
+def _moment(text: str | None, option: str, now_us: int) -> int | None:
     from app.domain.spans import parse_moment
 
     try:
-        parse_moment(text or "0s", now_us=0)  # the server's clock says when now is
+        return None if text is None else parse_moment(text, now_us)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
@@ -119,6 +128,8 @@ def _show_requests(query: Mapping[str, str], config: Path | None, *, as_csv: boo
                 writer.writerow({name: _harmless(value) for name, value in record.items()})
         if rows:
             print_table(REQUEST_COLUMNS, rows, numbers=NUMBERS)
+        elif not as_json and writer is None:
+            _say_nothing_found()
 
     run_admin(work, config)
 
@@ -147,6 +158,10 @@ def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
         writer = csv.DictWriter(sys.stdout, list(rows[0]))
         writer.writeheader()
         writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+
+
+def _say_nothing_found() -> None:
+    typer.echo("Nothing is in the ledger for that.", err=True)
 
 
 def _harmless(value: object) -> object:

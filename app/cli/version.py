@@ -1,12 +1,11 @@
 """`weighbridge version`."""
 
 import json
-from typing import Annotated
 
-import typer
+from app.cli.options import JsonOption
 
 
-def version(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def version(as_json: JsonOption = False) -> None:
     """Print the version."""
     from app import __version__
 

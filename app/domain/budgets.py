@@ -68,43 +68,47 @@ class Account:
     A window is only ever followed by a later one: a clock that steps back does not give a spent budget back.
     """
 
-    __slots__ = ("period", "reserved", "spent", "window")
+    __slots__ = ("beyond", "period", "reserved", "spent", "window")
 
     def __init__(self, period: Period, at_us: int, spent: int = 0) -> None:
         self.period = period
         self.window: Window = window_of(period, at_us)
         self.spent = spent
         self.reserved = 0
+        self.beyond = 0  # what open calls may come to beyond what is set aside for them: kept free for them
 
     def advance(self, at_us: int) -> None:
         """Begin the next window if the old one is over. What calls of the old one hold and spend belongs to that."""
         ends_at = self.window.ends_at
         if ends_at is not None and at_us >= ends_at:
             self.window = window_of(self.period, at_us)
-            self.spent = self.reserved = 0
+            self.spent = self.reserved = self.beyond = 0
 
     def left(self, limit: int) -> int:
         """What can still be set aside; 0 when nothing."""
-        return max(0, limit - self.spent - self.reserved)
+        return max(0, limit - self.spent - self.reserved - self.beyond)
 
-    def hold(self, amount: int) -> "Hold":
-        """Set so much aside."""
+    def hold(self, amount: int, beyond: int = 0) -> "Hold":
+        """Set so much aside for a call that may come to so much more."""
         self.reserved += amount
-        return Hold(self, self.window, amount)
+        self.beyond += beyond
+        return Hold(self, self.window, amount, beyond)
 
 
 class Hold:
     """What an account has set aside for one call."""
 
-    __slots__ = ("account", "amount", "window")
+    __slots__ = ("account", "amount", "beyond", "window")
 
-    def __init__(self, account: Account, window: Window, amount: int) -> None:
+    def __init__(self, account: Account, window: Window, amount: int, beyond: int = 0) -> None:
         self.account = account
         self.window = window
         self.amount = amount
+        self.beyond = beyond
 
     def settle(self, spent: int) -> None:
         """Give it back and count what the call came to instead. To be called once."""
         if self.window is self.account.window:
             self.account.reserved -= self.amount
+            self.account.beyond -= self.beyond
             self.account.spent += spent

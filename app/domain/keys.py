@@ -132,9 +132,8 @@ def check_client_name(name: str) -> None:
     if name.startswith("sk-"):
         raise ValueError(f"{name[:6]!r}... cannot name a client: it looks like a key, and names are shown everywhere")
     if not _CLIENT_NAME.fullmatch(name):
-        raise ValueError(
-            f"{name[:80]!r} cannot name a client: use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit"
-        )
+        rule = "use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit"
+        raise ValueError(f"{name[:80]!r} cannot name a client or group: {rule}")
 
 
 def _base62(number: int, length: int) -> bytes:

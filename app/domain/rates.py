@@ -33,7 +33,7 @@ class Rate:
         self.used = 0
 
     def advance(self, now_ns: int) -> None:
-        """Forget what was taken more than a minute ago. To be called before the rest, with the same time."""
+        """Forget what was taken more than a minute ago. To be called before the rest, at least once in each part."""
         parts = self._parts
         oldest = now_ns // PART_NS - _PARTS
         while parts and parts[0].number < oldest:
@@ -64,13 +64,14 @@ class Rate:
         for part in self._parts:
             excess -= part.units
             if excess <= 0:
-                return _end_ns(part) - now_ns
+                return (part.number + _PARTS + 1) * PART_NS - now_ns
         return MINUTE_NS
 
     def reset_ns(self, now_ns: int) -> int:
         """How long until nothing of what was taken counts any more."""
-        return _end_ns(self._parts[-1]) - now_ns if self._parts else 0
+        return (self._parts[-1].number + _PARTS + 1) * PART_NS - now_ns if self._parts else 0
 
 
-def _end_ns(part: Part) -> int:
-    return (part.number + _PARTS + 1) * PART_NS
+def next_part_ns(now_ns: int) -> int:
+    """When the next part begins: until then there is nothing more to forget."""
+    return (now_ns // PART_NS + 1) * PART_NS

@@ -23,6 +23,10 @@ class Outcome(StrEnum):
     IN_PROGRESS = "in_progress"
 
 
+NOTHING_TO_TELL = frozenset((Outcome.IN_PROGRESS, Outcome.REJECTED, Outcome.UPSTREAM_ERROR))
+"""Where upstream's books have nothing to add: the call is not over, or upstream did not begin to work."""
+
+
 class UsageSource(StrEnum):
     """Where the token counts come from."""
 

@@ -10,7 +10,7 @@ It is a bound as far as these are. Not in it: what upstream adds to the input (p
 results of hosted tools, one round after another), fees for tools, and dearer service tiers. docs/limits.md says so.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,8 +50,7 @@ def worst_case(
 ) -> WorstCase:
     """The worst case of a request body, as parsed, of so many bytes. Never raises."""
     models = _models(call)
-    prices = [price_of(model) for model in models]
-    context = _largest([context_of(model) for model in models])
+    context = _largest(map(context_of, models))
     into = -(-body_bytes // assumed.bytes_per_token)
     out = _count(call.get("max_output_tokens"))
     if out is None:
@@ -60,6 +59,7 @@ def worst_case(
         if into > context or any(call.get(key) is not None for key in _KEPT_UPSTREAM):
             into = context
         out = min(out, context)
+    prices = map(price_of, models)
     return WorstCase(into, out, _largest([None if price is None else dearest(price, into, out) for price in prices]))
 
 
@@ -87,10 +87,15 @@ def _models(call: Mapping[str, object]) -> list[str]:
     return list(dict.fromkeys(name for name in (model, *others) if isinstance(name, str)))
 
 
-def _largest(numbers: list[int | None]) -> int | None:
+def _largest(numbers: Iterable[int | None]) -> int | None:
     """None when one is not known, or there is none."""
-    known = [number for number in numbers if number is not None]
-    return max(known) if known and len(known) == len(numbers) else None
+    largest = None
+    for number in numbers:
+        if number is None:
+            return None
+        if largest is None or number > largest:
+            largest = number
+    return largest
 
 
 def _count(value: object) -> int | None:

@@ -98,9 +98,12 @@ def _answered(
     worst: WorstCase,
     answer: Grant | Refusal | ApiError,
 ) -> None:
-    if isinstance(answer, ApiError | Refusal):
+    if isinstance(answer, ApiError):
         if exchange.waiting:
-            _reject(exchange, answer if isinstance(answer, ApiError) else refusal_error(answer, ask), request)
+            _reject(exchange, answer, request)
+    elif isinstance(answer, Refusal):
+        if exchange.waiting:
+            _reject(exchange, refusal_error(answer, ask), request)
     elif not exchange.waiting:
         answer.give_back()
     else:

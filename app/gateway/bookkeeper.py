@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from app.domain.backoff import backoff_seconds
-from app.domain.records import Outcome, Record, UsageSource
-from app.gateway.ports import BookEntry, Books, NoBooks, Reports
+from app.domain.records import NOTHING_TO_TELL, Record, UsageSource
+from app.gateway.ports import BookEntry, Books, NoBooks, UnsettledReports
 from app.gateway.services import Services
 from app.gateway.settlement import settle_by_books
 
@@ -36,7 +36,6 @@ REACH_MICROSECONDS = 24 * 3_600_000_000
 """How far back the ledger is searched for unsettled calls."""
 
 _PAGE = 200
-_NOTHING_TO_TELL = frozenset((Outcome.IN_PROGRESS, Outcome.REJECTED, Outcome.UPSTREAM_ERROR))
 _OPEN_SOURCES = frozenset((UsageSource.NONE, UsageSource.ESTIMATED))
 
 
@@ -45,7 +44,7 @@ def wants(record: Record) -> bool:
     return (
         record.usage_source in _OPEN_SOURCES
         and record.generation_id is not None
-        and record.outcome not in _NOTHING_TO_TELL
+        and record.outcome not in NOTHING_TO_TELL
     )
 
 
@@ -66,7 +65,7 @@ class Bookkeeper:
     def __init__(
         self,
         books: Books,
-        reports: Reports,
+        reports: UnsettledReports,
         services: Services,
         chance: Callable[[], float] = random.random,
         amended: Callable[[Record, Record], None] = lambda *_: None,
@@ -228,7 +227,7 @@ class Bookkeeper:
 
     def _pause(self) -> None:
         """There seem to be no books. What waits is let go, and fetched again from the ledger after the pause."""
-        _log.info("upstream's books told nothing of %d calls: asking again in an hour", len(self._cases))
+        _log.info("upstream's books tell nothing: asking again in an hour, of calls: %d", len(self._cases))
         self._cases.clear()
         self._due.clear()
         self._reserve.clear()

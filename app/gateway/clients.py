@@ -121,14 +121,19 @@ class Clients:
         """Is there a key in memory? Then there are clients, and no need to ask the database."""
         return self._directory.any
 
-    async def create_key(self, client: str, *, lifetime_us: int | None = None) -> MintedKey:
-        """A new key, for a new client if need be. Raises ValueError for a bad name."""
+    async def create_key(
+        self, client: str, *, lifetime_us: int | None = None, client_is_new: bool = False
+    ) -> MintedKey:
+        """A new key, for a new client if need be. Raises ValueError for a bad name.
+
+        With `client_is_new` also for a client that is there; of processes that do this at once, one succeeds.
+        """
         check_client_name(client)
         now = self._now_us()
         minted = mint(secrets.token_bytes)
         expires_at = None if lifetime_us is None else now + lifetime_us
         key = StoredKey(minted.key_id, client, minted.digest, now, expires_at, None)
-        await self._store.add_key(key, self._defaults)
+        await self._store.add_key(key, self._defaults, client_is_new=client_is_new)
         if self._directory.roster.client(client) is None:
             self._directory.roster.put_client(StoredClient(client, now, None, self._defaults))
         self._directory.put(key)

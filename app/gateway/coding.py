@@ -100,13 +100,12 @@ class ObservingDecoder:
     """Decodes an answer beside its passing, for the meter only. Upstream is asked for identity; some do not listen."""
 
     def __init__(self, coding: bytes) -> None:
-        """Raises ValueError for what can not be watched."""
         windows = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
         window = windows.get(coding.strip().lower())
         self._inner = zlib.decompressobj(window) if window is not None else None
 
     def feed(self, chunk: bytes) -> bytes:
-        """Decode a piece. Raises zlib.error or ValueError, also for a piece that swells beyond 8 MiB."""
+        """Decode a piece. Raises zlib.error, or ValueError: the coding is not read, or a piece swells beyond 8 MiB."""
         if self._inner is None:
             message = "a content coding that is not read"
             raise ValueError(message)

@@ -1,11 +1,12 @@
 """What limits say of themselves in the head of an answer.
 
-    x-ratelimit-limit-requests: 60      x-ratelimit-remaining-requests: 59     x-ratelimit-reset-requests: 1m0.25s
+    x-ratelimit-limit-requests: 60      x-ratelimit-remaining-requests: 59     x-ratelimit-reset-requests: 1m0s
     x-ratelimit-limit-tokens: ...       the same of tokens; names and forms are OpenAI's
     ratelimit-policy: "requests";q=60;w=60, "tokens";q=100000;w=60            the IETF's draft for HTTP at large
-    ratelimit: "requests";r=59;t=61, "tokens";r=68000;t=61
+    ratelimit: "requests";r=59;t=60, "tokens";r=68000;t=60
 
-Of two rates of a kind, the client's and its group's, the one with less left is told.
+Seconds are rounded up, to 60 at the most. Of two rates of a kind, the client's and its group's, the one with less
+left is told.
 """
 
 import re
@@ -15,8 +16,8 @@ from app.gateway.answer_head import Values
 from app.gateway.limits import Limit, RateReading
 from app.gateway.ports import Headers
 
-LONGEST_RETRY_SECONDS = 60
-"""The OpenAI SDK for Node does not believe more."""
+LONGEST_SECONDS = 60
+"""Rates are by the minute, and the OpenAI SDK for Node does not believe a longer `retry-after`."""
 
 _SECOND_NS = 1_000_000_000
 _MILLISECOND_NS = 1_000_000
@@ -26,19 +27,19 @@ _RATES = re.compile(rb"^(?:x-)?ratelimit", re.MULTILINE)
 
 def limit_headers(readings: Sequence[RateReading]) -> Headers:
     """The headers for these rates; none for none."""
-    shown = _tightest(readings)
     headers: Headers = []
     policies, rests = [], []
-    for kind, limit, remaining, reset_ns in shown:
-        limit_name, remaining_name, reset_name, policy, rest = _FORMS[kind]
+    for kind, limit, remaining, reset_ns in _tightest(readings):
+        limit_name, remaining_name, reset_name, policy, rest = _OF_REQUESTS if kind is Limit.REQUESTS else _OF_TOKENS
+        seconds = min(-(-reset_ns // _SECOND_NS), LONGEST_SECONDS)
         headers += (
             (limit_name, b"%d" % limit),
             (remaining_name, b"%d" % remaining),
-            (reset_name, span_text(reset_ns).encode("ascii")),
+            (reset_name, span(reset_ns)),
         )
         policies.append(policy % limit)
-        rests.append(rest % (remaining, -(-reset_ns // _SECOND_NS)))
-    if shown:
+        rests.append(rest % (remaining, seconds))
+    if policies:
         headers += ((b"ratelimit-policy", b", ".join(policies)), (b"ratelimit", b", ".join(rests)))
     return headers
 
@@ -54,30 +55,27 @@ def add_limit_headers(headers: Headers, values: Values, readings: Sequence[RateR
 
 def retry_after(wait_ns: int) -> tuple[str, str]:
     """When to come again, in whole seconds."""
-    return "retry-after", str(min(max(1, -(-wait_ns // _SECOND_NS)), LONGEST_RETRY_SECONDS))
+    return "retry-after", str(min(max(1, -(-wait_ns // _SECOND_NS)), LONGEST_SECONDS))
 
 
-def span_text(nanoseconds: int) -> str:
-    """A span as OpenAI writes it: 250ms, 8.5s, 1m0.25s."""
-    milliseconds = -(-nanoseconds // _MILLISECOND_NS)
-    if milliseconds < 1000:
-        return f"{milliseconds}ms"
-    seconds, rest = divmod(milliseconds, 1000)
-    minutes, seconds = divmod(seconds, 60)
-    fraction = f".{rest:03d}".rstrip("0") if rest else ""
-    return f"{minutes}m{seconds}{fraction}s" if minutes else f"{seconds}{fraction}s"
+def span(nanoseconds: int) -> bytes:
+    """A span as OpenAI writes it: 250ms, 8s, 1m0s."""
+    if nanoseconds <= _SECOND_NS - _MILLISECOND_NS:
+        return b"%dms" % -(-nanoseconds // _MILLISECOND_NS)
+    seconds = -(-nanoseconds // _SECOND_NS)
+    return b"%ds" % seconds if seconds < LONGEST_SECONDS else b"1m0s"
 
 
-def _tightest(readings: Sequence[RateReading]) -> Sequence[RateReading]:
+def _tightest(readings: Sequence[RateReading]) -> list[RateReading]:
     """One of each kind, requests first: the one with less left."""
-    if len(readings) < 2:
-        return readings
-    found: dict[Limit, RateReading] = {}
+    requests = tokens = None
     for reading in readings:
-        other = found.get(reading.kind)
-        if other is None or reading.remaining < other.remaining:
-            found[reading.kind] = reading
-    return [found[kind] for kind in (Limit.REQUESTS, Limit.TOKENS) if kind in found]
+        if reading.kind is Limit.REQUESTS:
+            if requests is None or reading.remaining < requests.remaining:
+                requests = reading
+        elif tokens is None or reading.remaining < tokens.remaining:
+            tokens = reading
+    return [reading for reading in (requests, tokens) if reading is not None]
 
 
 def _forms(kind: str) -> tuple[bytes, bytes, bytes, bytes, bytes]:
@@ -86,4 +84,4 @@ def _forms(kind: str) -> tuple[bytes, bytes, bytes, bytes, bytes]:
     return limit, remaining, reset, b'"%b";q=%%d;w=60' % kind.encode(), b'"%b";r=%%d;t=%%d' % kind.encode()
 
 
-_FORMS = {kind: _forms(kind.value) for kind in (Limit.REQUESTS, Limit.TOKENS)}
+_OF_REQUESTS, _OF_TOKENS = _forms("requests"), _forms("tokens")

@@ -27,7 +27,6 @@ class LimitedExchange(Exchange):
         super().__init__(record, *arguments)
         self.terms = terms
         self.reservation: Reservation | None = None
-        self._then, self._on_over = self._on_over, self._weighed
 
     @property
     def waiting(self) -> bool:
@@ -50,11 +49,10 @@ class LimitedExchange(Exchange):
             self.reservation.erase(self.record)
         super()._settle(outcome)
 
-    def _weighed(self, exchange: Exchange) -> None:
-        """The record is closed, and not written yet."""
+    def _weighed(self) -> None:
         if self.reservation is not None:
             self.reservation.settle(self.record, self._tap.reading, self._services.prices)
-        self._then(exchange)
+        super()._weighed()
 
 
 class StoppedExchange(LimitedExchange):

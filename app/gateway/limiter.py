@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from app.domain.budgets import Account, Budget, Hold, Unit
 from app.domain.errors import StorageUnavailable
 from app.domain.limits import NO_LIMITS, Limits
-from app.domain.rates import Part, Rate
+from app.domain.rates import Part, Rate, next_part_ns
 from app.domain.windows import Period
 from app.gateway.limits import Answered, Ask, BudgetReading, Holder, HolderReading, Limit, RateReading, Refusal
 from app.gateway.spending import Spending
@@ -36,7 +36,8 @@ class Line:
         limit, account = self.budget.amount, self.account
         if account.spent >= limit:
             return True
-        return limit - account.spent - account.reserved < (min(amount, 1) if ask.last_call else amount)
+        left = limit - account.spent - account.reserved - account.beyond
+        return left < (1 if ask.last_call else amount) and amount > 0
 
     def reading(self) -> BudgetReading:
         """As it stands."""
@@ -47,9 +48,10 @@ class Line:
 class State:
     """What is taken of one holder's limits. `limits` are those that `lines` are for."""
 
-    __slots__ = ("accounts", "limits", "lines", "requests", "slots", "tokens")
+    __slots__ = ("_next_part_ns", "accounts", "limits", "lines", "requests", "slots", "tokens")
 
     def __init__(self) -> None:
+        self._next_part_ns = 0
         self.slots = 0
         self.requests = Rate()
         self.tokens = Rate()
@@ -68,8 +70,10 @@ class State:
 
     def advance(self, at_us: int, now_ns: int) -> None:
         """Let time pass: for rates, for the windows of budgets."""
-        self.requests.advance(now_ns)
-        self.tokens.advance(now_ns)
+        if now_ns >= self._next_part_ns:
+            self.requests.advance(now_ns)
+            self.tokens.advance(now_ns)
+            self._next_part_ns = next_part_ns(now_ns)
         for line in self.lines:
             ends_at = line.account.window.ends_at
             if ends_at is not None and at_us >= ends_at:
@@ -80,9 +84,13 @@ class State:
         limits = self.limits
         found: list[RateReading] = []
         if limits.rpm is not None:
-            found.append(_rate_reading(Limit.REQUESTS, limits.rpm, self.requests, now_ns))
+            left = limits.rpm - self.requests.used
+            reset_ns = self.requests.reset_ns(now_ns)
+            found.append(RateReading(Limit.REQUESTS, limits.rpm, left if left > 0 else 0, reset_ns))  # noqa: FURB136 - max() costs more
         if limits.tpm is not None:
-            found.append(_rate_reading(Limit.TOKENS, limits.tpm, self.tokens, now_ns))
+            left = limits.tpm - self.tokens.used
+            reset_ns = self.tokens.reset_ns(now_ns)
+            found.append(RateReading(Limit.TOKENS, limits.tpm, left if left > 0 else 0, reset_ns))  # noqa: FURB136 - as above
         return found
 
     def spend(self, at_us: int, tokens: int, cost_nanousd: int, but: Sequence[Account] = ()) -> None:
@@ -110,9 +118,11 @@ class Share:
         state.slots += 1
         self.holds: list[tuple[bool, Hold]] = []
         for line in state.lines:
-            amount = ask.cost_nanousd if line.in_dollars else ask.tokens
-            left = line.account.left(line.budget.amount)
-            self.holds.append((line.in_dollars, line.account.hold(min(left, amount))))
+            account, amount = line.account, ask.cost_nanousd if line.in_dollars else ask.tokens
+            left = line.budget.amount - account.spent - account.reserved - account.beyond
+            fits = amount <= left or not amount
+            hold = account.hold(amount) if fits else account.hold(left, amount - left)
+            self.holds.append((line.in_dollars, hold))
 
 
 class MemoryGrant:
@@ -167,7 +177,7 @@ class MemoryLimiter:
         now_ns = self._now_ns()
         states = []
         for holder in ask.holders:
-            state = self._state(holder)
+            state = self._states.get(holder.name) or self._state(holder)
             if state.limits is not holder.limits and not state.bind(holder.limits):
                 answered(StorageUnavailable("What was spent of a budget is not known yet. Try again in a moment."))
                 return
@@ -223,20 +233,17 @@ def _refusal(ask: Ask, states: Sequence[State], now_ns: int) -> Refusal | None:
             if line.lacks(ask):
                 readings = _readings(states, now_ns)
                 return Refusal(Limit.BUDGET, ask.holders[place], 0, readings, line.reading())
-        if limits.rpm is not None and (wait := state.requests.wait_ns(1, limits.rpm, now_ns)) > longest:
-            longest, limit, whose = wait, Limit.REQUESTS, place
-        if limits.tpm is not None:
+        if limits.rpm is not None and state.requests.used >= limits.rpm:
+            wait = state.requests.wait_ns(1, limits.rpm, now_ns)
+            if wait > longest:
+                longest, limit, whose = wait, Limit.REQUESTS, place
+        if limits.tpm is not None and state.tokens.used + ask.tokens > limits.tpm:
             wait = state.tokens.wait_ns(min(ask.tokens, limits.tpm), limits.tpm, now_ns)
             if wait > longest:
                 longest, limit, whose = wait, Limit.TOKENS, place
         if limits.concurrency is not None and state.slots >= limits.concurrency and longest < SLOT_WAIT_NS:
             longest, limit, whose = SLOT_WAIT_NS, Limit.CONCURRENCY, place
     return Refusal(limit, ask.holders[whose], longest, _readings(states, now_ns)) if longest else None
-
-
-def _rate_reading(kind: Limit, limit: int, rate: Rate, now_ns: int) -> RateReading:
-    left = limit - rate.used
-    return RateReading(kind, limit, left if left > 0 else 0, rate.reset_ns(now_ns))  # noqa: FURB136 - max() costs more
 
 
 def _readings(states: Sequence[State], now_ns: int) -> list[RateReading]:

@@ -217,8 +217,11 @@ class ClientStore(Protocol):
     async def load_keys(self) -> Sequence[StoredKey]:
         """All keys that could still be good."""
 
-    async def add_key(self, key: StoredKey, terms: ClientTerms = NO_TERMS) -> None:
-        """Store a new key, and its client, on these terms, if that is new."""
+    async def add_key(self, key: StoredKey, terms: ClientTerms = NO_TERMS, *, client_is_new: bool = False) -> None:
+        """Store a new key, and its client, on these terms, if that is new.
+
+        With `client_is_new` it must be: raises ValueError, also when another process makes it at the same moment.
+        """
 
     async def change_key(self, key_id: str, *, expires_at: int | None, revoked_at: int | None) -> None:
         """Set when a key ends."""
@@ -260,6 +263,10 @@ class Reports(Protocol):
 
     def records(self, query: UsageQuery) -> AsyncIterator[Record]:
         """The records themselves, newest last."""
+
+
+class UnsettledReports(Protocol):
+    """Reads from the ledger what is not weighed yet."""
 
     async def unsettled(self, since: int, most: int = 200) -> Sequence[Record]:
         """Calls begun since then, and over, whose usage upstream's books may tell; oldest first."""

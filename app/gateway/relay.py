@@ -6,13 +6,11 @@
                  ├──head 3xx, 401, 403; fault ──────────── our own error ───────┤
                  └─────────────────────┴──────────── the client leaves, we stop ┘  (nothing more is sent)
 
-A client that leaves takes upstream with it, unless its policy or a nearly finished answer says to read on for a while:
-then all goes on as drawn, towards nobody (app.domain.leaving).
+A client that leaves takes upstream with it, or all goes on as drawn for a while, towards nobody (app.domain.leaving).
 
 While passing, a chunk goes on in the callback that brought it. The chunk that makes the answer's end visible (the
 terminal event, the close of a JSON body) and what follows it wait in `_hold` until the record is durable: promise P2.
-The wire pushes in (UpstreamListener), the door takes out (Downstream) and says when its client is slow or gone.
-No method blocks, awaits or raises.
+The wire pushes in, the door takes out and says when its client is slow or gone. No method blocks, awaits or raises.
 """
 
 import asyncio
@@ -31,12 +29,10 @@ from app.gateway.nobody import NOBODY
 from app.gateway.phase import Phase
 from app.gateway.ports import Downstream, Headers, UpstreamCall, UpstreamRequest
 from app.gateway.services import Services
-from app.gateway.settlement import close_record, outcome_of, outcome_of_fault
+from app.gateway.settlement import close_record, outcome_of, outcome_of_fault, outcome_unseen
 from app.gateway.tap import Tap
 
 _log = logging.getLogger(__name__)
-
-_ANSWERED = (Outcome.COMPLETED, Outcome.INCOMPLETE, Outcome.FAILED, Outcome.INTERRUPTED)
 
 
 class Exchange:
@@ -64,7 +60,7 @@ class Exchange:
         self._call: UpstreamCall | None = None
         self._tap = Tap()
         self._watch = services.key_guard.watch()
-        self._error_answer: ErrorAnswer | None = None
+        self._error_answer: ErrorAnswer  # while collecting
         self._hold = Hold()
         self._announced_bytes: int | None = None
         self._client_slow = False
@@ -160,7 +156,7 @@ class Exchange:
             self._downstream.body(chunk)
         elif phase is Phase.COMMITTING:
             self._keep_back(chunk)
-        elif phase is Phase.COLLECTING and self._error_answer is not None and not self._error_answer.collect(chunk):
+        elif phase is Phase.COLLECTING and not self._error_answer.collect(chunk):
             self._refuse_error_answer()
 
     def end(self) -> None:
@@ -213,10 +209,7 @@ class Exchange:
     def _refuse_error_answer(self) -> None:
         """Upstream's own error is here: pass it on verbatim, or replace what must not pass."""
         answer = self._error_answer
-        if answer is None:
-            return
-        replacement = answer.judge(self._services.key_guard)
-        if replacement is not None:
+        if (replacement := answer.judge(self._services.key_guard)) is not None:
             self._refuse(replacement, Outcome.UPSTREAM_ERROR)
             return
         self.record.http_status = answer.status
@@ -245,13 +238,17 @@ class Exchange:
     def _settle(self, outcome: Outcome) -> None:
         """The one way into the ledger. What is held goes out when the record is durable."""
         self._phase = Phase.COMMITTING
-        if self._downstream is NOBODY and outcome not in _ANSWERED:
-            outcome = Outcome.CLIENT_CLOSED
+        if self._downstream is NOBODY:
+            outcome = outcome_unseen(outcome)
         close_record(self.record, outcome, self._elapsed_ms(), self._tap.reading, self._services)
         if self._tap.failed:
             self._services.observer.meter_failed()
-        self._on_over(self)
+        self._weighed()
         self._services.ledger.settle(self.record, self._durable)
+
+    def _weighed(self) -> None:
+        """The record is closed, and not written yet."""
+        self._on_over(self)
 
     def _durable(self) -> None:
         if self._phase is not Phase.COMMITTING:
@@ -267,12 +264,12 @@ class Exchange:
 
     def _stop(self, outcome: Outcome) -> None:
         phase, self._phase = self._phase, Phase.OVER
-        self._forget_patience()
         if self._call is not None:
             self._call.cancel()
         if phase not in (Phase.COMMITTING, Phase.SETTLED, Phase.OVER):
             self._settle(outcome_of(self._tap.reading, outcome))
             self._phase = Phase.OVER
+        self._let_go()
 
     def _break_off(self) -> None:
         """The upstream key is in the answer: not one byte more goes to the client."""
@@ -289,12 +286,15 @@ class Exchange:
 
     def _over(self, ending: Callable[[], None]) -> None:
         self._phase = Phase.OVER
-        self._forget_patience()
         ending()
+        self._let_go()
 
-    def _forget_patience(self) -> None:
+    def _let_go(self) -> None:
+        """Of both sides, which hold the exchange as well: so all three are freed at once, without a collection."""
         if self._patience is not None:
             self._patience.cancel()
+        self._call = self._ending = None
+        self._downstream = NOBODY
 
     def _elapsed_ms(self) -> float:
         return round((self._services.clock.monotonic() - self._started) * 1000, 3)

@@ -41,6 +41,7 @@ class Roster:
         self.changes = 0  # how often put_client() was called
         self._clients: dict[str, StoredClient] = {}
         self._groups: dict[str, StoredGroup] = {}
+        self._group_holders: dict[str, Holder] = {}  # made once for all clients of a group: they hold all their names
 
     def fill(self, clients: Iterable[StoredClient], groups: Iterable[StoredGroup]) -> None:
         """Take these in place of all others."""
@@ -91,7 +92,8 @@ class Roster:
 
     def members(self, group: str) -> tuple[str, ...]:
         """The names of a group's clients."""
-        return tuple(sorted(name for name, client in self._clients.items() if client.terms.group == group))
+        holder = self._group_holders.get(group)
+        return () if holder is None else holder.clients
 
     def holders(self, client: str) -> tuple[Holder, ...]:
         """Who limits a client: itself and its group, each only if it has limits."""
@@ -105,7 +107,7 @@ class Roster:
 
     def group_holder(self, group: StoredGroup) -> Holder:
         """A group as a holder, limits or none."""
-        return Holder(f"group:{group.name}", group.terms.limits, self.members(group.name))
+        return self._group_holders[group.name]
 
     def _copy(self) -> "Roster":
         copy = Roster()
@@ -113,6 +115,14 @@ class Roster:
         return copy
 
     def _make_all(self) -> None:
+        members: dict[str, list[str]] = {name: [] for name in self._groups}
+        for name in sorted(self._clients):
+            for group in self._group_of(self._clients[name]):
+                members[group.name].append(name)
+        self._group_holders = {
+            name: Holder(f"group:{name}", group.terms.limits, tuple(members[name]))
+            for name, group in self._groups.items()
+        }
         made = ((client.name, self._make(client)) for client in self._clients.values() if _differs(client))
         self.terms = dict(made)
 

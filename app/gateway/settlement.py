@@ -16,6 +16,8 @@ _OUTCOME_OF_STATUS = {
     "failed": Outcome.FAILED,
 }
 
+_ANSWERED = (Outcome.COMPLETED, Outcome.INCOMPLETE, Outcome.FAILED, Outcome.INTERRUPTED)
+
 
 def outcome_of(reading: Reading, otherwise: Outcome) -> Outcome:
     """The terminal event decides; without one an in-band error does; without either it is `otherwise`."""
@@ -31,6 +33,11 @@ def outcome_of_fault(fault: ApiError, *, answering: bool) -> Outcome:
     if isinstance(fault, UpstreamTimedOut):
         return Outcome.TIMEOUT
     return Outcome.TRUNCATED if answering else Outcome.UPSTREAM_ERROR
+
+
+def outcome_unseen(outcome: Outcome) -> Outcome:
+    """The outcome of an answer that its client did not wait for."""
+    return outcome if outcome in _ANSWERED else Outcome.CLIENT_CLOSED
 
 
 def close_record(record: Record, outcome: Outcome, duration_ms: float, reading: Reading, services: Services) -> None:

@@ -1,6 +1,7 @@
 """What an answer is made of. Each item knows its JSON, its events and how it looks when cut short."""
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,28 +24,28 @@ def _deltas(pieces: Sequence[str]) -> Iterator[tuple[str, int]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class Item(ABC):
     """One output item. `cut()` gives the same item with fewer tokens, marked as incomplete."""
 
     id: str
     complete: bool = True
 
     @property
+    @abstractmethod
     def tokens(self) -> int:
         """Output tokens that it costs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cut(self, tokens: int) -> "Item":
         """The item as far as so many tokens go."""
-        raise NotImplementedError
 
+    @abstractmethod
     def json(self) -> Json:
         """As in `output`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def events(self, index: int) -> Iterator[Event]:
         """As in a stream, `index` being its place in `output`."""
-        raise NotImplementedError
 
     @property
     def status(self) -> str:

@@ -83,6 +83,14 @@ def parse_origin(value: str) -> str:
     return f"{scheme}://{shown}" if parts.port in (None, _OWN_PORTS.get(scheme)) else f"{scheme}://{shown}:{parts.port}"
 
 
+def parse_public_url(value: str) -> str:
+    """The address of a server, as a caller writes it: scheme, host, and a port if need be."""
+    parts, host = _split(value.strip().rstrip("/"))
+    if parts.scheme not in {"http", "https"} or not host or parts.path or re.search(r"[?#@]", value):
+        raise ValueError("must be an address such as https://gateway.example.com, without a path")
+    return parse_origin(f"{parts.scheme}://{parts.netloc}")
+
+
 def upstream_name(base_url: str) -> str:
     """What the ledger calls an upstream that was given no name: the provider's name if known, else the host."""
     host = urlsplit(base_url).hostname or ""

@@ -17,6 +17,7 @@ VARIABLES: Mapping[str, str] = {
     "WEIGHBRIDGE_PORT": "server.port",
     "WEIGHBRIDGE_ALLOWED_HOSTS": "server.allowed_hosts",
     "WEIGHBRIDGE_ALLOWED_ORIGINS": "server.allowed_origins",
+    "WEIGHBRIDGE_PUBLIC_URL": "server.public_url",
     "WEIGHBRIDGE_MAX_BODY_BYTES": "server.max_body_bytes",
     "WEIGHBRIDGE_MAX_STREAMS": "server.max_streams",
     "WEIGHBRIDGE_MAX_LOOP_LAG": "server.max_loop_lag",
@@ -89,7 +90,7 @@ class EnvironmentSource(Source):
             known = name in _KNOWN or name == key_variable or _is_service_link(name, environ[name])
             if name.startswith(PREFIX) and not known:
                 self.faults.append(
-                    Fault(f"env {name}", f"there is no such setting{did_you_mean(name, sorted(_KNOWN))}")
+                    Fault(f"env {name}", f"there is no such setting{did_you_mean(name, sorted(_KNOWN), PREFIX)}")
                 )
 
 

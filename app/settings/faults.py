@@ -38,10 +38,11 @@ def explain(error: ValidationError, origins: Mapping[str, str]) -> Iterator[Faul
         yield Fault(_place(tuple(map(str, found["loc"])), origins), what)
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown name: empty when nothing known is like it."""
-    like = get_close_matches(name, list(known), n=1)
-    return f"; did you mean {like[0]}?" if like else ""
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The end of a sentence about an unknown name: empty when nothing known is like it, `prefix` not counted."""
+    whole = {one.removeprefix(prefix): one for one in known}
+    like = get_close_matches(name.removeprefix(prefix), whole, n=1)
+    return f"; did you mean {whole[like[0]]}?" if like else ""
 
 
 def _place(location: tuple[str, ...], origins: Mapping[str, str]) -> str:

@@ -2,20 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from app.domain.budgets import Unit, parse_budget
 from app.domain.leaving import LeavePolicy
 from app.domain.limits import NO_LIMITS, Limits
 from app.domain.model_patterns import check_pattern
 from app.domain.terms import ClientTerms
-from app.settings.section import Count, Section
+from app.settings.section import AnyCase, Count, Section
 
 MOST = 2**53 - 1
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
 
 
 def _budgets(unit: Unit) -> AfterValidator:
@@ -50,15 +46,15 @@ class LimitRules(Section):
         default=32_768,
         description="Output tokens that a call without max_output_tokens is taken to make; clients may have their own.",
     )
-    unknown_price: Annotated[Literal["refuse", "tokens"], BeforeValidator(_lower)] = Field(
+    unknown_price: Annotated[Literal["refuse", "tokens"], AnyCase] = Field(
         default="refuse",
         description="Models without a price, for clients with budgets in dollars alone. tokens: only those count.",
     )
-    last_call: Annotated[Literal["admit", "refuse"], BeforeValidator(_lower)] = Field(
+    last_call: Annotated[Literal["admit", "refuse"], AnyCase] = Field(
         default="admit",
         description="A call that may come to more than a budget has left. admit: one, with all that is left set aside.",
     )
-    rates_without_redis: Annotated[Literal["open", "shut"], BeforeValidator(_lower)] = Field(
+    rates_without_redis: Annotated[Literal["open", "shut"], AnyCase] = Field(
         default="open",
         description="While Redis is away, rates and calls at once hold back nobody (open) or everybody (shut).",
     )

@@ -23,6 +23,7 @@ from app.settings.addresses import (
     parse_host,
     parse_host_header,
     parse_origin,
+    parse_public_url,
     parse_upstream_url,
     upstream_name,
 )
@@ -30,7 +31,7 @@ from app.settings.environment import SECRET_VARIABLES
 from app.settings.limits import ClientDefaults, LimitRules
 from app.settings.quantities import parse_duration, parse_size
 from app.settings.secret import Secret, SecretUrl
-from app.settings.section import Count, Section
+from app.settings.section import AnyCase, Count, Section, lowered
 from app.settings.source import Source
 
 NOT_IN_FILES = frozenset({"key", "admin_key"})
@@ -71,12 +72,8 @@ def _price_table(value: object) -> dict[str, Any]:
     return dict(value)
 
 
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
 def _level(value: object) -> object:
-    return "warning" if _lower(value) == "warn" else _lower(value)
+    return "warning" if lowered(value) == "warn" else lowered(value)
 
 
 ByteCount = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
@@ -105,6 +102,11 @@ class Server(Section):
     )
     allowed_origins: Origins = Field(
         default=(), description="Web origins whose pages may call, such as https://app.example.com; others get 403."
+    )
+    public_url: Annotated[str, AfterValidator(parse_public_url)] | None = Field(
+        default=None,
+        description="Where clients reach this server, if a proxy or a container gives it another address. Only shown.",
+        examples=["https://gateway.example.com"],
     )
     admin_key_file: Directory | None = Field(
         default=None,
@@ -188,7 +190,7 @@ class Storage(Section):
 class Log(Section):
     """What operators read."""
 
-    format: Annotated[Literal["auto", "console", "json"], BeforeValidator(_lower)] = Field(
+    format: Annotated[Literal["auto", "console", "json"], AnyCase] = Field(
         default="auto", description="auto, console or json. auto: console on a terminal, else json."
     )
     level: Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level)] = Field(
@@ -199,11 +201,11 @@ class Log(Section):
 class Ledger(Section):
     """How surely records are written, and how long they are kept."""
 
-    durability: Annotated[Literal["commit", "relaxed"], BeforeValidator(_lower)] = Field(
+    durability: Annotated[Literal["commit", "relaxed"], AnyCase] = Field(
         default="commit",
         description="commit: an answer ends once its record is on disk. relaxed: the record follows a moment later.",
     )
-    missing_usage: Annotated[Literal["unknown", "estimate"], BeforeValidator(_lower)] = Field(
+    missing_usage: Annotated[Literal["unknown", "estimate"], AnyCase] = Field(
         default="estimate",
         description="Usage of a call that broke off. estimate: a high guess, marked as one. unknown: it stays so.",
     )

@@ -6,6 +6,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from app.settings.quantities import parse_count
 
+
+def lowered(value: object) -> object:
+    """Text in lower case; anything else as it is."""
+    return value.lower() if isinstance(value, str) else value
+
+
+AnyCase = BeforeValidator(lowered)
+"""For words of a closed set."""
 Count = Annotated[int, BeforeValidator(parse_count)]
 
 

@@ -54,13 +54,15 @@ class SqlClients:
         statement = sa.select(*_KEY_COLUMNS).where(keys.c.revoked_at.is_(None), unexpired)
         return [StoredKey(*row) for row in (await self._writer.run(statement))[0].rows]
 
-    async def add_key(self, key: StoredKey, terms: ClientTerms = NO_TERMS) -> None:
+    async def add_key(self, key: StoredKey, terms: ClientTerms = NO_TERMS, *, client_is_new: bool = False) -> None:
         """Store a new key, and its client, on these terms, if that is new.
 
-        Raises ValueError when there is a key of this id.
+        Raises ValueError when there is a key of this id, and with `client_is_new` when there is the client.
         """
         agreed = None if terms == NO_TERMS else client_terms_json(terms)
-        client = statements.add_client(self._writer.place.insert, key.client, key.created_at, agreed)
+        client: sa.ClauseElement = statements.add_client(self._writer.place.insert, key.client, key.created_at, agreed)
+        if client_is_new:
+            client = sa.insert(clients).values(name=key.client, created_at=key.created_at, terms=agreed)
         new = sa.insert(keys).values(
             key_id=key.key_id,
             client=key.client,
@@ -73,7 +75,8 @@ class SqlClients:
         try:
             await self._writer.run(client, new)
         except Conflict as error:
-            raise ValueError(f"there is a key {key.key_id} already") from error
+            or_client = f" or a client {key.client}" if client_is_new else ""
+            raise ValueError(f"there is a key {key.key_id}{or_client} already") from error
 
     async def change_key(
         self, key_id: str, *, expires_at: int | None, revoked_at: int | None, replaced_by: str | None = None

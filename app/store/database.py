@@ -123,7 +123,7 @@ class Database:
             interrupted.add((*row[:OUTCOME_AT], str(Outcome.INTERRUPTED), *row[OUTCOME_AT + 1 :]) for row in left)
             self._roll_up(connection, interrupted)
             connection.execute(compiled(statements.close_interrupted()).text)
-        LOG.warning("%d calls were still open when the last process ended; now closed as interrupted", len(left))
+        LOG.warning("calls left open by the last process, now closed as interrupted: %d", len(left))
 
     def delete_before(self, hour: int, most: int) -> int:
         """Delete the oldest records that began before `hour`, at most so many. Gives how many. Raises sqlite3.Error."""

@@ -97,7 +97,7 @@ async def _open_findings(state_dir: Path, connection: sqlite3.Connection) -> lis
     else:
         found = _one(_SqliteLook(connection), count.where(left_open))
         lock.release()
-    return [f"{found} calls are open though their process has ended: the next start closes them"] if found else []
+    return [f"calls open though their process has ended: {found}; the next start closes them"] if found else []
 
 
 def spool_findings(state_dir: Path) -> Iterator[str]:

@@ -69,7 +69,7 @@ class BatchLedger:
         self._young.pop(record.request_id, None)
         self._noted.pop(record.request_id, None)
         self.stats.taken += 1
-        if self._closed or self.stats.queue_depth > self._capacity:
+        if self._closed or len(self._undone) >= self._capacity:
             self.stats.overflowed += 1
             self._loop.call_soon(durable)
             return
@@ -95,7 +95,7 @@ class BatchLedger:
     @property
     def keeps(self) -> bool:
         """Whether a record that is settled now would be kept, come what may."""
-        full = self.stats.queue_depth >= self._capacity
+        full = len(self._undone) >= self._capacity
         return not (self._closed or full) and self._writer.keeps and not self.overdue()
 
     def in_flight(self) -> int:
@@ -104,7 +104,6 @@ class BatchLedger:
 
     def overdue(self) -> bool:
         """Whether a record has been on its way to disk for too long: the disk hangs."""
-        self._forget_done()
         return bool(self._undone) and self._clock() - self._undone[0].since >= LONGEST_WAIT_SECONDS
 
     def deliver(self, batch: list[Pending]) -> None:

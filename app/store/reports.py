@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.records import Outcome, Record
+from app.domain.records import NOTHING_TO_TELL, Record
 from app.gateway.ports import UsageQuery
 from app.store.reader import Reader
 from app.store.rows import id_floor, record_of
@@ -15,12 +15,12 @@ from app.store.totals import SUMS, model_of_record, span, totals_statement
 PAGE_ROWS = 200
 """Makes a page 5 ms of the loop's time; the streams it carries must not notice an export."""
 
-_NOTHING_TO_TELL = (Outcome.IN_PROGRESS, Outcome.REJECTED, Outcome.UPSTREAM_ERROR)
-"""Where upstream's books have nothing to add: the call is not over, or upstream did not begin to work."""
-
 
 class SqlReports:
-    """The gateway's Reports port. `model` means the model served or, where none is known, the one requested."""
+    """The gateway's Reports, and its UnsettledReports.
+
+    `model` means the model served or, where none is known, the one requested.
+    """
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -65,7 +65,7 @@ def unsettled_statement(since: int) -> sa.Select[Any]:
         records.c.generation_id.is_not(None),
         records.c.request_id >= id_floor(since),
         records.c.started_at >= since,
-        records.c.outcome.not_in([str(outcome) for outcome in _NOTHING_TO_TELL]),
+        records.c.outcome.not_in([str(outcome) for outcome in sorted(NOTHING_TO_TELL)]),
     )
 
 
@@ -81,8 +81,11 @@ def _conditions(query: UsageQuery) -> list[sa.ColumnElement[bool]]:
 
 
 def _with_rest(row: dict[str, Any]) -> dict[str, Any]:
-    totals = dict(row)
-    totals["other"] = row["requests"] - row["completed"] - row["rejected"] - row["in_progress"]
+    totals: dict[str, Any] = {}
+    for name, value in row.items():
+        totals[name] = value
+        if name == "in_progress":  # the last of those that add up to requests
+            totals["other"] = row["requests"] - row["completed"] - row["rejected"] - row["in_progress"]
     if not row["requests"]:
         totals.update(dict.fromkeys(SUMS, 0))  # of nothing, the sum is known
     return totals

@@ -3,9 +3,26 @@
 Times are integer microseconds since 1970 UTC, money integer nano-dollars; NULL means unknown.
 """
 
+from typing import Any
+
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
+
+
+def _weights() -> list[sa.Column[Any]]:
+    """What a call weighed, or many calls together."""
+    names = (
+        "input_tokens",
+        "cached_input_tokens",
+        "cache_write_tokens",
+        "output_tokens",
+        "reasoning_tokens",
+        "total_tokens",
+        "cost_nanousd",
+    )
+    return [sa.Column(name, sa.BigInteger) for name in names]
+
 
 clients = sa.Table(
     "clients",
@@ -51,13 +68,7 @@ records = sa.Table(
     sa.Column("model_requested", sa.Text),
     sa.Column("model_served", sa.Text),
     sa.Column("outcome", sa.Text, nullable=False),
-    sa.Column("input_tokens", sa.BigInteger),
-    sa.Column("cached_input_tokens", sa.BigInteger),
-    sa.Column("cache_write_tokens", sa.BigInteger),
-    sa.Column("output_tokens", sa.BigInteger),
-    sa.Column("reasoning_tokens", sa.BigInteger),
-    sa.Column("total_tokens", sa.BigInteger),
-    sa.Column("cost_nanousd", sa.BigInteger),
+    *_weights(),
     sa.Column("usage_source", sa.Text, nullable=False),
     sa.Column("cost_source", sa.Text),
     sa.Column("price", sa.Text),
@@ -101,7 +112,7 @@ sa.Index(
 )
 
 
-def _sums() -> list[sa.Column[object]]:
+def _sums() -> list[sa.Column[Any]]:
     return [
         sa.Column("begins_at", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("client", sa.Text, primary_key=True),
@@ -111,13 +122,7 @@ def _sums() -> list[sa.Column[object]]:
         sa.Column("requests", sa.BigInteger, nullable=False),
         sa.Column("unknown_usage", sa.BigInteger, nullable=False),
         sa.Column("unknown_cost", sa.BigInteger, nullable=False),
-        sa.Column("input_tokens", sa.BigInteger),
-        sa.Column("cached_input_tokens", sa.BigInteger),
-        sa.Column("cache_write_tokens", sa.BigInteger),
-        sa.Column("output_tokens", sa.BigInteger),
-        sa.Column("reasoning_tokens", sa.BigInteger),
-        sa.Column("total_tokens", sa.BigInteger),
-        sa.Column("cost_nanousd", sa.BigInteger),
+        *_weights(),
     ]
 
 

@@ -77,6 +77,7 @@ class Writer:
         self._last_batch = 0
         self._give_up_at: float | None = None
         self._thread: threading.Thread | None = None
+        self.alive = False  # while records can be put
 
     async def start(self, deliver: Callable[[list[Pending]], None], in_flight: Callable[[], int]) -> None:
         """Open the database in the thread. Raises sqlite3.Error or OSError.
@@ -90,16 +91,13 @@ class Writer:
         self._ended = asyncio.Event()
         ready: asyncio.Future[Keeping] = self._loop.create_future()
         self._thread = threading.Thread(target=self._main, args=(ready,), name="ledger-writer", daemon=True)
+        self.alive = True
         self._thread.start()
         try:
             self._keeping = await ready
         except asyncio.CancelledError:
             await self.close(0)
             raise
-
-    @property
-    def alive(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
 
     @property
     def problem(self) -> str | None:
@@ -168,6 +166,7 @@ class Writer:
         try:
             keeping = Keeping(self.place, self._stats, self._let_go, self._upkeep)
         except Exception as error:  # noqa: BLE001 - raised by start()
+            self.alive = False
             self._tell(_fail, ready, error)
             return
         self._tell(_resolve, ready, keeping)
@@ -179,6 +178,7 @@ class Writer:
                 self._run_jobs(keeping)
                 keeping.tend(idle=not self._busy)
         finally:
+            self.alive = False
             self._abandon_rest(keeping)
             keeping.close()
             self._tell(self._ended.set)

@@ -21,6 +21,7 @@ from app.telemetry.histogram import Reading
 
 if TYPE_CHECKING:
     from app.telemetry.metrics import Gauges, Metrics
+    from app.telemetry.siblings import Family
 
 Value = TypeVar("Value")
 
@@ -29,10 +30,40 @@ logger = logging.getLogger(__name__)
 
 def render(metrics: "Metrics") -> tuple[bytes, str]:
     """The page and its content type; its own registry, so that nothing of anyone else's gets onto it."""
+    return generate_latest(_registry(metrics)), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def families(metrics: "Metrics") -> "Iterator[Family]":
+    """What the page says, as numbers that can be added to those of other workers."""
+    for family in _registry(metrics).collect():
+        samples = [(sample.name, dict(sample.labels), sample.value) for sample in family.samples]
+        yield family.name, family.documentation, family.type, samples
+
+
+def page_of(numbers: "Iterable[Family]") -> tuple[bytes, str]:
+    """The page of these numbers and its content type."""
+    registry = CollectorRegistry()
+    registry.register(_Numbers(numbers))
+    return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+def _registry(metrics: "Metrics") -> CollectorRegistry:
     registry = CollectorRegistry()
     registry.register(GatewayCollector(metrics))
     ProcessCollector(registry=registry)
-    return generate_latest(registry), CONTENT_TYPE_PLAIN_0_0_4
+    return registry
+
+
+class _Numbers(Collector):
+    def __init__(self, numbers: "Iterable[Family]") -> None:
+        self._numbers = list(numbers)
+
+    def collect(self) -> Iterator[Metric]:
+        for name, text, kind, samples in self._numbers:
+            family = Metric(name, text, kind)
+            for sample, labels, value in samples:
+                family.add_sample(sample, labels, value)
+            yield family
 
 
 class GatewayCollector(Collector):

@@ -20,8 +20,9 @@ _ROUTES = re.compile(rb"(?:/api/v1|/v1)?/(?:responses|models|key|usage)(?:/.*)?"
 
 _EXPOSED = (
     b"x-request-id, retry-after, retry-after-ms, x-should-retry, x-generation-id, openai-processing-ms, ratelimit, "
-    b"ratelimit-policy, x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-requests, "
-    b"x-ratelimit-remaining-tokens, x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
+    b"ratelimit-policy, x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-limit-concurrency, "
+    b"x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, x-ratelimit-remaining-concurrency, "
+    b"x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
 )
 _ASKABLE = frozenset(
     (

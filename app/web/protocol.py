@@ -1,7 +1,7 @@
 """Our uvicorn protocol class: httptools' parser, with the gaps closed that uvicorn leaves to others (threats.md A2).
 
     connected ──first byte──> head ──judged──> body ──whole──> answering ──sent──> idle ──first byte──> head ...
-        │ deadline             │ deadline        │ deadline        │ write stall      │ keep-alive timer (uvicorn's)
+        │ deadline             │ deadline        │ deadline        │ write stall      │ keep-alive deadline
         └──────────────────────┴─────────────────┴─────────────────┴──────────────────┴──> closed
                   refused: our error body, then what the client is still sending is read and dropped
                   for a second, so that it sees the answer and not a reset; then closed

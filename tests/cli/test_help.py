@@ -10,20 +10,20 @@ import pytest
 from app import __version__
 from tests.e2e.program import COMMAND, clean_environment, run
 
-COMMANDS = ("serve", "keys", "clients", "usage", "mock-upstream", "config", "version")
+COMMANDS = ("serve", "keys", "clients", "groups", "usage", "reconcile", "config", "db", "mock-upstream", "version")
 PROMISED_SECONDS = 0.3
 
 
 def test_each_command_explains_itself(tmp_path: Path) -> None:
     env = clean_environment(tmp_path)
     overview = run("--help", env=env).stdout
-    for command in COMMANDS:
-        assert f"\n  {command} " in overview
+    places = [overview.index(f"\n  {command} ") for command in COMMANDS]
+    assert places == sorted(places)
     for arguments in (["serve"], ["usage"], ["keys", "create"]):
         assert "--config" in run(*arguments, "--help", env=env).stdout
 
 
-@pytest.mark.parametrize("arguments", [["version"], ["version", "--json"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["version"], ["--version"], ["version", "--json"]], ids=" ".join)
 def test_version(tmp_path: Path, arguments: list[str]) -> None:
     said = run(*arguments, env=clean_environment(tmp_path)).stdout
     assert (json.loads(said)["version"] if len(arguments) > 1 else said.strip()) == __version__

@@ -13,7 +13,7 @@ from tests.e2e.program import Gateway, clean_environment, eventually, run
 from tests.e2e.replay import ReplayUpstream, document
 
 KEY = re.compile(r"sk-wb-[A-Za-z0-9]{40,}")
-PROMPTLY = 3.0  # seconds; one is promised
+PROMPTLY = 1.0  # seconds, as promised
 
 
 def status(gateway: Gateway, replay: ReplayUpstream, key: str) -> int:

@@ -14,39 +14,8 @@ from tests.e2e.client import ASK, ASK_STREAM
 from tests.e2e.program import Gateway
 from tests.e2e.replay import ReplayUpstream, document, stream
 from tests.e2e.samples import wire
+from tests.record_fields import RECORD_FIELDS
 
-FIELDS = [
-    "request_id",
-    "started_at",
-    "finished_at",
-    "client",
-    "key_id",
-    "upstream",
-    "path",
-    "method",
-    "model_requested",
-    "model_served",
-    "stream",
-    "http_status",
-    "outcome",
-    "usage_source",
-    "input_tokens",
-    "cached_input_tokens",
-    "cache_write_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "total_tokens",
-    "cost_usd",
-    "cost_source",
-    "response_id",
-    "generation_id",
-    "retry_count",
-    "bytes_in",
-    "bytes_out",
-    "time_to_first_byte_ms",
-    "duration_ms",
-    "error_type",
-]
 GROUPINGS = ("client", "model", "day", "hour")
 CALLS = (
     ("alice", "20-openrouter-current"),
@@ -97,7 +66,7 @@ def test_a_grouping_in_each_form(counted: Gateway, by: str) -> None:
 def test_records_have_the_fields_of_the_contract_in_their_order(counted: Gateway) -> None:
     lines = counted.command("usage", "--by", "request", "--json").stdout.splitlines()
     records: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    assert [list(record) for record in records] == [FIELDS] * (len(CALLS) + 2)
+    assert [list(record) for record in records] == [RECORD_FIELDS] * (len(CALLS) + 2)
     first = records[0]
     assert (first["client"], first["cost_usd"], first["cost_source"]) == ("alice", "0.00123456", "reported")
     assert [record["outcome"] for record in records[3:5]] == ["failed", "rejected"]
@@ -108,7 +77,7 @@ def test_records_have_the_fields_of_the_contract_in_their_order(counted: Gateway
 
 def test_records_in_the_other_forms(counted: Gateway) -> None:
     rows = of_csv(counted.command("usage", "--by", "request", "--csv").stdout)
-    assert list(rows[0]) == FIELDS
+    assert list(rows[0]) == RECORD_FIELDS
     assert [row["request_id"] for row in rows] == [record["request_id"] for record in counted.records()]
     assert rows[3]["input_tokens"] == ""
     assert rows[5]["model_served"] == f"'{FORMULA}"  # or a spreadsheet would follow it
@@ -139,6 +108,27 @@ def test_nothing_to_show(counted: Gateway) -> None:
     done = counted.command("usage", "--client", "nobody")
     assert (done.stdout, done.stderr) == ("", "Nothing is in the ledger for that.\n")
     assert counted.json_of("usage", "--client", "nobody") == []
+
+
+@pytest.mark.parametrize("form", [(), ("--csv",)], ids=["table", "csv"])
+def test_no_record_to_show(counted: Gateway, form: tuple[str, ...]) -> None:
+    done = counted.command("usage", "--by", "request", "--client", "nobody", *form)
+    assert (done.stdout, done.stderr) == ("", "Nothing is in the ledger for that.\n")
+
+
+def test_one_upstream(counted: Gateway) -> None:
+    own = counted.records()[0]["upstream"]
+    assert total(counted, "--upstream", own) == total(counted)
+    assert counted.json_of("usage", "--upstream", "another") == []
+    lines = counted.command("usage", "--by", "request", "--json", "--upstream", own).stdout.splitlines()
+    assert [json.loads(line) for line in lines] == counted.records()
+
+
+def test_counts_that_add_up_to_requests_stand_together(counted: Gateway) -> None:
+    (row,) = counted.json_of("usage", "--client", "bob")
+    names = list(row)[1:6]
+    assert names == ["requests", "completed", "rejected", "in_progress", "other"]
+    assert row["requests"] == sum(row[name] for name in names[1:])
 
 
 def test_a_time_that_is_none(counted: Gateway) -> None:

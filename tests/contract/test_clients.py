@@ -52,6 +52,13 @@ async def test_a_key_id_is_taken_once_and_nothing_is_left_of_the_second(clients:
     assert [client.name for client in await clients.list_clients()] == ["alice"]
 
 
+async def test_a_client_that_must_be_new_is_made_once(clients: ClientStore) -> None:
+    await clients.add_key(key("a"), client_is_new=True)
+    with pytest.raises(ValueError, match="or a client alice already"):
+        await clients.add_key(key("b"), client_is_new=True)
+    assert await clients.list_keys() == [key("a")]
+
+
 async def test_only_keys_that_could_be_good_are_loaded(clients: ClientStore) -> None:
     for key_id in ("good", "revoked", "grace", "over"):
         await clients.add_key(key(key_id))

@@ -12,12 +12,11 @@ import pytest
 
 from app.domain.records import Outcome, Record
 from app.gateway.calendar import DOUBT_SECONDS, Calendar
-from app.gateway.clock import Clock
 from app.gateway.ports import UsageQuery
 from app.store.inspection import inspect
 from app.store.rollups import HOUR_MICROSECONDS
 from app.store.sqlite import DATABASE_NAME, SqliteStore, open_store
-from tests.gateway.forms import NOW, HandCall
+from tests.gateway.forms import NOW, HandCall, TwoClocks
 from tests.gateway.house import COMPLETED, CREATED, House, Visit
 from tests.store.samples import PATIENCE_SECONDS, Samples, settle, until
 
@@ -25,22 +24,16 @@ STEPS_HOURS = (0, 3, -7, 26, -50, 1, -1, 700, -690)
 SECONDS = 2.5
 
 
-class Town:
+class Town(TwoClocks):
     """A house whose ledger is real, and whose clocks go apart."""
 
     def __init__(self) -> None:
-        self.wall = NOW
-        self.monotonic = 1000.0
-        self.clock = Clock(lambda: self.wall, lambda: self.monotonic)
+        super().__init__()
         self.house = House()
 
     def move_in(self, store: SqliteStore) -> None:
         services = replace(self.house.services, ledger=store.ledger, clock=self.clock)
         self.house.gateway._services = services
-
-    def go_on(self, seconds: float) -> None:
-        self.wall += round(seconds * 1_000_000)
-        self.monotonic += seconds
 
     def begin(self) -> tuple[Visit, HandCall]:
         visit = self.house.visit()

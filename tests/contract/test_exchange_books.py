@@ -34,9 +34,10 @@ from app.store.sqlite_reader import SqliteReader
 from app.store.stats import LedgerStats
 from tests.contract.hand_writer import HandWriter
 from tests.contract.mock_upstream import Broken, MockAnswer, MockUpstream
+from tests.e2e.books import TOKENS
 from tests.gateway.house import House, Visit
 from tests.gateway.test_exchange_laws import HandLoop
-from tests.store.samples import make_database
+from tests.store.samples import crash_copy, lock_of, make_database
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -45,14 +46,6 @@ FAULTS = st.sampled_from([
     *("error-then-failed", "overloaded-200", "truncate@3", "truncate-clean@5", "cut-inside-terminal", "comments"),
     *("split=40", "crlf", "unknown-events"),
 ])  # fmt: skip
-SUMS = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cached_input_tokens": "cached_tokens",
-    "reasoning_tokens": "reasoning_tokens",
-    "total_tokens": "total_tokens",
-}
-"""Column of the ledger -> name in the mock's books."""
 
 
 @dataclass
@@ -224,16 +217,14 @@ class BooksMachine(RuleBasedStateMachine):
     @rule()
     def lock_or_unlock(self) -> None:
         if self.lock is None:
-            self.lock = sqlite3.connect(self.directory / DATABASE_NAME, isolation_level=None, timeout=0)
-            self.lock.execute("BEGIN IMMEDIATE")
+            self.lock = lock_of(self.directory)
         else:
             self.unlock()
 
     @rule()
     def crash(self) -> None:
         self.life += 1
-        copy = self.root / str(self.life)
-        shutil.copytree(self.directory, copy, ignore=shutil.ignore_patterns("*-shm"))
+        copy = crash_copy(self.directory, self.root / str(self.life))
         self.unlock()
         self.run(self.end_of_process())
         self.loop.close()  # with what the dead process had still planned
@@ -300,7 +291,7 @@ class BooksMachine(RuleBasedStateMachine):
         entries = self.mock.entries
         told = [entries[row["generation_id"]] for row in rows.values() if row["generation_id"] is not None]
         untold = [row for row in rows.values() if row["generation_id"] is None]  # rejected, or guessed
-        theirs = {name: sum(getattr(one.usage, called) for one in told) for name, called in SUMS.items()}
+        theirs = {name: sum(getattr(one.usage, called) for one in told) for name, called in TOKENS.items()}
         theirs["cost_nanousd"] = sum(one.cost_nanousd for one in told)
         (totals,) = await SqlReports(self.reader).totals(UsageQuery())
         assert totals["requests"] == len(rows)
@@ -323,8 +314,8 @@ class BooksMachine(RuleBasedStateMachine):
             return
         entry = call.answer.entry
         assert row["usage_source"] in ("reported", "settled")
-        assert {name: row[name] for name in SUMS} == {
-            name: getattr(entry.usage, theirs) for name, theirs in SUMS.items()
+        assert {name: row[name] for name in TOKENS} == {
+            name: getattr(entry.usage, theirs) for name, theirs in TOKENS.items()
         }
         assert row["cost_nanousd"] == entry.cost_nanousd
 

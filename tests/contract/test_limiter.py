@@ -175,6 +175,24 @@ async def test_the_last_call_takes_all_that_is_left(form: MemoryForm) -> None:
     refused(await form.ask(ask_of(form, alice, last_call=True)))
 
 
+async def test_what_comes_back_while_the_last_call_is_under_way_is_kept_for_it(form: MemoryForm) -> None:
+    """Else every call that takes less than its worst case would let another last one in, and all of them overrun."""
+    alice = holder(budgets=(usd(100),))
+    await form.limiter.prepare([alice])
+    first, last = [granted(await form.ask(ask_of(form, alice, cost=60, last_call=True))) for _ in range(2)]
+    assert last.cost_nanousd == 40
+    first.settle(0, 45)
+    await form.settled()
+    refused(await form.ask(ask_of(form, alice, cost=60, last_call=True)))
+    refused(await form.ask(ask_of(form, alice, cost=1, last_call=False)))
+    granted(await form.ask(ask_of(form, alice, cost=0, last_call=True))).settle(0, 0)
+    last.settle(0, 50)
+    await form.settled()
+    again = granted(await form.ask(ask_of(form, alice, cost=60, last_call=True)))
+    assert again.cost_nanousd == 5
+    again.give_back()
+
+
 async def test_a_call_that_costs_nothing_passes_unless_the_budget_is_spent(form: MemoryForm) -> None:
     alice = holder(budgets=(usd(10),))
     await form.limiter.prepare([alice])

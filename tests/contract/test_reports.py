@@ -1,4 +1,4 @@
-"""The contract of the Reports port, against sums made the plain way."""
+"""The contract of the ports that read the ledger, against sums made the plain way."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from app.domain.records import Outcome, Record, UsageSource
-from app.gateway.ports import Reports, UsageQuery
+from app.gateway.ports import Reports, UnsettledReports, UsageQuery
 from app.store.opening import Store
 from app.store.reports import PAGE_ROWS
 from app.store.totals import SUMS
@@ -162,7 +162,7 @@ async def test_what_the_books_may_tell_is_found_oldest_first(store: Store) -> No
         and record.usage_source in (UsageSource.NONE, UsageSource.ESTIMATED)
         and record.generation_id
     ]
-    reports: Reports = store.reports
+    reports: UnsettledReports = store.reports
     assert await reports.unsettled(START) == expected
     assert await reports.unsettled(START, most=2) == expected[:2]
     assert await reports.unsettled(expected[2].started_at) == expected[2:]

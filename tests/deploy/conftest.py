@@ -3,10 +3,13 @@
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from tests.deploy.containers import docker
+from tests.deploy.stack import IMAGES, Stack
+from tests.deploy.stand_ins import given, taken
 
 NewVolume = Callable[[], str]
 
@@ -31,3 +34,16 @@ def new_volume() -> Iterator[NewVolume]:
     yield make
     for name in made:
         docker("volume", "rm", "-f", name)
+
+
+@pytest.fixture(scope="session")
+def stack(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """compose.yaml, compose.cluster.yaml and compose.monitoring.yaml, up."""
+    with ExitStack() as undo:
+        for name in IMAGES:
+            if given(name):
+                undo.callback(taken, name)
+        made = Stack(image, tmp_path_factory.mktemp("stack"), f"weighbridge-test-{secrets.token_hex(4)}")
+        undo.callback(made.down)
+        made.up()
+        yield made

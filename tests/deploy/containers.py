@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,12 @@ ROOT = Path(__file__).parents[2]
 DOCKER = "/usr/bin/docker" if os.access("/usr/bin/docker", os.X_OK) else "docker"
 HARDENED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--memory", "512m")
 FIRST_KEY = re.compile(r"OPENAI_API_KEY=(sk-wb-[A-Za-z0-9]+)")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
 
 
 def docker(*arguments: str, exit_code: int | None = 0, seconds: float = 60) -> subprocess.CompletedProcess[str]:

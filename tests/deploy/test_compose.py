@@ -43,6 +43,13 @@ def test_secrets_are_files_and_each_named_one_is_given(files: tuple[str, ...]) -
         assert Path(secret["file"]).parent == FOLDER / "secrets"
 
 
+def test_the_proxy_is_given_the_time_that_it_gives_to_streams() -> None:
+    (patience,) = re.findall(r"^\s*grace_period (\d+)s$", (DEPLOY / "proxy/Caddyfile").read_text(), re.MULTILINE)
+    services = compose(FOLDER, *FILES)["services"]
+    assert int(patience) + 5 <= int(services["caddy"]["stop_grace_period"].removesuffix("s"))
+    assert int(patience) >= int(services["weighbridge"]["environment"]["WEIGHBRIDGE_DRAIN_TIMEOUT"].removesuffix("s"))
+
+
 def test_the_cluster_has_two_replicas_with_a_volume_each_and_hidden_databases() -> None:
     stack = compose(FOLDER, *FILES)
     server = stack["services"]["weighbridge"]

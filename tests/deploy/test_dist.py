@@ -45,6 +45,7 @@ def test_the_wheel_holds_the_program_and_its_papers(dist: Path) -> None:
             "[console_scripts]", "weighbridge", "=", "app.__main__:main",
         ]  # fmt: skip
     assert names == kept("app") | ABOUT
+    assert "app/py.typed" in names  # "Typing :: Typed"
     assert f"\nVersion: {__version__}\n" in metadata
     assert "\nLicense-Expression: Apache-2.0\n" in metadata
     assert "Requires-Python: >=3.11" in metadata

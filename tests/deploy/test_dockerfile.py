@@ -9,6 +9,7 @@ import pytest
 
 from app import __version__
 from tests.deploy.manifests import DEPLOY, ROOT, tool
+from tests.deploy.stand_ins import RECIPES, STAND_INS
 from tests.e2e.program import Gateway, clean_environment
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -25,8 +26,9 @@ def unready(state_dir: Path) -> str | None:
     return done.stderr if done.returncode else None
 
 
-def test_hadolint_finds_nothing() -> None:
-    assert tool("hadolint", "--failure-threshold", "info", "Dockerfile") == ""
+@pytest.mark.parametrize("path", ["Dockerfile", *(f"tests/deploy/images/{name}/Dockerfile" for name in STAND_INS)])
+def test_hadolint_finds_nothing(path: str) -> None:
+    assert tool("hadolint", "--failure-threshold", "info", path) == ""
 
 
 def test_hadolint_would_see_a_mistake(tmp_path: Path) -> None:
@@ -72,5 +74,5 @@ def test_the_healthcheck_knows_a_ready_server_from_none(gateway: Gateway, tmp_pa
 
 
 def test_no_script_is_broken() -> None:
-    for script in (DEPLOY / "docker").glob("*.sh"):
+    for script in [*(DEPLOY / "docker").glob("*.sh"), *RECIPES.rglob("*.sh")]:
         assert subprocess.run(["sh", "-n", str(script)], check=False).returncode == 0

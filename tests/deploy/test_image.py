@@ -18,7 +18,7 @@ import pytest
 
 from app import __version__
 from tests.deploy.conftest import NewVolume
-from tests.deploy.containers import DOCKER, Container, docker, inspected
+from tests.deploy.containers import DOCKER, Container, docker, free_port, inspected
 from tests.deploy.manifests import DEPLOY, DOCKER_COMPOSE
 from tests.e2e.client import ASK_STREAM, Answer, opened
 from tests.e2e.program import eventually
@@ -66,6 +66,8 @@ def test_the_documented_command_works_at_first_try(image: str, new_volume: NewVo
         key = server.first_key()
         server.wait_ready()
         assert "http://127.0.0.1:8787/api/v1" in server.logs
+        (told,) = re.findall(r"What it cost: docker (exec \w+ weighbridge usage)\n", server.logs)
+        docker(*told.split())
         assert stream_by_sdk(server.url, key)
         eventually(lambda: server.health == "healthy", "a healthy container")
         # other containers on the same volume, while the server runs
@@ -141,7 +143,8 @@ def test_compose_up(image: str, tmp_path: Path) -> None:
     (tmp_path / "compose/secrets/upstream-key").write_text("sk-or-v1-" + "canary" * 8)
     (tmp_path / "compose/secrets").chmod(0o700)
     project = f"weighbridge-test-{secrets.token_hex(4)}"
-    env = {**os.environ, "GATEWAY_IMAGE": image, "GATEWAY_PORT": "0", "COMPOSE_PROJECT_NAME": project}
+    port = str(free_port())
+    env = {**os.environ, "GATEWAY_IMAGE": image, "GATEWAY_PORT": port, "COMPOSE_PROJECT_NAME": project}
 
     def dc(*arguments: str) -> str:
         command = [str(DOCKER_COMPOSE), "-f", "compose.yaml", *arguments]
@@ -153,7 +156,9 @@ def test_compose_up(image: str, tmp_path: Path) -> None:
 
     try:
         dc("up", "--detach", "--no-build", "--wait")
-        assert "OPENAI_API_KEY=sk-wb-" in dc("logs")
+        logs = dc("logs")
+        assert "OPENAI_API_KEY=sk-wb-" in logs
+        assert f"OPENAI_BASE_URL=http://127.0.0.1:{port}/api/v1" in logs
         assert dc("run", "--rm", "-T", "weighbridge", "keys", "create", "alice").startswith("sk-wb-")
         assert "alice" in dc("exec", "-T", "weighbridge", "weighbridge", "keys", "list")
         dc("restart")

@@ -68,7 +68,8 @@ def test_every_pod_may_do_little(rendered: dict[str, list[Document]], name: str)
         assert security["allowPrivilegeEscalation"] is False
         assert security["capabilities"] == {"drop": ["ALL"]}
         assert "memory" in container["resources"]["limits"]
-        assert not [e for e in container["env"] if e["name"].endswith(("_KEY", "_URL")) and "UPSTREAM" not in e["name"]]
+        named = {e["name"] for e in container["env"] if e["name"].endswith(("_KEY", "_URL"))}
+        assert named <= {"WEIGHBRIDGE_UPSTREAM_URL", "WEIGHBRIDGE_PUBLIC_URL"}
 
 
 @pytest.mark.parametrize("name", RENDERINGS)
@@ -125,6 +126,20 @@ def test_the_cluster_is_upgraded_watched_and_scaled(rendered: dict[str, list[Doc
     assert "replicas" not in one("Deployment", rendered["scaled"])["spec"]
     (metric,) = one("HorizontalPodAutoscaler", rendered["scaled"])["spec"]["metrics"]
     assert metric["pods"]["metric"]["name"] == "weighbridge_streams_in_flight"
+
+
+@pytest.mark.parametrize(
+    ("values", "address"),
+    [
+        (SINGLE, "http://wb-weighbridge.team:8787"),
+        (CLUSTER, "https://gateway.example.com"),
+        ({**SINGLE, "ingress": {"enabled": True, "host": "wb.example.com"}}, "http://wb.example.com"),
+    ],
+    ids=["service", "tls", "plain"],
+)
+def test_the_first_words_name_the_address_that_clients_use(values: Document, address: str) -> None:
+    (container,) = containers([one("Deployment", chart(values))])
+    assert {"name": "WEIGHBRIDGE_PUBLIC_URL", "value": address} in container["env"]
 
 
 def test_the_chart_is_of_this_version() -> None:

@@ -18,6 +18,7 @@ from app.settings.environment import (
 )
 from app.settings.model import Server
 from app.telemetry.labels import OUTCOMES, ROUTES, reasons
+from tests.conftest import GatewayStarter
 from tests.deploy.manifests import CHARTS, DEPLOY, OVERLAYS, ROOT, chart, containers, one, overlay
 from tests.e2e.program import Gateway
 
@@ -48,11 +49,12 @@ def expressions() -> Iterator[str]:
     yield from (v["query"]["query"] for v in dashboard["templating"]["list"] if v["type"] == "query")
 
 
-@pytest.fixture(scope="module")
-def exposed(gateway: Gateway) -> set[str]:
+@pytest.fixture
+def exposed(start_gateway: GatewayStarter) -> set[str]:
     """The names of all samples that /metrics can show: counters and histograms with no value yet among them."""
     names = set()
-    for family in text_string_to_metric_families(gateway.get("/metrics").body.decode()):
+    shared = start_gateway(WEIGHBRIDGE_REDIS_URL="redis://127.0.0.1:1/0")  # some are there with a Redis only
+    for family in text_string_to_metric_families(shared.get("/metrics").body.decode()):
         endings = {"counter": ["_total"], "histogram": ["_bucket", "_count", "_sum"]}.get(family.type, [""])
         names |= {family.name + ending for ending in endings}
     return names

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import trustme
 
+from tests.deploy.containers import free_port
 from tests.deploy.manifests import DEPLOY
 from tests.e2e.client import ASK_STREAM, SECONDS, opened
 from tests.e2e.program import Gateway, clean_environment, eventually
@@ -22,12 +23,6 @@ from tests.tools import needed
 
 PROXY = DEPLOY / "proxy"
 Start = Callable[[Path, str], tuple[list[str], dict[str, str], str]]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-        return port
 
 
 def nginx(folder: Path, backend: str) -> tuple[list[str], dict[str, str], str]:

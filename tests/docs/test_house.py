@@ -183,4 +183,4 @@ def test_addresses_and_homes_are_seen() -> None:
     assert REGISTRY.search("--index-" + "url https://mirror")
     assert HOME.search('cache = "/home/' + 'alice/x"')
     assert HOME.search("cd /ro" + "ot/work")
-    assert not HOME.search("https://github.com/home/x/ and $HOME/x, app/root/y")
+    assert not HOME.search("https://github.com/ho" + "me/x/ and $HOME/x, app/ro" + "ot/y")

@@ -65,8 +65,9 @@ def matching(start: str) -> list[str]:
 
 
 def test_every_command_is_tried_here() -> None:
-    tried = ("make run", "make test", "export ", "curl ", "weighbridge usage", "weighbridge keys", "weighbridge config")
-    assert [c for c in commands() if not c.startswith((*tried, "weighbridge serve", "weighbridge clients"))] == []
+    tried = ("make run", "make test", "PATH=", "export ", "curl ", "weighbridge usage", "weighbridge keys")
+    settings = ("weighbridge config", "weighbridge serve", "weighbridge clients")
+    assert [c for c in commands() if not c.startswith(tried + settings)] == []
 
 
 def test_make_knows_its_verbs() -> None:

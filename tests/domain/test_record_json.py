@@ -9,39 +9,7 @@ from hypothesis import strategies as st
 
 from app.domain.record_json import record_fields, rfc3339
 from app.domain.records import CostSource, Outcome, Record, UsageSource
-
-CONTRACT = [
-    "request_id",
-    "started_at",
-    "finished_at",
-    "client",
-    "key_id",
-    "upstream",
-    "path",
-    "method",
-    "model_requested",
-    "model_served",
-    "stream",
-    "http_status",
-    "outcome",
-    "usage_source",
-    "input_tokens",
-    "cached_input_tokens",
-    "cache_write_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "total_tokens",
-    "cost_usd",
-    "cost_source",
-    "response_id",
-    "generation_id",
-    "retry_count",
-    "bytes_in",
-    "bytes_out",
-    "time_to_first_byte_ms",
-    "duration_ms",
-    "error_type",
-]
+from tests.record_fields import RECORD_FIELDS
 
 moments = st.integers(0, 253_402_300_799_999_999)  # to the end of the year 9999
 
@@ -51,18 +19,18 @@ def opened() -> Record:
 
 
 def test_names_and_order_are_the_contracts() -> None:
-    assert list(record_fields(opened())) == CONTRACT
+    assert list(record_fields(opened())) == RECORD_FIELDS
 
 
 def test_every_field_of_a_record_is_shown_but_the_price() -> None:
     renamed = {"cost_nanousd": "cost_usd"}
     shown = {renamed.get(field.name, field.name) for field in fields(Record)} - {"price"}
-    assert shown == set(CONTRACT)
+    assert shown == set(RECORD_FIELDS)
 
 
 def test_unknown_is_null_and_never_zero() -> None:
     public = record_fields(opened())
-    unknown = [name for name in CONTRACT if name.endswith(("_tokens", "_ms")) or name.startswith("cost_")]
+    unknown = [name for name in RECORD_FIELDS if name.endswith(("_tokens", "_ms")) or name.startswith("cost_")]
     assert {public[name] for name in unknown} == {None}
     assert public["finished_at"] is None
 

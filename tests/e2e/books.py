@@ -14,6 +14,15 @@ from tests.e2e.crowd import Told
 
 Json = dict[str, Any]
 
+TOKENS = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cached_input_tokens": "cached_tokens",
+    "reasoning_tokens": "reasoning_tokens",
+    "total_tokens": "total_tokens",
+}
+"""Column of the ledger -> name in the mock's books."""
+
 
 def rows(state_dir: Path) -> dict[str, Json]:
     """The ledger's rows by request id, as another process reads them."""

@@ -155,6 +155,8 @@ def test_changes_by_command_count_at_once_and_are_kept(team: Gateway) -> None:
     team.command(*set_, "--models", "none", "--rpm", "1")
     first, second = post(team, key, ask()), post(team, key, ask())
     assert (first.status, first.value("x-ratelimit-remaining-requests")) == (200, "0")
+    assert (first.value("x-ratelimit-limit-requests"), first.value("x-ratelimit-reset-requests")) == ("1", "1m0s")
+    assert first.value("ratelimit") == '"requests";r=0;t=60'
     assert (second.status, second.error_type) == (429, "rate_limited")
     assert 1 <= int(second.value("retry-after") or 0) <= 60
     team.command(*set_, "--rpm", "none", "--disable")

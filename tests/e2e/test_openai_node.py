@@ -1,6 +1,5 @@
 """The openai SDK for Node."""
 
-import fcntl
 import json
 import subprocess
 from pathlib import Path
@@ -8,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.node_packages import node_packages
 from tests.e2e.program import Gateway, clean_environment
 from tests.e2e.replay import ReplayUpstream, document
-from tests.tools import needed
 
-VERSION = "6"
+VERSION = "7"
 SCRIPT = """
 import OpenAI from "openai";
 const client = new OpenAI({ maxRetries: 2, timeout: 20000, defaultHeaders: JSON.parse(process.env.EXTRA_HEADERS) });
@@ -53,21 +52,9 @@ try {
 
 @pytest.fixture(scope="session")
 def node_folder(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the SDK in it, kept between runs. Without Node only a developer may go on."""
-    needed("node")
-    needed("npm")
-    cache: pytest.Cache | None = getattr(pytestconfig, "cache", None)  # -p no:cacheprovider
-    name = f"node-openai-{VERSION}"
-    folder = tmp_path_factory.mktemp(name) if cache is None else cache.mkdir(name)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the other worker wants the same
-        if not (folder / "node_modules/openai/package.json").exists():
-            install = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", str(folder)]
-            done = subprocess.run(
-                [*install, f"openai@{VERSION}"], capture_output=True, text=True, timeout=50, check=False
-            )
-            assert done.returncode == 0, done.stderr
-        (folder / "job.mjs").write_text(SCRIPT)
+    """A folder with the SDK in it."""
+    folder = node_packages(f"node-openai-{VERSION}", [f"openai@{VERSION}"], pytestconfig, tmp_path_factory)
+    (folder / "job.mjs").write_text(SCRIPT)
     return folder
 
 

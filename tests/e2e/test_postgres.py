@@ -63,11 +63,10 @@ def test_two_replicas_share_clients_and_ledger(replica: Replica, postgres_url: s
     assert set(outcomes(postgres_url).values()) <= {"completed", "rejected"}
 
 
+@pytest.mark.parametrize("seconds", [3, pytest.param(30, marks=[pytest.mark.long, pytest.mark.timeout(180)])])
 def test_postgres_away_no_stream_is_hurt_and_no_record_is_lost(
-    replica: Replica, postgres: PostgresServer, postgres_url: str
+    replica: Replica, postgres: PostgresServer, postgres_url: str, seconds: float
 ) -> None:
-    """30 s in the long form."""
-    seconds = float(os.environ.get("WEIGHBRIDGE_TEST_OUTAGE_SECONDS", "3"))
     answers: list[Answer] = []
     over = threading.Event()
     with Relay(postgres.port) as relay:
@@ -120,6 +119,34 @@ def test_workers_share_the_port_are_replaced_and_stop_together(replica: Replica,
     workers = children_of(parent)
     assert gateway.process.end() == 0
     assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+
+
+def test_any_worker_tells_the_numbers_of_all_and_no_counter_falls(replica: Replica) -> None:
+    gateway = replica("one", "--workers", "2")
+    gateway.json_of("keys", "create", "another")
+    parent = gateway.process.popen.pid
+    told: list[float] = []
+
+    def completed() -> float:
+        told.append(gateway.metric("weighbridge_requests_total", outcome="completed"))
+        return told[-1]
+
+    def asked() -> None:
+        assert {gateway.post().status for _ in range(12)} == {200}
+
+    asked()
+    for _ in range(6):  # whoever is asked
+        eventually(lambda: completed() == 12, "the numbers of both")
+    first = children_of(parent)
+    os.kill(first[0], signal.SIGKILL)
+    eventually(lambda: len(now := children_of(parent)) == 2 and first[0] not in now, "another worker")
+    asked()
+    for _ in range(6):
+        eventually(lambda: completed() == 24, "what was counted before, too")
+    assert told == sorted(told)
+    assert gateway.metric("weighbridge_streams_in_flight") == 0
+    gateway.restart(signal.SIGTERM)
+    assert gateway.metric("weighbridge_requests_total", outcome="completed") == 0
 
 
 def test_a_stop_reaches_a_worker_that_is_just_starting(replica: Replica) -> None:

@@ -1,153 +1,151 @@
-"""What clients do with our refusals: each sends as few requests as it can be brought to (protocol.md 5.2).
+"""What SDKs do with our refusals: each sends as few requests as it can be brought to (protocol.md 5.2).
 
-rate_limited        tried again, when we say so
-insufficient_quota  once, by all that know `x-should-retry`
-model_not_allowed   once, by all
+Counted is on the way to the gateway. Nobody storms: who asks again waits as long as we say. test_codex.py is the same
+for Codex.
 """
 
-import fcntl
 import json
+import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import openai
 import pytest
 
-from tests.e2e.client import opened
-from tests.e2e.program import Gateway, Mock, clean_environment
-from tests.e2e.test_limits import admin
-from tests.tools import needed
+from tests.e2e.node_packages import node_packages
+from tests.e2e.program import Mock, clean_environment
+from tests.e2e.refusing import LONG_QUESTION, MODEL, PAUSE_SECONDS, QUESTION, STATUS, Refusing, refusing
 
-MODEL = "openai/gpt-4o-mini"
-PACKAGES = ("openai@6", "ai@6", "@ai-sdk/openai@3", "@openrouter/sdk@1")
-REASONS = ("rate_limited", "insufficient_quota", "model_not_allowed")
-SCRIPT = """
-import OpenAI from "openai";
-import { generateText } from "ai";
-import { createOpenAI } from "@ai-sdk/openai";
-import { OpenRouter } from "@openrouter/sdk";
-const [baseURL, model, work] = process.argv.slice(2);
-const jobs = {
-  openai: (apiKey) => new OpenAI({ baseURL, apiKey }).responses.create({ model, input: "Hi." }),
-  ai: (apiKey) => generateText({ model: createOpenAI({ baseURL, apiKey }).responses(model), prompt: "Hi." }),
-  openrouter: (apiKey) => new OpenRouter({ serverURL: baseURL, apiKey }).beta.responses.send({
-    openResponsesRequest: { model, input: "Hi." }, responsesRequest: { model, input: "Hi." } }),
-};
-const told = await Promise.all(JSON.parse(work).map(async ([who, key]) => {
-  try {
-    await jobs[who](key);
-    return { answered: true };
-  } catch (error) {
-    const last = error.lastError ?? error;
-    return { status: last.status ?? last.statusCode, said: last.message };
-  }
-}));
-console.log(JSON.stringify(told));
-"""
+PACKAGES = ("openai@7", "ai@7", "@ai-sdk/openai@4", "@openrouter/sdk@1")
+HERE = Path(__file__).parent
+PYTHON = ("openai-python", "openrouter-python")
+NODE = ("openai-node", "ai-sdk", "openrouter-node")
+FOR_AN_HOUR = ("openrouter-python", "openrouter-node")
+"""Their SDKs try every 5xx again for so long: they are stopped before that."""
+IN_PYTHON = (sys.executable, "-m", "tests.e2e.refused", MODEL)
+STOP_SECONDS = 11
+LONGEST_SECONDS = 50
+EARLY_SECONDS = 0.05
+"""So much earlier than we said a timer of theirs may fire."""
 
-# Requests of one call. The AI SDK knows nothing of x-should-retry and asks after every 429 two times more.
+ONCE = dict.fromkeys(STATUS, 1)
+OPENAI = {**ONCE, "rate_limited": 3, "for_a_moment": 2, **dict.fromkeys(PAUSE_SECONDS, 3)}
 SENT = {
-    "openai-python": {"rate_limited": 3, "insufficient_quota": 1, "model_not_allowed": 1},
-    "openai": {"rate_limited": 3, "insufficient_quota": 1, "model_not_allowed": 1},
-    "ai": {"rate_limited": 3, "insufficient_quota": 3, "model_not_allowed": 1},
-    "openrouter": {"rate_limited": 1, "insufficient_quota": 1, "model_not_allowed": 1},
-    "curl": {"rate_limited": 1, "insufficient_quota": 1, "model_not_allowed": 1},
+    "curl": ONCE,
+    "openai-python": OPENAI,
+    "agents-python": OPENAI,
+    "openai-node": OPENAI,
+    "ai-sdk": {**OPENAI, "insufficient_quota": 3},  # knows nothing of x-should-retry
+    "openrouter-python": ONCE,
+    "openrouter-node": ONCE,
 }
-STATUS = {"rate_limited": 429, "insufficient_quota": 429, "model_not_allowed": 403}
+
+WORDS = {
+    "authentication": "This API key is revoked.",
+    "model_not_allowed": f"may not use the model '{MODEL}'",
+    "payload_too_large": "The request body is over",
+    "insufficient_quota": "budget of 0 tokens in all is spent",
+    "rate_limited": "Please try again in 1s.",
+    "storage_unavailable": "Limits cannot be judged",
+    "overloaded": "carries as many calls as it may",
+    "draining": "This server is stopping.",
+}
+
+pytestmark = pytest.mark.timeout(180)  # the first test installs and starts all of it
+
+Told = dict[tuple[str, str], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def strict(mock_process: Mock, canary_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """A gateway with a client for each refusal of each SDK. Those to be rate limited share a slot, which is taken."""
-    folder = tmp_path_factory.mktemp("strict")
-    terms: dict[str, dict[str, Any]] = {
-        "rate_limited": {"group": "busy"},
-        "insufficient_quota": {"budget_tokens": {"total": 0}},
-        "model_not_allowed": {"models": ["nothing/*"]},
-    }
-    with Gateway(folder, canary_key, WEIGHBRIDGE_UPSTREAM_URL=f"{mock_process.url}/api/v1") as gateway:
-        assert admin(gateway, "PATCH", "/groups/busy", {"concurrency": 1}).status == 200
-        for client, reason in [("holder", "rate_limited"), *((f"{who}.{why}", why) for who in SENT for why in REASONS)]:
-            gateway.new_key(client)
-            assert admin(gateway, "PATCH", f"/clients/{client}", terms[reason]).status == 200
-        hanging = {"model": MODEL, "input": "Hi.", "stream": True}
-        url = f"{gateway.url}/v1/responses"
-        with opened(url, gateway.secrets["key of holder"], hanging, {"x-mock-fault": "stall@1"}) as call:
-            call.read()
-            yield gateway
+def house(mock_process: Mock, canary_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Refusing]:
+    with refusing(tmp_path_factory.mktemp("refusing"), mock_process, canary_key, *SENT) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
 def sdks(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the SDKs for Node in it, kept between runs. Without Node only a developer may go on."""
-    needed("node")
-    needed("npm")
-    cache: pytest.Cache | None = getattr(pytestconfig, "cache", None)  # -p no:cacheprovider
-    folder = tmp_path_factory.mktemp("node-sdks") if cache is None else cache.mkdir("node-sdks-1")
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the other worker wants the same
-        if not (folder / "installed").exists():
-            install = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--prefix", str(folder)]
-            done = subprocess.run([*install, *PACKAGES], capture_output=True, text=True, timeout=55, check=False)
-            assert done.returncode == 0, done.stderr
-            (folder / "installed").touch()
-        (folder / "job.mjs").write_text(SCRIPT)
+    folder = node_packages("node-sdks-2", PACKAGES, pytestconfig, tmp_path_factory)
+    shutil.copy(HERE / "refused.mjs", folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def told(sdks: Path, strict: Gateway) -> dict[tuple[str, str], dict[str, Any]]:
-    """What each SDK for Node made of each refusal, all in one process."""
-    cases = [(who, why) for who in ("openai", "ai", "openrouter") for why in REASONS]
-    work = json.dumps([(who, strict.secrets[f"key of {who}.{why}"]) for who, why in cases])
+def told(sdks: Path, house: Refusing) -> Told:
+    """What each SDK made of each refusal. All of them try at once, since most of it is waiting."""
+    with ThreadPoolExecutor() as pool:
+        python = pool.submit(ask_all, house, PYTHON, IN_PYTHON, HERE.parents[1])
+        return ask_all(house, NODE, ["node", "refused.mjs", MODEL], sdks) | python.result()
+
+
+@pytest.fixture(scope="module")
+def told_agents(house: Refusing) -> Told:
+    """The same of the Agents SDK, whose import alone takes five seconds."""
+    return ask_all(house, ["agents-python"], IN_PYTHON, HERE.parents[1])
+
+
+def ask_all(house: Refusing, clients: Sequence[str], command: Sequence[str], folder: Path) -> Told:
+    cases = [(who, why) for who in clients for why in STATUS]
+    work = []
+    for who, why in cases:
+        case = house.cases[who, why]
+        question = LONG_QUESTION if why == "payload_too_large" else QUESTION
+        work.append((who, case.url, case.key, question, STOP_SECONDS if who in FOR_AN_HOUR else LONGEST_SECONDS))
     done = subprocess.run(
-        ["node", "job.mjs", f"{strict.url}/api/v1", MODEL, work],
-        cwd=sdks,
-        env=clean_environment(sdks),
+        command,
+        cwd=folder,
+        env=clean_environment(folder),
+        input=json.dumps(work),
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=LONGEST_SECONDS + 9,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     return dict(zip(cases, json.loads(done.stdout), strict=True))
 
 
-def sent_by(gateway: Gateway, who: str, reason: str) -> int:
-    return sum(r["client"] == f"{who}.{reason}" and r["error_type"] == reason for r in gateway.records())
+@pytest.mark.parametrize("why", STATUS)
+@pytest.mark.parametrize("who", [*PYTHON, *NODE])
+def test_an_sdk_sends_no_more_than_it_must(told: Told, house: Refusing, who: str, why: str) -> None:
+    check(house, told, who, why)
 
 
-@pytest.mark.parametrize("reason", REASONS)
-@pytest.mark.parametrize("who", ["openai", "ai", "openrouter"])
-def test_sdks_for_node(told: dict[tuple[str, str], dict[str, Any]], strict: Gateway, who: str, reason: str) -> None:
-    said = told[who, reason]
-    assert said["status"] == STATUS[reason], said
-    assert any(word in said["said"] for word in ("The client", "The group", "This client"))
-    assert sent_by(strict, who, reason) == SENT[who][reason]
+@pytest.mark.long
+@pytest.mark.parametrize("why", STATUS)
+def test_the_agents_sdk_sends_as_much_as_the_sdk_below_it(told_agents: Told, house: Refusing, why: str) -> None:
+    check(house, told_agents, "agents-python", why)
 
 
-@pytest.mark.parametrize("reason", REASONS)
-def test_the_sdk_for_python(strict: Gateway, reason: str) -> None:
-    key = strict.secrets[f"key of openai-python.{reason}"]
-    with (
-        openai.OpenAI(base_url=f"{strict.url}/v1", api_key=key, timeout=20) as client,
-        pytest.raises(openai.APIStatusError) as refused,
-    ):
-        client.responses.create(model=MODEL, input="Hi.")
-    assert refused.value.status_code == STATUS[reason]
-    assert sent_by(strict, "openai-python", reason) == SENT["openai-python"][reason]
+def check(house: Refusing, told: Told, who: str, why: str) -> None:
+    way, said = house.cases[who, why].way, told[who, why]
+    assert way.statuses[0] == STATUS[why]
+    if who in FOR_AN_HOUR and why in PAUSE_SECONDS:
+        assert said["status"] is None
+        assert way.sent > 1
+        assert min(way.pauses) >= PAUSE_SECONDS[why] - EARLY_SECONDS
+        return
+    assert way.sent == len(way.statuses) == SENT[who][why], way.statuses
+    assert said["status"] == way.statuses[-1]
+    waited = PAUSE_SECONDS.get(why, 1 if STATUS[why] == 429 else 0)  # a slot may be free in a second
+    assert min(way.pauses, default=waited) >= waited - EARLY_SECONDS
+    if why == "for_a_moment":
+        assert way.statuses[1:] == [200] * (way.sent - 1)
+    else:
+        assert WORDS[why] in said["said"]
 
 
-@pytest.mark.parametrize("reason", REASONS)
-def test_curl(strict: Gateway, reason: str, tmp_path: Path) -> None:
-    body = json.dumps({"model": MODEL, "input": "Hi."})
+@pytest.mark.parametrize("why", STATUS)
+def test_curl_asks_once_and_shows_why(house: Refusing, why: str, tmp_path: Path) -> None:
+    case = house.cases["curl", why]
+    body = tmp_path / "body"
+    body.write_text(json.dumps({"model": MODEL, "input": LONG_QUESTION if STATUS[why] == 413 else QUESTION}))
     config = tmp_path / "curl"
-    config.write_text(f'header = "Authorization: Bearer {strict.secrets[f"key of curl.{reason}"]}"\n')
-    command = ["curl", "-sS", "-K", str(config), "-H", "content-type: application/json", "-d", body]
-    done = subprocess.run(
-        [*command, f"{strict.url}/v1/responses"], capture_output=True, text=True, timeout=20, check=True
-    )
-    assert json.loads(done.stdout)["error"]["metadata"]["error_type"] == reason
-    assert sent_by(strict, "curl", reason) == SENT["curl"][reason]
+    config.write_text(f'header = "Authorization: Bearer {case.key}"\nheader = "Content-Type: application/json"\n')
+    command = ["curl", "-sS", "-K", str(config), "-d", f"@{body}", f"{case.url}/responses"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    told_why = json.loads(done.stdout)["error"]["metadata"]["error_type"]
+    assert told_why == ("rate_limited" if why == "for_a_moment" else why)
+    assert case.way.sent == SENT["curl"][why]

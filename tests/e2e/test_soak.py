@@ -9,19 +9,11 @@ from statistics import median
 import pytest
 
 from tests.conftest import GatewayStarter
-from tests.e2e.books import Json, doubled, findings, rows
+from tests.e2e.books import TOKENS, Json, doubled, findings, rows
 from tests.e2e.program import Mock, eventually
 from tests.e2e.soak import Look, Soak
 
-SUMS = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cached_input_tokens": "cached_tokens",
-    "reasoning_tokens": "reasoning_tokens",
-    "total_tokens": "total_tokens",
-    "cost_nanousd": "cost_nanousd",
-}
-"""Column of the ledger -> name in the mock's books."""
+SUMS = {**TOKENS, "cost_nanousd": "cost_nanousd"}
 UNBILLED = {"upstream_error", "rejected"}
 
 

@@ -83,9 +83,10 @@ def test_what_the_first_start_shows_can_be_pasted(tmp_path: Path) -> None:
     env = clean_environment(tmp_path, WEIGHBRIDGE_STATE_DIR=str(tmp_path / "state"))
     demo = Process(("serve", "--demo", "--port", "0"), env, r"ready at (\S+)", tmp_path)
     try:
-        address, key, curl, python = lines_to_paste(demo.out.rpartition("What it cost")[0])
+        address, key, curl, install, python = lines_to_paste(demo.out.rpartition("What it cost")[0])
         assert address.startswith("export OPENAI_BASE_URL=http://127.0.0.1:")
         assert curl.startswith("curl -N ")
+        assert install == "pip install openai"  # it is installed where tests run
         for command, answer in ((curl, "response.completed"), (python, "\n")):
             done = bash(f"{address}\n{key}\n{command}", env)
             assert done.returncode == 0, done.stderr

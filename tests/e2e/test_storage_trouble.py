@@ -71,7 +71,13 @@ class Watch:
         begin, end = self.spans[span]
         return [late for told in self.crowd.told for at, late in lateness(told, last=last) if begin <= at < end]
 
-    def check(self) -> None:
+    async def check_all(self) -> None:
+        """All streams and records are whole, nobody waited, and the database is sound."""
+        self._check_records()
+        self._check_times()
+        assert await asyncio.to_thread(findings, self.gateway.state_dir) == []
+
+    def _check_records(self) -> None:
         told = self.crowd.told
         assert {(one.status, one.whole) for one in told} == {(200, True)}
         ids = [json.loads(one.body.split(b"\n")[1][6:])["response"]["id"] for one in told]
@@ -84,7 +90,7 @@ class Watch:
         assert weighed == {(id_, "completed", int(id_.removeprefix("resp_")), EVENTS) for id_ in ids}
         assert len(found) == len(told) > 2 * CLIENTS
 
-    def check_times(self) -> None:
+    def _check_times(self) -> None:
         """An event of a stream is as late as without the trouble; an end of one waits for a second at the most."""
         quiet, trouble = self.late("quiet", last=False), self.late("trouble", last=False)
         assert len(trouble) > 500
@@ -173,25 +179,19 @@ def filled(folder: Path) -> Iterator[None]:
 async def test_a_lock_of_six_seconds(watch: Watch) -> None:
     await watch.through(locked(watch.gateway.state_dir), 6.0)
     assert watch.storage_in_trouble["problem"].startswith("database is locked")
-    watch.check()
-    watch.check_times()
-    assert await asyncio.to_thread(findings, watch.gateway.state_dir) == []
+    await watch.check_all()
 
 
 async def test_a_database_that_is_not_there(watch: Watch) -> None:
     await watch.through(moved_away(watch.gateway.state_dir), 2.0)
     assert watch.storage_in_trouble["problem"].startswith("the database file is gone")
-    watch.check()
-    watch.check_times()
-    assert await asyncio.to_thread(findings, watch.gateway.state_dir) == []
+    await watch.check_all()
 
 
 async def test_no_file_may_grow(watch: Watch) -> None:
     await watch.through(no_file_may_grow(watch.gateway.process.popen.pid), 2.0)
     assert "; spool: " in watch.storage_in_trouble["problem"]
-    watch.check()
-    watch.check_times()
-    assert await asyncio.to_thread(findings, watch.gateway.state_dir) == []
+    await watch.check_all()
 
 
 async def test_a_full_disk(start_gateway: GatewayStarter, upstream: ClockedUpstream, tmp_path: Path) -> None:
@@ -202,7 +202,5 @@ async def test_a_full_disk(start_gateway: GatewayStarter, upstream: ClockedUpstr
         full = filled(gateway.state_dir) if mounted else no_file_may_grow(gateway.process.popen.pid)
         await watch.through(full, 2.0)
         assert not watch.storage_in_trouble["ok"]
-        watch.check()
-        watch.check_times()
-        assert await asyncio.to_thread(findings, watch.gateway.state_dir) == []
+        await watch.check_all()
         gateway.close()

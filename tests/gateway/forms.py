@@ -28,6 +28,19 @@ class HandClock:
         self.us += round(seconds * 1_000_000)
 
 
+class TwoClocks:
+    """The wall clock may be set; the monotonic one only goes on."""
+
+    def __init__(self) -> None:
+        self.wall = NOW
+        self.monotonic = 50.0
+        self.clock = Clock(lambda: self.wall, lambda: self.monotonic)
+
+    def go_on(self, seconds: float) -> None:
+        self.wall += round(seconds * 1_000_000)
+        self.monotonic += seconds
+
+
 class HandCall:
     """A call upstream; the test speaks for upstream. After the end, or cancel(), the listener hears nothing."""
 
@@ -247,8 +260,10 @@ class MemoryClientStore:
     async def load_keys(self) -> Sequence[StoredKey]:
         return [key for key in self.keys.values() if key.revoked_at is None]
 
-    async def add_key(self, key: StoredKey, terms: ClientTerms = NO_TERMS) -> None:
+    async def add_key(self, key: StoredKey, terms: ClientTerms = NO_TERMS, *, client_is_new: bool = False) -> None:
         await self.gate.wait()
+        if client_is_new and key.client in self.clients:
+            raise ValueError(key.client)
         self.keys[key.key_id] = key
         self.clients.setdefault(key.client, StoredClient(key.client, key.created_at, None, terms))
 

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.domain.usage import Usage
 from app.gateway import bookkeeper as rules
 from app.gateway.bookkeeper import Bookkeeper, wants
-from app.gateway.ports import BookEntry, NoBooks, UsageQuery
+from app.gateway.ports import BookEntry, NoBooks
 from tests.gateway.house import House
 
 ENTRY = BookEntry(Usage(10, 4, None, 20, 5, 30, reported_cost_nanousd=1234), "m-served")
@@ -42,8 +42,8 @@ class HandBooks:
         return entry
 
 
-class LedgerReports:
-    """A Reports that finds what is unsettled in a house's ledger, in pages of at most 7."""
+class HouseUnsettled:
+    """Finds what is unsettled in a house's ledger, in pages of at most 7."""
 
     def __init__(self, house: House) -> None:
         self._house = house
@@ -56,12 +56,6 @@ class LedgerReports:
         page = [replace(record) for record in records if wants(record) and record.started_at >= since]
         return page[: min(most, rules._PAGE)]
 
-    async def totals(self, query: UsageQuery) -> Sequence[dict[str, Any]]:
-        raise NotImplementedError
-
-    def records(self, query: UsageQuery) -> AsyncIterator[Record]:
-        raise NotImplementedError
-
 
 class Desk:
     """A bookkeeper with its neighbours. Chance is even: waits are 1, 2, 4 ... seconds."""
@@ -69,7 +63,7 @@ class Desk:
     def __init__(self, house: House) -> None:
         self.house = house
         self.books = HandBooks()
-        self.reports = LedgerReports(house)
+        self.reports = HouseUnsettled(house)
         self.keeper = Bookkeeper(self.books, self.reports, house.services, lambda: 0.5)
         self._made = 0
 

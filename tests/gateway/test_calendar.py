@@ -4,23 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.gateway.calendar import DOUBT_SECONDS, LEAP_MICROSECONDS, Calendar
-from app.gateway.clock import Clock
-from tests.gateway.forms import NOW
+from tests.gateway.forms import TwoClocks
 
 HOUR_US = 3_600_000_000
-
-
-class TwoClocks:
-    """The wall clock may be set; the monotonic one only goes on."""
-
-    def __init__(self) -> None:
-        self.wall = NOW
-        self.monotonic = 50.0
-        self.clock = Clock(lambda: self.wall, lambda: self.monotonic)
-
-    def go_on(self, seconds: float) -> None:
-        self.wall += round(seconds * 1_000_000)
-        self.monotonic += seconds
 
 
 def test_a_leap_ahead_is_believed_after_a_day() -> None:

@@ -79,6 +79,15 @@ class Shared:
     async def back(self) -> None:
         await self.until(lambda: self.limiter.problem is None)
 
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """The server cannot be reached in this block, which begins when that is noticed, and is back after it."""
+        self.relay.cut()
+        await self.until(lambda: self.limiter.problem is not None)
+        yield
+        self.relay.mend()
+        await self.back()
+
 
 @asynccontextmanager
 async def shared(server: ValkeyServer, database: int, **options: Any) -> AsyncIterator[Shared]:  # noqa: ANN401
@@ -94,20 +103,17 @@ async def test_away_rates_are_open_or_shut_and_budgets_are_shut(
     valkey: ValkeyServer, redis_database: int, fail_open: bool
 ) -> None:
     async with shared(valkey, redis_database, fail_open=fail_open) as one:
-        one.relay.cut()
-        await one.until(lambda: one.limiter.problem is not None)
-        (answer,) = one.asked_at_once(RATED)
-        assert isinstance(answer, StorageUnavailable) is not fail_open
-        (answer,) = one.asked_at_once(BUDGETED)
-        assert isinstance(answer, StorageUnavailable)
-        (answer,) = one.asked_at_once(RATED, BUDGETED)
-        assert isinstance(answer, StorageUnavailable)
-        (answer,) = one.asked_at_once()
-        assert not isinstance(answer, Refusal | StorageUnavailable)  # no limits: never asked
-        assert one.limiter.unjudged == {"admitted": int(fail_open), "refused": 3 - int(fail_open)}
-        assert sum(one.limiter.errors.values()) > 0
-        one.relay.mend()
-        await one.back()
+        async with one.away():
+            (answer,) = one.asked_at_once(RATED)
+            assert isinstance(answer, StorageUnavailable) is not fail_open
+            (answer,) = one.asked_at_once(BUDGETED)
+            assert isinstance(answer, StorageUnavailable)
+            (answer,) = one.asked_at_once(RATED, BUDGETED)
+            assert isinstance(answer, StorageUnavailable)
+            (answer,) = one.asked_at_once()
+            assert not isinstance(answer, Refusal | StorageUnavailable)  # no limits: never asked
+            assert one.limiter.unjudged == {"admitted": int(fail_open), "refused": 3 - int(fail_open)}
+            assert sum(one.limiter.errors.values()) > 0
         assert not isinstance(await one.ask(BUDGETED), Refusal | StorageUnavailable)
 
 
@@ -151,10 +157,8 @@ async def test_a_connection_given_up_reserves_nothing_however_late_it_is_read(
         member = one.limiter.member
         holders = Wording().holder(BUDGETED, wall_us())
         late = ask_json(member.name, member.connection, 999, Ask("req", (BUDGETED,), 0, 10, 10, False), holders)
-        one.relay.cut()
-        await one.until(lambda: one.limiter.problem is not None)
-        one.relay.mend()
-        await one.back()
+        async with one.away():
+            pass
         sha = Scripts().reserve.sha.decode()
         assert valkey.command("EVALSHA", sha, "0", late.decode(), database=redis_database) == [UNKNOWN]
         await one.stands(BUDGETED, slots=0, reserved=0, spent=0)
@@ -163,17 +167,14 @@ async def test_a_connection_given_up_reserves_nothing_however_late_it_is_read(
 async def test_what_ends_while_redis_is_away_is_told_once_it_is_back(valkey: ValkeyServer, redis_database: int) -> None:
     async with shared(valkey, redis_database) as one:
         grants = [await one.granted(BUDGETED) for _ in range(6)]
-        one.relay.cut()
-        await one.until(lambda: one.limiter.problem is not None)
-        for number, grant in enumerate(grants[:5]):
-            if number % 2:
-                grant.give_back()
-            else:
-                grant.settle(4, 4)
-            grant.settle(50, 50)
-        one.limiter.correct([BUDGETED], wall_us(), 0, 3)
-        one.relay.mend()
-        await one.back()
+        async with one.away():
+            for number, grant in enumerate(grants[:5]):
+                if number % 2:
+                    grant.give_back()
+                else:
+                    grant.settle(4, 4)
+                grant.settle(50, 50)
+            one.limiter.correct([BUDGETED], wall_us(), 0, 3)
         await one.stands(BUDGETED, slots=1, reserved=10, spent=15)
 
 
@@ -199,17 +200,14 @@ async def test_who_comes_back_late_to_an_emptied_server_adds_what_the_ledger_cou
     """Calls that ended after another process had read the ledger; not those that ended before."""
     async with shared(valkey, redis_database) as late, shared(valkey, redis_database) as other:
         early, tardy, open_ = [await late.granted(BUDGETED) for _ in range(3)]
-        late.relay.cut()
-        await late.until(lambda: late.limiter.problem is not None)
-        valkey.command("FLUSHDB", database=redis_database)
-        early.settle(6, 6)
-        other.spending.spent["alice"] = Spent(6, 6)
-        await asyncio.sleep(0.05)
-        await other.stands_again()
-        await other.stands(BUDGETED, slots=0, reserved=0, spent=6)
-        tardy.settle(8, 8)
-        late.relay.mend()
-        await late.back()
+        async with late.away():
+            valkey.command("FLUSHDB", database=redis_database)
+            early.settle(6, 6)
+            other.spending.spent["alice"] = Spent(6, 6)
+            await asyncio.sleep(0.05)
+            await other.stands_again()
+            await other.stands(BUDGETED, slots=0, reserved=0, spent=6)
+            tardy.settle(8, 8)
         await other.stands(BUDGETED, slots=1, reserved=10, spent=14)
         open_.settle(2, 2)
         await other.stands(BUDGETED, slots=0, reserved=0, spent=16)

@@ -9,6 +9,7 @@ from app.settings.addresses import (
     parse_host,
     parse_host_header,
     parse_origin,
+    parse_public_url,
     parse_upstream_url,
     upstream_name,
 )
@@ -158,3 +159,35 @@ def test_good_origins(given_origin: str, origin: str) -> None:
 def test_bad_origins(origin: str) -> None:
     with pytest.raises(ValueError, match=r"^must "):
         parse_origin(origin)
+
+
+@pytest.mark.parametrize(
+    ("given_url", "url"),
+    [
+        ("https://gateway.example.com/", "https://gateway.example.com"),
+        (" HTTP://10.0.0.5:8787", "http://10.0.0.5:8787"),
+        ("https://Gateway.example.com:443", "https://gateway.example.com"),
+        ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
+    ],
+)
+def test_good_public_urls(given_url: str, url: str) -> None:
+    assert parse_public_url(given_url) == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "gateway.example.com",
+        "https://",
+        "ftp://gateway.example.com",
+        "https://gateway.example.com/api/v1",
+        "https://gateway.example.com?x",
+        "https://user@gateway.example.com",
+        "https://gateway.example.com:99999",
+        "https://gateway example.com",
+    ],
+)
+def test_bad_public_urls(url: str) -> None:
+    with pytest.raises(ValueError, match=r"^must "):
+        parse_public_url(url)

@@ -15,6 +15,7 @@ VALUES = {
         "https://App.example.com:443, http://localhost:3000",
         ("https://app.example.com", "http://localhost:3000"),
     ),
+    "WEIGHBRIDGE_PUBLIC_URL": ("https://gateway.example.com:8443/", "https://gateway.example.com:8443"),
     "WEIGHBRIDGE_MAX_LOOP_LAG": ("250ms", 0.25),
     "WEIGHBRIDGE_REQUEST_TIMEOUT": ("1.5", 1.5),
     "WEIGHBRIDGE_KEEP_ALIVE_TIMEOUT": ("10m", 600.0),

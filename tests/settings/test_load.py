@@ -94,6 +94,7 @@ def test_all_faults_are_reported_at_once_each_at_its_place(toml: Callable[[str],
     environ = {
         "WEIGHBRIDGE_PORT": "70000",
         "WEIGHBRIDGE_HOTS": "x",
+        "WEIGHBRIDGE_FOO": "x",
         "WEIGHBRIDGE_UPSTREAM_URL": "http://example.com",
         "WEIGHBRIDGE_UPSTREAM_KEY": "two words",
         "WEIGHBRIDGE_DRAIN_TIMEOUT": "soon",
@@ -103,6 +104,7 @@ def test_all_faults_are_reported_at_once_each_at_its_place(toml: Callable[[str],
         "flag --host",
         "env WEIGHBRIDGE_PORT",
         "env WEIGHBRIDGE_HOTS",
+        "env WEIGHBRIDGE_FOO",
         "env WEIGHBRIDGE_UPSTREAM_URL",
         "env WEIGHBRIDGE_UPSTREAM_KEY",
         "env WEIGHBRIDGE_DRAIN_TIMEOUT",
@@ -113,6 +115,7 @@ def test_all_faults_are_reported_at_once_each_at_its_place(toml: Callable[[str],
         f"file {path}:prices.m",
     }
     assert faults["env WEIGHBRIDGE_HOTS"].endswith("did you mean WEIGHBRIDGE_HOST?")
+    assert faults["env WEIGHBRIDGE_FOO"] == "there is no such setting"
     assert faults[f"file {path}:server.prot"].endswith("did you mean port?")
     assert faults[f"file {path}:sever"].endswith("did you mean server?")
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
@@ -75,6 +76,18 @@ def make_database(state_dir: Path) -> Path:
     path.touch()
     schema.upgrade(path)
     return path
+
+
+def lock_of(state_dir: Path) -> sqlite3.Connection:
+    """Somebody else's connection that holds the write lock until it is closed."""
+    connection = sqlite3.connect(state_dir / DATABASE_NAME, isolation_level=None, timeout=0)
+    connection.execute("BEGIN IMMEDIATE")
+    return connection
+
+
+def crash_copy(state_dir: Path, copy: Path) -> Path:
+    """The directory as a process that dies now leaves it; gives the copy. What processes share of a WAL is gone."""
+    return shutil.copytree(state_dir, copy, ignore=shutil.ignore_patterns("*-shm"))
 
 
 async def settle(ledger: Ledger, *records: Record) -> None:

@@ -54,7 +54,7 @@ async def test_a_good_store_has_no_findings_with_and_without_a_server(path: Path
         ("INSERT INTO keys VALUES ('k', 'nobody', x'00', 1, NULL, NULL, NULL)",
          "foreign keys: a row of keys names one of clients that is not there"),
         ("UPDATE records SET outcome = 'in_progress' WHERE request_id = (SELECT min(request_id) FROM records)",
-         "1 calls are open though their process has ended"),
+         "calls open though their process has ended: 1;"),
         ("UPDATE alembic_version SET version_num = '0001'", "the schema is 0001, not 0003: `weighbridge db upgrade`"),
         ("DROP TABLE alembic_version", "there is no database"),
     ],

@@ -33,7 +33,7 @@ from app.store.sqlite_file import SqliteFile
 from app.store.stats import LedgerStats
 from app.store.tables import hours, records
 from app.store.upkeep import Upkeep
-from tests.store.samples import START, Samples, make_database
+from tests.store.samples import START, Samples, crash_copy, lock_of, make_database
 
 World = Row | None
 """What there may be of an id: a row, or none."""
@@ -192,8 +192,7 @@ class StorageMachine(RuleBasedStateMachine):
     @rule()
     def lock_database(self) -> None:
         if self.lock is None:
-            self.lock = sqlite3.connect(self.directory / DATABASE_NAME, isolation_level=None, timeout=0)
-            self.lock.execute("BEGIN IMMEDIATE")
+            self.lock = lock_of(self.directory)
 
     @rule()
     def unlock_database(self) -> None:
@@ -212,8 +211,7 @@ class StorageMachine(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         self.lives += 1
-        copy = self.root / str(self.lives)
-        shutil.copytree(self.directory, copy, ignore=shutil.ignore_patterns("*-shm"))
+        copy = crash_copy(self.directory, self.root / str(self.lives))
         self.unlock_database()
         self.keeping.close()
         self.directory, self.room = copy, None
@@ -254,7 +252,7 @@ class StorageMachine(RuleBasedStateMachine):
         assert not found
         # This process's own open calls are still open: nobody has closed them.
         findings = asyncio.run(inspect(self.directory, path))
-        assert all("calls are open though their process has ended" in finding for finding in findings)
+        assert all("calls open though their process has ended" in finding for finding in findings)
         shutil.rmtree(self.root)
 
     def check_sums(self, rows: Iterable[Row], rolled_up: list[Row]) -> None:

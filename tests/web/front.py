@@ -17,6 +17,7 @@ from app.domain.records import Record
 from app.gateway.agreements import Agreements
 from app.gateway.clients import Clients
 from app.gateway.ports import Headers, UsageQuery
+from app.server import uvicorn_config
 from app.web.application import Application, make_application
 from app.web.doorkeeper import Doorkeeper, DoorLimits
 from app.web.probes import Part
@@ -27,6 +28,7 @@ from tests.gateway.forms import MemoryClientStore
 from tests.gateway.house import STREAM_CALL, House
 
 MAX_BODY_BYTES = 1_000_000
+KEEP_ALIVE_SECONDS = 5
 ADMIN_KEY = "wb-admin-of-this-test"
 
 
@@ -125,19 +127,7 @@ async def running(
     doorkeeper = Doorkeeper(rules, limits, house.gateway.new_id, house.gateway.refused)
     http: Any = "httptools" if protocol == "bare" else partial(ClientConnection, doorkeeper=doorkeeper)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(
-            app,
-            http=http,
-            ws="none",
-            interface="asgi3",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-        )
-        server = _Server(config)
+        server = _Server(uvicorn_config(app, http, KEEP_ALIVE_SECONDS))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             await asyncio.wait_for(server.up.wait(), 10)

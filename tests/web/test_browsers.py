@@ -93,7 +93,9 @@ async def test_a_named_origin_may_call_and_read(named: Front, house: House) -> N
     assert answer.header("access-control-allow-origin") == APP
     assert answer.header("vary") == "Origin"
     exposed = answer.header("access-control-expose-headers") or ""
-    assert {"x-request-id", "retry-after", "x-ratelimit-remaining-tokens"} <= set(exposed.split(", "))
+    kinds = ("requests", "tokens", "concurrency")
+    rates = {f"x-ratelimit-{what}-{kind}" for what in ("limit", "remaining") for kind in kinds}
+    assert rates | {"x-request-id", "retry-after"} <= set(exposed.split(", "))
     assert answer.header("access-control-allow-credentials") is None
     await client.close()
 

@@ -161,7 +161,7 @@ class PostgresDatabase:
         with self._posting() as posting:
             closed = posting.close(sorted(processes))
         if closed:
-            LOG.warning("%d calls were open in processes that are no more; now closed as interrupted", closed)
+            LOG.warning("calls left open by processes that are no more, now closed as interrupted: %d", closed)
 
     @contextlib.contextmanager
     def _posting(self) -> Iterator[Posting]:

@@ -1,7 +1,7 @@
 -- An account of a budget. A hash:
 --   begins    the window's first microsecond; a window is only ever followed by a later one
 --   spent     not there: shut, until somebody has looked into the ledger
---   h:P, w:P  what the calls of process P hold, and the most that they may come to
+--   h:P, w:P  what the calls of process P hold, and the most that they may come to; what lies between is kept free
 --   mark, marked_at, late   somebody reads the ledger: who, since when, and what was spent meanwhile
 --   read_at   when the ledger was read (milliseconds); what ended later is not in what it said
 --   members   whose calls it counts
@@ -27,7 +27,7 @@ local function begin_window(key, fields, begins)
   if fields.spent then redis.call('HSET', key, 'spent', 0) end
   if fields.mark then redis.call('HDEL', key, 'mark', 'late') end
   redis.call('PEXPIRE', key, ACCOUNT_KEPT_MS)
-  return { key = key, begins = begins, spent = fields.spent and 0, reserved = 0, members = fields.members }
+  return { key = key, begins = begins, spent = fields.spent and 0, reserved = 0, beyond = 0, members = fields.members }
 end
 
 -- The account as it is in the window that begins then, or in a later one if it is there already. No server's clock
@@ -38,17 +38,19 @@ local function open_account(holder, name, begins, now)
   for i = 1, #raw, 2 do fields[raw[i]] = raw[i + 1] end
   local has = tonumber(fields.begins)
   if has and begins > has and begins <= now * 1000 + EARLY_US then return begin_window(key, fields, begins) end
-  local account = { key = key, begins = has, spent = tonumber(fields.spent), reserved = 0, members = fields.members }
+  local spent = tonumber(fields.spent)
+  local account = { key = key, begins = has, spent = spent, reserved = 0, beyond = 0, members = fields.members }
   for field, amount in pairs(fields) do
     if string.sub(field, 1, 2) == 'h:' then
       local process = string.sub(field, 3)
+      local worst = tonumber(fields['w:' .. process]) or 0
       if account.spent and not lives(process) then
-        local worst = tonumber(fields['w:' .. process]) or 0
         redis.call('HDEL', key, field, 'w:' .. process)
         add_spent(key, worst)
         account.spent = account.spent + worst
       else
         account.reserved = account.reserved + amount
+        account.beyond = account.beyond + worst - amount
       end
     end
   end

@@ -21,7 +21,7 @@ for place, holder in ipairs(ask.holders) do
     local account = open_account(holder.name, budget.name, budget.begins, now)
     if not account.spent then return { 3, place - 1 } end
     account.wanted = string.sub(budget.name, 1, 3) == 'usd' and ask.cost or ask.tokens
-    account.left = math.max(0, budget.amount - account.spent - account.reserved)
+    account.left = math.max(0, budget.amount - account.spent - account.reserved - account.beyond)
     state.accounts[i] = account
   end
   states[place] = state

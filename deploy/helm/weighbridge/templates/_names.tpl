@@ -59,6 +59,14 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- end }}
 
+{{- define "weighbridge.address" -}}
+{{- if .Values.ingress.enabled -}}
+{{ ternary "https" "http" (ne .Values.ingress.tlsSecret "") }}://{{ .Values.ingress.host }}
+{{- else -}}
+http://{{ include "weighbridge.name" . }}.{{ .Release.Namespace }}:{{ .Values.service.port }}
+{{- end -}}
+{{- end }}
+
 {{- define "weighbridge.mounts" -}}
 - {name: secrets, mountPath: /run/secrets/weighbridge, readOnly: true}
 - {name: data, mountPath: /data}

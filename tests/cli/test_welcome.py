@@ -1,0 +1,50 @@
+"""The commands that the first words name are ones that can be pasted where those words are read."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from app.welcome import from_outside
+from tests.e2e.program import Process, clean_environment
+
+KUBERNETES = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+SERVICE = {"INVOCATION_ID": "3d01", "WEIGHBRIDGE_STATE_DIR": "/var/lib/weighbridge"}
+
+
+@pytest.mark.parametrize(
+    ("marks", "environ", "pids", "command"),
+    [
+        ([".dockerenv"], {}, (1, 0), "docker exec 61e4c7a85c83 weighbridge"),
+        ([".dockerenv"], {}, (7, 1), "docker exec 61e4c7a85c83 weighbridge"),  # docker run --init
+        (["run/.containerenv"], {}, (1, 0), "podman exec 61e4c7a85c83 weighbridge"),
+        ([], KUBERNETES, (1, 0), "kubectl exec 61e4c7a85c83 -- weighbridge"),
+        ([".dockerenv"], {}, (40, 31), None),  # typed into a shell in a container
+        ([], SERVICE, (1200, 1), "WEIGHBRIDGE_STATE_DIR=/var/lib/weighbridge /opt/bin/weighbridge"),
+        ([".dockerenv"], SERVICE, (1200, 1), "WEIGHBRIDGE_STATE_DIR=/var/lib/weighbridge /opt/bin/weighbridge"),
+        ([], SERVICE, (1200, 1100), None),  # typed into a shell that is part of a service
+        ([], {}, (1200, 1), None),
+    ],
+    ids=["docker", "init", "podman", "kubernetes", "shell", "service", "contained", "session", "orphan"],
+)
+def test_a_container_or_service_is_told_from_a_shell(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    marks: list[str],
+    environ: Mapping[str, str],
+    pids: tuple[int, int],
+    command: str | None,
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/opt/bin/weighbridge"])
+    for mark in marks:
+        (tmp_path / mark).parent.mkdir(exist_ok=True)
+        (tmp_path / mark).touch()
+    assert from_outside(tmp_path, environ, "61e4c7a85c83", pids) == command
+
+
+def test_the_address_to_paste_is_the_one_that_clients_can_reach(tmp_path: Path) -> None:
+    env = clean_environment(tmp_path, WEIGHBRIDGE_PUBLIC_URL="https://gateway.example.com/")
+    server = Process(("serve", "--demo", "--port", "0"), env, r"ready at (\S+)", tmp_path)
+    assert server.end() == 0
+    assert server.url == "https://gateway.example.com"
+    assert "export OPENAI_BASE_URL=https://gateway.example.com/api/v1\n" in server.out

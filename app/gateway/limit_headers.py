@@ -9,8 +9,8 @@ Seconds are rounded up, to 60 at the most. Of two rates of a kind, the client's 
 left is told.
 """
 
-import re
 from collections.abc import Sequence
+from operator import attrgetter
 
 from app.gateway.answer_head import Values
 from app.gateway.limits import Limit, RateReading
@@ -22,32 +22,29 @@ LONGEST_SECONDS = 60
 _SECOND_NS = 1_000_000_000
 _MILLISECOND_NS = 1_000_000
 _OPENAI_PREFIX = b"x-ratelimit-"
-_RATES = re.compile(rb"^(?:x-)?ratelimit", re.MULTILINE)
+_remaining = attrgetter("remaining")
 
 
 def limit_headers(readings: Sequence[RateReading]) -> Headers:
     """The headers for these rates; none for none."""
     headers: Headers = []
-    policies, rests = [], []
+    policies = rests = b""
     for kind, limit, remaining, reset_ns in _tightest(readings):
         limit_name, remaining_name, reset_name, policy, rest = _OF_REQUESTS if kind is Limit.REQUESTS else _OF_TOKENS
-        seconds = min(-(-reset_ns // _SECOND_NS), LONGEST_SECONDS)
-        headers += (
-            (limit_name, b"%d" % limit),
-            (remaining_name, b"%d" % remaining),
-            (reset_name, span(reset_ns)),
-        )
-        policies.append(policy % limit)
-        rests.append(rest % (remaining, seconds))
+        seconds, reset = span(reset_ns)
+        headers += ((limit_name, b"%d" % limit), (remaining_name, b"%d" % remaining), (reset_name, reset))
+        separator = b", " if policies else b""
+        policies += separator + policy % limit
+        rests += separator + rest % (remaining, seconds)
     if policies:
-        headers += ((b"ratelimit-policy", b", ".join(policies)), (b"ratelimit", b", ".join(rests)))
+        headers += ((b"ratelimit-policy", policies), (b"ratelimit", rests))
     return headers
 
 
 def add_limit_headers(headers: Headers, values: Values, readings: Sequence[RateReading]) -> None:
     """Add ours to an upstream's head. What upstream says of its own rates stays, and is not mixed with ours."""
     ours = limit_headers(readings)
-    if _RATES.search(b"\n".join(values)) is not None:
+    if b"ratelimit" in b"\n".join(values):
         openai_taken = any(name.startswith(_OPENAI_PREFIX) for name in values)
         ours = [h for h in ours if h[0] not in values and not (openai_taken and h[0].startswith(_OPENAI_PREFIX))]
     headers += ours
@@ -58,24 +55,26 @@ def retry_after(wait_ns: int) -> tuple[str, str]:
     return "retry-after", str(min(max(1, -(-wait_ns // _SECOND_NS)), LONGEST_SECONDS))
 
 
-def span(nanoseconds: int) -> bytes:
-    """A span as OpenAI writes it: 250ms, 8s, 1m0s."""
-    if nanoseconds <= _SECOND_NS - _MILLISECOND_NS:
-        return b"%dms" % -(-nanoseconds // _MILLISECOND_NS)
+def span(nanoseconds: int) -> tuple[int, bytes]:
+    """A span in whole seconds, and as OpenAI writes it: 250ms, 8s, 1m0s."""
     seconds = -(-nanoseconds // _SECOND_NS)
-    return b"%ds" % seconds if seconds < LONGEST_SECONDS else b"1m0s"
+    if seconds >= LONGEST_SECONDS:
+        return LONGEST_SECONDS, b"1m0s"
+    if nanoseconds > _SECOND_NS - _MILLISECOND_NS:
+        return seconds, b"%ds" % seconds
+    return seconds, b"%dms" % -(-nanoseconds // _MILLISECOND_NS)
 
 
-def _tightest(readings: Sequence[RateReading]) -> list[RateReading]:
+def _tightest(readings: Sequence[RateReading]) -> Sequence[RateReading]:
     """One of each kind, requests first: the one with less left."""
-    requests = tokens = None
-    for reading in readings:
-        if reading.kind is Limit.REQUESTS:
-            if requests is None or reading.remaining < requests.remaining:
-                requests = reading
-        elif tokens is None or reading.remaining < tokens.remaining:
-            tokens = reading
-    return [reading for reading in (requests, tokens) if reading is not None]
+    if len(readings) < 2 or (len(readings) == 2 and readings[0].kind is not readings[1].kind):
+        return readings
+    found: list[RateReading] = []
+    for kind in (Limit.REQUESTS, Limit.TOKENS):
+        of_kind = [reading for reading in readings if reading.kind is kind]
+        if of_kind:
+            found.append(min(of_kind, key=_remaining))
+    return found
 
 
 def _forms(kind: str) -> tuple[bytes, bytes, bytes, bytes, bytes]:

@@ -30,15 +30,6 @@ class Line:
         self.in_dollars = budget.unit is Unit.USD
         self.account = account
 
-    def lacks(self, ask: Ask) -> bool:
-        """Whether too little is left. To a call that costs nothing of its unit only a spent budget matters."""
-        amount = ask.cost_nanousd if self.in_dollars else ask.tokens
-        limit, account = self.budget.amount, self.account
-        if account.spent >= limit:
-            return True
-        left = limit - account.spent - account.reserved - account.beyond
-        return left < (1 if ask.last_call else amount) and amount > 0
-
     def reading(self) -> BudgetReading:
         """As it stands."""
         account = self.account
@@ -78,6 +69,19 @@ class State:
             ends_at = line.account.window.ends_at
             if ends_at is not None and at_us >= ends_at:
                 line.account.advance(at_us)
+
+    def lacking(self, ask: Ask) -> Line | None:
+        """A budget that has too little left. To a call that costs nothing of its unit only a spent one matters."""
+        for line in self.lines:
+            amount = ask.cost_nanousd if line.in_dollars else ask.tokens
+            account = line.account
+            left = line.budget.amount - account.spent
+            if left <= 0:
+                return line
+            left -= account.reserved + account.beyond
+            if left < (1 if ask.last_call else amount) and amount > 0:
+                return line
+        return None
 
     def readings(self, now_ns: int) -> list[RateReading]:
         """Its rates; after advance()."""
@@ -137,10 +141,10 @@ class MemoryGrant:
         self._shares = shares
         for share in shares:
             for in_dollars, hold in share.holds:
-                if in_dollars and hold.amount < self.cost_nanousd:
-                    self.cost_nanousd = hold.amount
-                elif not in_dollars and hold.amount < self.tokens:
-                    self.tokens = hold.amount
+                if hold.beyond and in_dollars:
+                    self.cost_nanousd = min(self.cost_nanousd, hold.amount)
+                elif hold.beyond:
+                    self.tokens = min(self.tokens, hold.amount)
 
     def give_back(self) -> None:
         """As the port says."""
@@ -229,10 +233,10 @@ def _refusal(ask: Ask, states: Sequence[State], now_ns: int) -> Refusal | None:
     longest, limit, whose = 0, Limit.REQUESTS, 0
     for place, state in enumerate(states):
         limits = state.limits
-        for line in state.lines:
-            if line.lacks(ask):
-                readings = _readings(states, now_ns)
-                return Refusal(Limit.BUDGET, ask.holders[place], 0, readings, line.reading())
+        line = state.lacking(ask)
+        if line is not None:
+            readings = _readings(states, now_ns)
+            return Refusal(Limit.BUDGET, ask.holders[place], 0, readings, line.reading())
         if limits.rpm is not None and state.requests.used >= limits.rpm:
             wait = state.requests.wait_ns(1, limits.rpm, now_ns)
             if wait > longest:

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCy
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from starlette.types import Message
     from uvicorn.protocols.http.flow_control import FlowControl
@@ -47,7 +47,7 @@ class Answering(RequestResponseCycle):
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if message["type"] == "http.response.start":
-            self.begin(message["status"], message.get("headers", ()))
+            self.begin(message["status"], [(name, value) for name, value in message.get("headers", ())])
         elif message["type"] == "http.response.body":
             self.write(message.get("body", b""))
             if not message.get("more_body", False):
@@ -64,7 +64,7 @@ class Answering(RequestResponseCycle):
         self.flow.resume_reading()
         return {"type": "http.request", "body": bytes(self.body), "more_body": False}
 
-    def begin(self, status: int, headers: "Iterable[tuple[bytes, bytes]]", body: bytes = b"") -> None:
+    def begin(self, status: int, headers: "Sequence[tuple[bytes, bytes]]", body: bytes = b"") -> None:
         """Write the head, and the first bytes of the body. Header names are in lower case.
 
         Raises RuntimeError for what can be no head, or when there was one.
@@ -106,18 +106,18 @@ class Answering(RequestResponseCycle):
             self.transport.close()
         self.on_response()
 
-    def _head(self, status: int, headers: "Iterable[tuple[bytes, bytes]]") -> bytes:
-        lines = [STATUS_LINE[status]]
-        closes = False
-        for name, value in headers:
-            if name == b"content-length":
-                self.chunked_encoding = False
-                self.expected_content_length = int(value)
-            elif name == b"connection":
-                closes = closes or b"close" in value.lower()
-            elif name == b"transfer-encoding":
-                continue  # how the body is framed is decided here
-            lines.append(b"%b: %b\r\n" % (name, value))
+    def _head(self, status: int, headers: "Sequence[tuple[bytes, bytes]]") -> bytes:
+        values = dict(headers)
+        if b"transfer-encoding" in values:  # how the body is framed is decided here
+            headers = [header for header in headers if header[0] != b"transfer-encoding"]
+        lines = [STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in headers]]
+        length = values.get(b"content-length")
+        if length is not None:
+            self.chunked_encoding = False
+            self.expected_content_length = int(length)
+        closes = b"connection" in values and any(
+            name == b"connection" and b"close" in value.lower() for name, value in headers
+        )
         if self.chunked_encoding is None and status not in _BODILESS:
             if self._http_1_0:
                 self.until_close = True

@@ -126,7 +126,7 @@ class Clients:
     ) -> MintedKey:
         """A new key, for a new client if need be. Raises ValueError for a bad name.
 
-        With `client_is_new` also for a client that is there; of processes that do this at once, one succeeds.
+        With `client_is_new` it must be new, else ValueError too: of processes that do this at once, one succeeds.
         """
         check_client_name(client)
         now = self._now_us()

@@ -16,11 +16,11 @@ def refusal_error(refusal: Refusal, ask: Ask) -> ApiError:
     headers = tuple((name.decode(), value.decode()) for name, value in limit_headers(refusal.readings))
     whose, limits = _whose(refusal.holder), refusal.holder.limits
     if refusal.limit is Limit.CONCURRENCY:
-        message = f"{whose} may have {limits.concurrency} calls at once, and has."
+        message = f"{whose} has {limits.concurrency} calls under way, as many as it may have at once."
         slots = ("x-ratelimit-limit-concurrency", str(limits.concurrency)), ("x-ratelimit-remaining-concurrency", "0")
         headers = (*slots, *headers)
     elif refusal.limit is Limit.REQUESTS:
-        message = f"{whose} may send {limits.rpm} requests a minute, and has."
+        message = f"{whose} has sent its {limits.rpm} requests of this minute."
     else:
         message = f"{whose} may use {limits.tpm} tokens a minute; this call may take {ask.tokens}, more than is left."
     wait = retry_after(refusal.wait_ns)

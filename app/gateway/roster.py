@@ -51,9 +51,15 @@ class Roster:
 
     def put_client(self, client: StoredClient) -> None:
         """Add or change one."""
+        before = self._clients.get(client.name)
         self._clients[client.name] = client
         self.changes += 1
-        self._make_all()
+        if client.terms.group is not None or (before is not None and before.terms.group is not None):
+            self._make_all()
+        elif _differs(client):
+            self.terms[client.name] = self._make(client)
+        else:
+            self.terms.pop(client.name, None)
 
     def put_group(self, group: StoredGroup) -> None:
         """Add or change one."""

@@ -106,6 +106,11 @@ class HandUpstream:
         self._fresh.put_nowait(call)
         return call
 
+    def forget(self) -> None:
+        """Know no call any more."""
+        self.calls.clear()
+        self._fresh = asyncio.Queue()
+
     async def next_call(self) -> HandCall:
         """The next call that nobody has asked for yet, as soon as it is there."""
         return await asyncio.wait_for(self._fresh.get(), 10)

@@ -88,23 +88,19 @@ class Account:
         """What can still be set aside; 0 when nothing."""
         return max(0, limit - self.spent - self.reserved - self.beyond)
 
-    def hold(self, amount: int, beyond: int = 0) -> "Hold":
-        """Set so much aside for a call that may come to so much more."""
-        self.reserved += amount
-        self.beyond += beyond
-        return Hold(self, self.window, amount, beyond)
-
 
 class Hold:
-    """What an account has set aside for one call."""
+    """What an account sets aside for one call, from now on. The call may come to so much `beyond`."""
 
     __slots__ = ("account", "amount", "beyond", "window")
 
-    def __init__(self, account: Account, window: Window, amount: int, beyond: int = 0) -> None:
+    def __init__(self, account: Account, amount: int, beyond: int = 0) -> None:
         self.account = account
-        self.window = window
+        self.window = account.window
         self.amount = amount
         self.beyond = beyond
+        account.reserved += amount
+        account.beyond += beyond
 
     def settle(self, spent: int) -> None:
         """Give it back and count what the call came to instead. To be called once."""

@@ -7,6 +7,8 @@ nano-dollars (1e-9 US dollar), sizes bytes. ``None`` means unknown, never zero.
 from dataclasses import dataclass
 from enum import StrEnum
 
+from app.domain.worst_case import WorstCase
+
 
 class Outcome(StrEnum):
     """How an exchange ended. Closed set: reports, metrics and clients of `usage --json` rely on it."""
@@ -79,3 +81,4 @@ class Record:
     time_to_first_byte_ms: float | None = None
     duration_ms: float | None = None
     error_type: str | None = None
+    worst_case: WorstCase | None = None  # while a call with a budget is open: what it counts for should we die

@@ -52,15 +52,20 @@ def worst_case(
     models = _models(call)
     context = _largest(map(context_of, models))
     into = -(-body_bytes // assumed.bytes_per_token)
-    out = _count(call.get("max_output_tokens"))
-    if out is None:
-        out = assumed.output_ceiling
+    asked = call.get("max_output_tokens")
+    counted = None if asked is None else _count(asked)
+    out = assumed.output_ceiling if counted is None else counted
     if context is not None:
         if into > context or any(call.get(key) is not None for key in _KEPT_UPSTREAM):
             into = context
         out = min(out, context)
-    prices = map(price_of, models)
-    return WorstCase(into, out, _largest([None if price is None else dearest(price, into, out) for price in prices]))
+    cost = None
+    for model in models:
+        price = price_of(model)
+        if price is None:
+            return WorstCase(into, out, None)
+        cost = max(cost or 0, dearest(price, into, out))
+    return WorstCase(into, out, cost)
 
 
 def dearest(price: Price, input_tokens: int, output_tokens: int) -> int:

@@ -26,6 +26,7 @@ from app.gateway.reservation import Reservation
 from app.gateway.roster import HeldTerms
 from app.gateway.services import Services
 
+UNWEIGHED = WorstCase(0, 0, None)
 _LONGEST_READ_BYTES = 4 * 1024 * 1024
 """A list of tools or plugins this long is still read whole, in some 10 ms; a longer one cannot be judged."""
 
@@ -70,7 +71,7 @@ class Admission:
         terms = exchange.terms
         if terms.budgeted and not self._services.ledger.keeps:
             raise StorageUnavailable("The ledger does not take records, and this client has a budget.")
-        worst = self._worst_case(terms, fields, len(request.body))
+        worst = self._worst_case(terms, fields, len(request.body)) if terms.weighed else UNWEIGHED
         if worst.cost_nanousd is None and terms.priced and self._rules.refuse_unknown_price:
             message = "What this model costs is not known here, and this client has budgets in US dollars only."
             raise ModelNotAllowed(message, param="model")
@@ -109,6 +110,7 @@ def _answered(
     else:
         terms = exchange.terms
         exchange.reservation = Reservation(answer, worst, hard_stop=terms.hard_stop, budgeted=terms.budgeted)
+        exchange.record.worst_case = worst if terms.budgeted else None
         exchange.begin(request)
 
 

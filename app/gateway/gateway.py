@@ -105,8 +105,8 @@ class Gateway:
             exchange = Exchange(record, downstream, services, self._over, started, ticket.on_disconnect)
         else:
             kind = StoppedExchange if ticket.terms.hard_stop else LimitedExchange
-            arguments = (record, downstream, services, self._over, started, ticket.on_disconnect)
-            exchange = kind(*arguments, terms=ticket.terms)
+            exchange = limited = kind(record, downstream, services, self._over, started, ticket.on_disconnect)
+            limited.terms = ticket.terms
         self._open.add(exchange)
         services.observer.streams_changed(1)
         return exchange

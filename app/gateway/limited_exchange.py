@@ -3,13 +3,13 @@
 Apart from Exchange, so that those without limits pay nothing for them.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from app.domain.records import Outcome, Record
+from app.domain.records import Outcome
 from app.gateway.answer_head import Values
 from app.gateway.limit_headers import add_limit_headers
 from app.gateway.phase import Phase
-from app.gateway.ports import Headers, UpstreamRequest
+from app.gateway.ports import Headers
 from app.gateway.relay import Exchange
 from app.gateway.roster import HeldTerms
 
@@ -23,31 +23,18 @@ STOPPED_AT_CEILING = "output_ceiling"
 class LimitedExchange(Exchange):
     """`terms` are what it is held to; `reservation` is there once it was granted."""
 
-    def __init__(self, record: Record, *arguments: Any, terms: HeldTerms) -> None:  # noqa: ANN401 - as Exchange has them
-        super().__init__(record, *arguments)
-        self.terms = terms
-        self.reservation: Reservation | None = None
+    terms: HeldTerms
+    reservation: "Reservation | None" = None
 
     @property
     def waiting(self) -> bool:
         """Has it yet to be sent or answered, and is somebody waiting for that?"""
         return self._phase is Phase.WAITING
 
-    def begin(self, request: UpstreamRequest) -> None:
-        """Send the call upstream."""
-        if self.reservation is not None:
-            self.reservation.write(self.record)
-        super().begin(request)
-
     def _pass_on(self, status: int, headers: Headers, values: Values) -> None:
         if self.reservation is not None:
             add_limit_headers(headers, values, self.reservation.grant.readings)
         super()._pass_on(status, headers, values)
-
-    def _settle(self, outcome: Outcome) -> None:
-        if self.reservation is not None:
-            self.reservation.erase(self.record)
-        super()._settle(outcome)
 
     def _weighed(self) -> None:
         if self.reservation is not None:

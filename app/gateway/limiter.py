@@ -108,7 +108,7 @@ class State:
 class Share:
     """What one call has taken of one holder."""
 
-    __slots__ = ("holds", "request", "state", "taken", "tokens")
+    __slots__ = ("holds", "request", "short", "state", "taken", "tokens")
 
     def __init__(self, state: State, ask: Ask, now_ns: int) -> None:
         limits = state.limits
@@ -121,12 +121,15 @@ class Share:
             self.tokens = state.tokens.take(self.taken, now_ns)
         state.slots += 1
         self.holds: list[tuple[bool, Hold]] = []
+        self.short = False  # does one hold less than the worst case?
         for line in state.lines:
             account, amount = line.account, ask.cost_nanousd if line.in_dollars else ask.tokens
-            left = line.budget.amount - account.spent - account.reserved - account.beyond
-            fits = amount <= left or not amount
-            hold = account.hold(amount) if fits else account.hold(left, amount - left)
-            self.holds.append((line.in_dollars, hold))
+            beyond = amount - (line.budget.amount - account.spent - account.reserved - account.beyond)
+            if beyond > 0 and amount:
+                self.short = True
+                self.holds.append((line.in_dollars, Hold(account, amount - beyond, beyond)))
+            else:
+                self.holds.append((line.in_dollars, Hold(account, amount)))
 
 
 class MemoryGrant:
@@ -140,7 +143,7 @@ class MemoryGrant:
         self._at_us = ask.at_us
         self._shares = shares
         for share in shares:
-            for in_dollars, hold in share.holds:
+            for in_dollars, hold in share.holds if share.short else ():
                 if hold.beyond and in_dollars:
                     self.cost_nanousd = min(self.cost_nanousd, hold.amount)
                 elif hold.beyond:

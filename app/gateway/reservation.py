@@ -1,12 +1,12 @@
 """A reservation: what was granted to one exchange, and what becomes of it when that ends.
 
-Until then the record of a budgeted call holds the worst case, marked as an estimate. It is what an open row in the
-ledger says: a call that was open when the process died counts in full, until upstream's books say better.
+Until then the record of a budgeted call knows its worst case, and so does its open row in the ledger: a call that was
+open when the process died counts in full, until upstream's books say better.
 """
 
 from app.domain.estimate import BYTES_PER_TOKEN, estimate, may_be_billed
 from app.domain.meter import Reading
-from app.domain.records import CostSource, Outcome, Record, UsageSource
+from app.domain.records import Outcome, Record, UsageSource
 from app.domain.usage import Usage
 from app.domain.worst_case import WorstCase
 from app.gateway.limits import Grant
@@ -27,23 +27,6 @@ class Reservation:
         self._worst = worst
         self._budgeted = budgeted
 
-    def write(self, record: Record) -> None:
-        """Put into the record what the call may come to."""
-        if self._budgeted:
-            worst = self._worst
-            record.usage_source = UsageSource.ESTIMATED
-            record.input_tokens, record.output_tokens = worst.input_tokens, worst.output_tokens
-            record.total_tokens = worst.tokens
-            record.cost_nanousd = worst.cost_nanousd
-            record.cost_source = None if worst.cost_nanousd is None else CostSource.ESTIMATED
-
-    def erase(self, record: Record) -> None:
-        """Take that out again."""
-        if self._budgeted:
-            record.usage_source = UsageSource.NONE
-            record.input_tokens = record.output_tokens = record.total_tokens = None
-            record.cost_nanousd = record.cost_source = None
-
     def exceeded_by(self, reading: Reading) -> bool:
         """Has a stream come to its ceiling, by what its deltas hold?"""
         return self.stop_at_tokens is not None and reading.output_bytes > self.stop_at_tokens * BYTES_PER_TOKEN
@@ -59,6 +42,7 @@ class Reservation:
             if may_be_billed(record) or (record.outcome in _ENDED and output_bytes):
                 guess = estimate(record.bytes_in, output_bytes, (record.duration_ms or 0) / 1000)
                 write_usage(record, self._bounded(guess), UsageSource.ESTIMATED, prices)
+        record.worst_case = None
         self.grant.settle((record.input_tokens or 0) + (record.output_tokens or 0), record.cost_nanousd or 0)
 
     def _bounded(self, guess: Usage) -> Usage:

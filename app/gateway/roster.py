@@ -16,8 +16,9 @@ from app.gateway.ports import StoredClient, StoredGroup
 class HeldTerms:
     """What a client's calls are held to, its group's terms among it. Made at each change, read on every call.
 
-    `judged` says whether admission has anything to look at. `models` must all allow a call. `budgeted`: is there a
-    budget? `priced`: is there somebody with budgets in US dollars alone, which hold nothing whose price is not known?
+    `judged` says whether admission has anything to look at. `models` must all allow a call. `weighed`: does it matter
+    how many tokens a call may come to? `budgeted`: is there a budget? `priced`: is there somebody with budgets in US
+    dollars alone, which hold nothing whose price is not known?
     """
 
     client: str
@@ -29,6 +30,7 @@ class HeldTerms:
     output_ceiling: int | None
     hard_stop: bool
     holders: tuple[Holder, ...]
+    weighed: bool
     budgeted: bool
     priced: bool
 
@@ -148,6 +150,7 @@ class Roster:
             output_ceiling=terms.output_ceiling,
             hard_stop=terms.hard_stop,
             holders=holders,
+            weighed=terms.hard_stop or any(h.limits.budgets or h.limits.tpm is not None for h in holders),
             budgeted=any(holder.limits.budgets for holder in holders),
             priced=any(h.limits.has_budget(Unit.USD) and not h.limits.has_budget(Unit.TOKENS) for h in holders),
         )

@@ -95,8 +95,9 @@ class BatchLedger:
     @property
     def keeps(self) -> bool:
         """Whether a record that is settled now would be kept, come what may."""
-        full = len(self._undone) >= self._capacity
-        return not (self._closed or full) and self._writer.keeps and not self.overdue()
+        if self._closed or not self._writer.keeps:
+            return False
+        return not self._undone or (len(self._undone) < self._capacity and not self.overdue())
 
     def in_flight(self) -> int:
         """Calls that may settle soon: those open for less than 0.25 s or so. Any thread may ask."""

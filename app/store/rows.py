@@ -1,6 +1,7 @@
 """Rows of the records table: a Record's values in the order of the table's columns, and back."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from app.domain.records import CostSource, Outcome, Record, UsageSource
@@ -72,7 +73,21 @@ def row_of(record: Record) -> Row:
 
 
 def open_row_of(record: Record) -> Row:
-    """The row of a call that is still open, whatever its exchange has already written into the record."""
+    """The row of a call that is still open, whatever its exchange has already written into the record.
+
+    It counts for its worst case, if that is known, marked as an estimate: what it is if we die before it ends.
+    """
+    worst = record.worst_case
+    if worst is not None:
+        record = replace(
+            record,
+            usage_source=UsageSource.ESTIMATED,
+            input_tokens=worst.input_tokens,
+            output_tokens=worst.output_tokens,
+            total_tokens=worst.tokens,
+            cost_nanousd=worst.cost_nanousd,
+            cost_source=None if worst.cost_nanousd is None else CostSource.ESTIMATED,
+        )
     row = row_of(record)
     return (*row[:OUTCOME_AT], str(Outcome.IN_PROGRESS), *row[OUTCOME_AT + 1 :])
 

@@ -38,7 +38,7 @@ def test_what_is_no_budget_is_refused_in_words(text: str, unit: Unit) -> None:
 
 def test_a_clock_that_steps_back_opens_no_window_again() -> None:
     account = Account(Period.DAY, 5 * DAY_US)
-    account.hold(7).settle(7)
+    Hold(account, 7).settle(7)
     account.advance(4 * DAY_US)
     assert account.spent == 7
     account.advance(6 * DAY_US)
@@ -49,9 +49,9 @@ def test_a_clock_that_steps_back_opens_no_window_again() -> None:
 
 def test_a_call_of_a_past_window_counts_there_and_not_here() -> None:
     account = Account(Period.DAY, 0)
-    hold = account.hold(10)
+    hold = Hold(account, 10)
     account.advance(DAY_US)
-    fresh = account.hold(3)
+    fresh = Hold(account, 3)
     hold.settle(9)
     assert (account.spent, account.reserved) == (0, 3)
     fresh.settle(2)
@@ -73,7 +73,7 @@ class Spending(RuleBasedStateMachine):
     def come(self, amount: int) -> None:
         self.account.advance(self.now)
         if amount <= self.account.left(self.LIMIT):
-            self.open.append(self.account.hold(amount))
+            self.open.append(Hold(self.account, amount))
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())

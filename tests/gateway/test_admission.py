@@ -18,12 +18,13 @@ from app.domain.errors import (
 )
 from app.domain.limits import Limits
 from app.domain.pricing import Price
-from app.domain.records import CostSource, Outcome, UsageSource
+from app.domain.records import Outcome, UsageSource
 from app.domain.windows import Period
 from app.gateway.admission import AdmissionRules
 from app.gateway.body import JUDGED_BY_LIMITS, CallFacts, read_in_steps
 from app.gateway.limits import HolderReading
 from app.gateway.ports import StoredClient
+from app.store.rows import COLUMNS, SUMS, open_row_of
 from tests.gateway.house import COMPLETED, CREATED, DELTA, RULES, House, Visit, event, response, usage
 
 PRICE = Price(input=1_000_000_000, output=1_000_000_000)  # 1000 nano-dollars a token
@@ -176,18 +177,17 @@ async def test_budgets_fail_shut_and_rates_do_not_while_the_ledger_keeps_nothing
 async def test_an_open_call_holds_its_worst_case_in_the_ledger(house: House) -> None:
     await house.agree(limits=usd(10**9))
     visit = house.visit(call())
-    record = visit.exchange.record
-    assert (record.usage_source, record.cost_source) == (UsageSource.ESTIMATED, CostSource.ESTIMATED)
-    assert ((record.input_tokens or 0) + (record.output_tokens or 0), record.cost_nanousd) == (
-        worst(call()),
-        1000 * worst(call()),
-    )
+    row = dict(zip(COLUMNS, open_row_of(visit.exchange.record), strict=True))
+    assert (row["usage_source"], row["cost_source"], row["outcome"]) == ("estimated", "estimated", "in_progress")
+    assert row["input_tokens"] + row["output_tokens"] == row["total_tokens"] == worst(call())
+    assert row["cost_nanousd"] == 1000 * worst(call())
     visit.upstream.broken(UpstreamProtocolError("gone"))
     assert (visit.record.usage_source, visit.record.input_tokens, visit.record.cost_nanousd) == (
         UsageSource.NONE,
         None,
         None,
     )
+    assert open_row_of(visit.record)[SUMS] == (None,) * 7
     assert [b.spent for b in (await standing(house)).budgets] == [0]
 
 

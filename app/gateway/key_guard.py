@@ -1,4 +1,7 @@
-"""Looks for the upstream key in what goes to clients: the one thing for which an answer is broken off (promise P1)."""
+"""Looks for the upstream key in what goes to clients: the one thing for which an answer is broken off (promise P1).
+
+With find(), not `in`: CPython asks first whether what it looks for is a number, and that costs more than the search.
+"""
 
 SHORTEST_SECRET = 12
 """Shorter keys are placeholders of local servers ("ollama", "lm-studio") and stand in ordinary text."""
@@ -17,7 +20,7 @@ class KeyGuard:
 
     def found_in(self, data: bytes) -> bool:
         """Is the whole key in there?"""
-        return bool(self._key) and self._key in data
+        return bool(self._key) and data.find(self._key) >= 0
 
     def watch(self) -> "KeyWatch":
         """A watch over one answer."""
@@ -39,9 +42,9 @@ class KeyWatch:
         key = self._key
         if not key:
             return False
-        if key in chunk:
+        if chunk.find(key) >= 0:
             return True
         overlap = self._overlap
         seam = self._tail + chunk[:overlap]
         self._tail = chunk[-overlap:] if len(chunk) >= overlap else seam[-overlap:]
-        return key in seam
+        return seam.find(key) >= 0

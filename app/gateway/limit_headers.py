@@ -44,7 +44,7 @@ def limit_headers(readings: Sequence[RateReading]) -> Headers:
 def add_limit_headers(headers: Headers, values: Values, readings: Sequence[RateReading]) -> None:
     """Add ours to an upstream's head. What upstream says of its own rates stays, and is not mixed with ours."""
     ours = limit_headers(readings)
-    if b"ratelimit" in b"\n".join(values):
+    if b"\n".join(values).find(b"ratelimit") >= 0:
         openai_taken = any(name.startswith(_OPENAI_PREFIX) for name in values)
         ours = [h for h in ours if h[0] not in values and not (openai_taken and h[0].startswith(_OPENAI_PREFIX))]
     headers += ours

@@ -54,9 +54,9 @@ class Tap:
     def expect(self, asked_for_stream: bool, content_type: bytes | None, content_encoding: bytes | None) -> None:  # noqa: FBT001
         """Take what was asked and the answer's headers: they decide when they are clear, else its first byte does."""
         kind = (content_type or b"").lower()
-        if b"event-stream" in kind:
+        if kind.find(b"event-stream") >= 0:
             self._is_stream = True
-        elif b"json" in kind or not asked_for_stream:
+        elif kind.find(b"json") >= 0 or not asked_for_stream:
             self._is_stream = False
         if content_encoding is not None and content_encoding.strip().lower() != b"identity":
             self._decoder = ObservingDecoder(content_encoding)

@@ -8,7 +8,6 @@ expressions. Here a head and the first bytes behind it leave in one piece, and a
 HTTP/1.0 knows no chunks: there a body of unknown length ends with the connection.
 """
 
-import re
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.types import Message
     from uvicorn.protocols.http.flow_control import FlowControl
 
-_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_CONTROL = bytes((*range(9), *range(10, 32), 127))  # all but the tab
 _BODILESS = (204, 304)
 
 
@@ -130,7 +129,7 @@ class Answering(RequestResponseCycle):
         elif not self.keep_alive:
             lines.append(b"connection: close\r\n")
         head = b"".join(lines)
-        if not head.count(b"\n") == head.count(b"\r") == len(lines) or _CONTROL.search(head) is not None:
+        if len(head) - len(head.translate(None, _CONTROL)) != 2 * len(lines):  # a line's end has two, nothing else any
             raise RuntimeError("the answer's headers cannot be written as HTTP")
         return head + b"\r\n"
 

@@ -48,7 +48,7 @@ class RequestRules:
         """Why the head must be refused, if so. Header names are in lower case."""
         if len(target) > MAX_TARGET_BYTES:
             return HeadersTooLarge(f"The request's target is over {MAX_TARGET_BYTES} bytes.")
-        if not target.startswith(b"/") or b"#" in target:
+        if not target.startswith(b"/") or target.find(b"#") >= 0:
             return InvalidRequest("The request's target must be a path.")
         seen = dict(headers)
         if len(seen) < len(headers):

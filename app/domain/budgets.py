@@ -1,7 +1,8 @@
 """A Budget is how much may be spent in a window, and an Account is what has been spent and set aside of it.
 
     limit  |=== spent ===|--- reserved ---|      left      |
-                          ^ calls under way, at the most that each may come to
+                          ^ calls under way, at the most that each may come to; of the last call of a window that may
+                            be more than is left: what it goes `beyond` is kept free for it as others come to less
 
 Amounts are whole nano-dollars or tokens (input and output together).
 """
@@ -83,10 +84,6 @@ class Account:
         if ends_at is not None and at_us >= ends_at:
             self.window = window_of(self.period, at_us)
             self.spent = self.reserved = self.beyond = 0
-
-    def left(self, limit: int) -> int:
-        """What can still be set aside; 0 when nothing."""
-        return max(0, limit - self.spent - self.reserved - self.beyond)
 
 
 class Hold:

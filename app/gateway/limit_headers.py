@@ -67,7 +67,9 @@ def span(nanoseconds: int) -> tuple[int, bytes]:
 
 def _tightest(readings: Sequence[RateReading]) -> Sequence[RateReading]:
     """One of each kind, requests first: the one with less left."""
-    if len(readings) < 2 or (len(readings) == 2 and readings[0].kind is not readings[1].kind):
+    if len(readings) < 2 or (
+        len(readings) == 2 and readings[0].kind is Limit.REQUESTS and readings[1].kind is Limit.TOKENS
+    ):
         return readings
     found: list[RateReading] = []
     for kind in (Limit.REQUESTS, Limit.TOKENS):

@@ -33,7 +33,7 @@ class Line:
     def reading(self) -> BudgetReading:
         """As it stands."""
         account = self.account
-        return BudgetReading(self.budget, account.spent, account.reserved, account.window.ends_at)
+        return BudgetReading(self.budget, account.spent, account.reserved, account.beyond, account.window.ends_at)
 
 
 class State:
@@ -184,7 +184,7 @@ class MemoryLimiter:
         now_ns = self._now_ns()
         states = []
         for holder in ask.holders:
-            state = self._states.get(holder.name) or self._state(holder)
+            state = self._state(holder)
             if state.limits is not holder.limits and not state.bind(holder.limits):
                 answered(StorageUnavailable("What was spent of a budget is not known yet. Try again in a moment."))
                 return

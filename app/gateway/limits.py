@@ -66,17 +66,21 @@ class RateReading(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class BudgetReading:
-    """A budget and its account. `resets_at` is in microseconds UTC, None for one without an end."""
+    """A budget and its account. `resets_at` is in microseconds UTC, None for one without an end.
+
+    What is left is kept, as far as `beyond`, for a call that got less than its worst case: the last one of its window.
+    """
 
     budget: Budget
     spent: int
     reserved: int
+    beyond: int
     resets_at: int | None
 
     @property
     def left(self) -> int:
         """What can still be set aside; 0 when nothing."""
-        return max(0, self.budget.amount - self.spent - self.reserved)
+        return max(0, self.budget.amount - self.spent - self.reserved - self.beyond)
 
 
 @dataclass(slots=True, frozen=True)

@@ -34,8 +34,8 @@ def _of_budget(found: BudgetReading, holder: Holder, ask: Ask) -> str:
     if found.spent >= budget.amount:
         return f"{what} is spent. {_reset(found)}"
     if found.left == 0:
-        held = _amount(found.reserved, budget)
-        return f"{what} has nothing left: {held} is set aside for calls under way, and comes back as far as unused."
+        held = _amount(min(found.reserved + found.beyond, budget.amount - found.spent), budget)
+        return f"{what} has nothing left: calls under way hold {held} of it, and give back what they do not use."
     worst = _amount(ask.cost_nanousd if budget.unit is Unit.USD else ask.tokens, budget)
     left = _amount(found.left, budget)
     return f"{what} has {left} left; this call may come to {worst}. A lower `max_output_tokens` helps. {_reset(found)}"

@@ -69,7 +69,7 @@ class BatchLedger:
         self._young.pop(record.request_id, None)
         self._noted.pop(record.request_id, None)
         self.stats.taken += 1
-        if self._closed or len(self._undone) >= self._capacity:
+        if self._closed or self.stats.queue_depth > self._capacity:
             self.stats.overflowed += 1
             self._loop.call_soon(durable)
             return
@@ -95,9 +95,8 @@ class BatchLedger:
     @property
     def keeps(self) -> bool:
         """Whether a record that is settled now would be kept, come what may."""
-        if self._closed or not self._writer.keeps:
-            return False
-        return not self._undone or (len(self._undone) < self._capacity and not self.overdue())
+        full = self.stats.queue_depth >= self._capacity
+        return not (self._closed or full) and self._writer.keeps and not self.overdue()
 
     def in_flight(self) -> int:
         """Calls that may settle soon: those open for less than 0.25 s or so. Any thread may ask."""
@@ -105,7 +104,10 @@ class BatchLedger:
 
     def overdue(self) -> bool:
         """Whether a record has been on its way to disk for too long: the disk hangs."""
-        return bool(self._undone) and self._clock() - self._undone[0].since >= LONGEST_WAIT_SECONDS
+        try:
+            return self._clock() - self._undone[0].since >= LONGEST_WAIT_SECONDS
+        except IndexError:  # nothing is on its way; asked from other threads, too
+            return False
 
     def deliver(self, batch: list[Pending]) -> None:
         """Let the callers of a batch go on."""

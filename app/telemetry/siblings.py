@@ -1,7 +1,7 @@
 """Siblings: the workers of one parent. Whichever of them is scraped tells the numbers of all.
 
     worker 1 ──every second──▶ worker-1/metrics.json ◀──┐
-    worker 2 ──every second──▶ worker-2/metrics.json ◀──┴── the worker that is scraped, which writes its own first
+    worker 2 ──every second──▶ worker-2/metrics.json ◀──┴── the worker that is scraped, which knows its own
 
 Counters and histograms add up, and those of a worker that died stay: the one in its place goes on from its file. So no
 counter ever falls while the parent lives. Gauges are those of the living. What others count is told up to a second
@@ -11,6 +11,7 @@ late, and what a killed worker counted in its last second is lost.
 import asyncio
 import json
 import logging
+import math
 import os
 import threading
 from collections.abc import Iterable, Mapping
@@ -60,30 +61,31 @@ class Siblings:
         """The page of all, and its content type. Call it in a thread, as the page of one."""
         from app.telemetry.exposition import page_of
 
-        self._write()
         paths = self._path.parent.parent.glob(f"{_FOLDERS}/{FILE_NAME}")
-        return page_of(summed(_page(path) for path in sorted(paths)))
+        others = [_page(path) for path in sorted(paths) if path != self._path]
+        return page_of(summed((self._write_kindly(), *others)))
 
     async def _write_again_and_again(self) -> None:
         while True:
             await asyncio.to_thread(self._write_kindly)
             await asyncio.sleep(INTERVAL_SECONDS)
 
-    def _write_kindly(self) -> None:
-        """The loop's own writing: a full disk must not end it."""
+    def _write_kindly(self) -> Mapping[str, Any]:
+        """Write its own page, and give it. A full disk hides nothing from who asks here."""
+        fresh, mine = self._path.with_suffix(".new"), self._mine()
         try:
-            self._write()
+            with self._writing:
+                fresh.write_text(json.dumps(mine), "utf-8")
+                fresh.replace(self._path)
         except OSError as error:
             _log.warning("the numbers of this worker cannot be written for the others: %s", error)
+        return mine
 
-    def _write(self) -> None:
+    def _mine(self) -> Mapping[str, Any]:
         from app.telemetry.exposition import families
 
-        with self._writing:
-            mine = summed((self._before, {"pid": os.getpid(), "families": list(families(self._metrics))}))
-            fresh = self._path.with_suffix(".new")
-            fresh.write_text(json.dumps({"pid": os.getpid(), "families": mine}), "utf-8")
-            fresh.replace(self._path)
+        now = {"pid": os.getpid(), "families": list(families(self._metrics))}
+        return {**now, "families": summed((self._before, now))}
 
 
 def summed(pages: Iterable[Mapping[str, Any]]) -> list[Family]:
@@ -103,9 +105,11 @@ def summed(pages: Iterable[Mapping[str, Any]]) -> list[Family]:
 
 
 def _together(name: str, one: float, other: float) -> float:
+    if math.isnan(one) or math.isnan(other):  # what one worker cannot tell the others still can
+        return other if math.isnan(one) else one
     if name == "weighbridge_ledger_keeps":  # 1 if all of them do
         return min(one, other)
-    if name in ("process_start_time_seconds", "process_max_fds"):
+    if name in ("process_start_time_seconds", "process_max_fds", "weighbridge_unsettled_records"):  # all see the same
         return max(one, other)
     return one + other
 

@@ -268,6 +268,8 @@ class BooksMachine(RuleBasedStateMachine):
         self.house.time.advance(60.0)
         for _ in range(200):
             self.ask_the_books(10.0)
+            self.write()  # what ended in these seconds
+            self.write()  # and what the bookkeeper has heard of that
             keeping = self.writer.keeping
             if not self.bookkeeper.unsettled and not keeping.waiting and keeping.problem is None:
                 break

@@ -183,8 +183,12 @@ async def test_what_comes_back_while_the_last_call_is_under_way_is_kept_for_it(f
     assert last.cost_nanousd == 40
     first.settle(0, 45)
     await form.settled()
-    refused(await form.ask(ask_of(form, alice, cost=60, last_call=True)))
-    refused(await form.ask(ask_of(form, alice, cost=1, last_call=False)))
+    for last_call in (True, False):
+        no = refused(await form.ask(ask_of(form, alice, cost=1, last_call=last_call)))
+        assert no.budget is not None
+        assert (no.budget.spent, no.budget.reserved, no.budget.beyond, no.budget.left) == (45, 40, 20, 0)
+    (now,) = (await reading(form, alice)).budgets
+    assert (now.spent, now.reserved, now.beyond, now.left) == (45, 40, 20, 0)
     granted(await form.ask(ask_of(form, alice, cost=0, last_call=True))).settle(0, 0)
     last.settle(0, 50)
     await form.settled()

@@ -129,7 +129,7 @@ async def test_the_last_call_gets_what_is_left_and_none_beside_it(house: House) 
     await house.agree(limits=tokens(100))
     first, second = house.visit(call(out=500)), house.visit(call(out=1))
     assert len(house.upstream.calls) == 1
-    assert "set aside for calls under way" in error_of(second).message
+    assert "calls under way hold 100 tokens" in error_of(second).message
     answer_whole(first, 10, 20)
     third = house.visit(call(out=500))
     answer_whole(third, 20, 60)

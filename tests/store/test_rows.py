@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.records import Outcome, Record
+from app.domain.worst_case import WorstCase
 from app.store.rows import OUTCOME_AT, mended, open_row_of, record_of, row_of
 from app.store.tables import IN_PROGRESS, records
+from tests.store.samples import Samples
 
 COLUMNS = [column.name for column in records.c]
 LARGEST = 2**63 - 1
@@ -20,12 +22,22 @@ def test_a_row_is_in_the_order_of_the_columns_and_makes_the_same_record(record: 
 
 
 def test_the_table_has_a_column_for_each_field() -> None:
-    assert sorted(COLUMNS) == sorted(field.name for field in fields(Record))
+    passing = {"worst_case"}  # it stands in the columns of what a call came to, while that is open
+    assert sorted(COLUMNS) == sorted({field.name for field in fields(Record)} - passing)
 
 
 def test_the_index_of_open_calls_means_their_outcome() -> None:
     assert str(IN_PROGRESS) == f"'{Outcome.IN_PROGRESS}'"
     assert COLUMNS[OUTCOME_AT] == "outcome"
+
+
+def test_the_row_of_an_open_call_counts_for_its_worst_case() -> None:
+    for cost, source in ((7, "estimated"), (None, None)):
+        record = replace(Samples().open(), worst_case=WorstCase(30, 12, cost))
+        row = dict(zip(COLUMNS, open_row_of(record), strict=True))
+        assert (row["input_tokens"], row["output_tokens"], row["total_tokens"]) == (30, 12, 42)
+        assert (row["cost_nanousd"], row["cost_source"], row["usage_source"]) == (cost, source, "estimated")
+        assert record.total_tokens is None
 
 
 @given(st.builds(Record))

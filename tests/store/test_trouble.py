@@ -19,8 +19,12 @@ from app.domain.records import Record
 from app.store.database import BUSY_MILLISECONDS
 from app.store.faults import StoreDamaged
 from app.store.inspection import inspect
+from app.store.ledger import BatchLedger
 from app.store.sqlite import DATABASE_NAME, SqliteStore, open_store
-from tests.store.samples import PATIENCE_SECONDS, Samples, settle, stored, until
+from app.store.sqlite_file import SqliteFile
+from app.store.stats import LedgerStats
+from app.store.writer import Writer
+from tests.store.samples import PATIENCE_SECONDS, Samples, make_database, settle, stored, until
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = StoredKey("a", "alice", b"\0" * 32, 1, None, None)
@@ -221,6 +225,19 @@ async def test_without_database_and_spool_memory_keeps_what_it_can_and_says_so(
     assert store.ledger.stats.dropped == 0
     assert store.ledger.stats.failed_spools == 1
     assert "The spool does not take records either" in caplog.text
+
+
+async def test_memory_keeps_no_more_than_the_queue_may_hold(tmp_path: Path) -> None:
+    samples, stats = Samples(), LedgerStats()
+    writer = Writer(SqliteFile(make_database(tmp_path)), stats)
+    ledger = BatchLedger(writer, stats, clock=lambda: 0.0, capacity=20)
+    await writer.start(ledger.deliver, ledger.in_flight)
+    with locked(tmp_path), no_spool(tmp_path):
+        for _ in range(10):
+            await settle(ledger, *[samples.settled() for _ in range(10)])
+        assert (stats.queue_depth, stats.overflowed, ledger.keeps) == (20, 80, False)
+    assert await ledger.close(PATIENCE_SECONDS)
+    assert (stats.queue_depth, len(stored(tmp_path))) == (0, 20)
 
 
 async def test_the_spool_takes_over_from_memory_once_it_can(tmp_path: Path) -> None:

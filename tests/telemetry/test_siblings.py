@@ -33,13 +33,16 @@ def worker(state_dir: Path, number: int, metrics: Metrics) -> Siblings:
     return Siblings(metrics, folder)
 
 
-def made(**gauges: int) -> Metrics:
+def made(**gauges: float) -> Metrics:
     return Metrics(lambda _: True, Gauges(**{name: lambda value=value: value for name, value in gauges.items()}))
 
 
 def numbers(siblings: Siblings) -> Number:
-    page = siblings.render()[0].decode()
-    families = text_string_to_metric_families(page)
+    return parsed(siblings.render()[0])
+
+
+def parsed(page: bytes) -> Number:
+    families = text_string_to_metric_families(page.decode())
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
 
 
@@ -67,8 +70,7 @@ def test_the_sum_of_the_pages_is_the_page_of_one_that_did_it_all(
                 counting.overhead_measured(one)
         workers.append(worker(state_dir, number, metrics))
         numbers(workers[-1])
-    (state_dir / "alone").mkdir()
-    wanted = numbers(worker(state_dir / "alone", 1, alone))
+    wanted = parsed(alone.render()[0])
     for one_of_them in workers:
         found = numbers(one_of_them)
         assert found.keys() == wanted.keys()
@@ -114,6 +116,12 @@ def test_all_must_keep_for_the_ledger_to_keep(tmp_path: Path) -> None:
     assert value(asked, "ledger_keeps") == 0
 
 
+def test_what_all_see_is_not_counted_twice_and_what_one_cannot_tell_hides_nothing(tmp_path: Path) -> None:
+    asked = worker(tmp_path, 1, made(unsettled_records=60, ledger_queue_depth=2))
+    numbers(worker(tmp_path, 2, made(unsettled_records=60, ledger_queue_depth=math.nan)))
+    assert (value(asked, "unsettled_records"), value(asked, "ledger_queue_depth")) == (60, 2)
+
+
 def test_a_new_parent_begins_at_nothing(tmp_path: Path) -> None:
     metrics = made()
     metrics.refused("rate_limited")
@@ -137,4 +145,5 @@ async def test_a_disk_that_takes_nothing_ends_nothing(tmp_path: Path, caplog: py
     (tmp_path / "worker-1").rmdir()
     one.start()
     await one.close()
+    assert value(one, "streams_in_flight") == 0
     assert "cannot be written" in caplog.text

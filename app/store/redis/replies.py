@@ -25,12 +25,12 @@ def readings(holders: Sequence[Holder], numbers: Sequence[int]) -> list[RateRead
 
 def refusal(ask: Ask, reply: Sequence[int]) -> Refusal:
     """The limit that is in the way."""
-    _, what, place, wait_ms, number, spent, reserved, *rates = reply
+    _, what, place, wait_ms, number, spent, reserved, beyond, *rates = reply
     holder = ask.holders[place]
     found = None
     if _LIMITS[what] is Limit.BUDGET:
         budget = holder.limits.budgets[number]
-        found = BudgetReading(budget, spent, reserved, window_of(budget.period, ask.at_us).ends_at)
+        found = BudgetReading(budget, spent, reserved, beyond, window_of(budget.period, ask.at_us).ends_at)
     return Refusal(_LIMITS[what], holder, wait_ms * _MILLISECOND_NS, readings(ask.holders, rates), found)
 
 
@@ -42,5 +42,5 @@ def holder_reading(holder: Holder, reply: Sequence[int]) -> HolderReading:
 
 def _budgets(holder: Holder, numbers: Sequence[int]) -> Iterator[BudgetReading]:
     for place, budget in enumerate(holder.limits.budgets):
-        spent, reserved, begins_at = numbers[3 * place : 3 * place + 3]
-        yield BudgetReading(budget, spent, reserved, window_of(budget.period, begins_at).ends_at)
+        spent, reserved, beyond, begins_at = numbers[4 * place : 4 * place + 4]
+        yield BudgetReading(budget, spent, reserved, beyond, window_of(budget.period, begins_at).ends_at)

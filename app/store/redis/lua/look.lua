@@ -1,5 +1,6 @@
 -- How a holder stands. ARGV: the holder as in reserve.lua, as JSON.
--- Gives 0, slots, used and reset of each rate, spent, reserved and beginning of each budget; or 3 when one is shut.
+-- Gives 0, slots, used and reset of each rate, spent, reserved, beyond and
+-- beginning of each budget; or 3 when one is shut.
 local holder = cjson.decode(ARGV[1])
 local now = now_ms()
 local answer = { 0, slots_taken(holder.name) }
@@ -15,6 +16,7 @@ for _, budget in ipairs(holder.budgets) do
   if not account.spent then return { 3 } end
   answer[#answer + 1] = account.spent
   answer[#answer + 1] = account.reserved
+  answer[#answer + 1] = account.beyond
   answer[#answer + 1] = account.begins
 end
 return answer

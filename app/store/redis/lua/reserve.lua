@@ -1,7 +1,7 @@
 -- Take everything that a call wants of all its limits, or nothing. ARGV: the ask as JSON
 --   {process, line, number, tokens, cost, last, holders = {{name, rpm, tpm, slots, budgets = {{name, begins, amount}}}}}
 -- Gives  0, tokens and cost set aside, readings          granted
---        1, what, holder, wait, budget, spent, reserved, readings     refused; places count from 0
+--        1, what, holder, wait, budget, spent, reserved, beyond, readings     refused; places count from 0
 --        2                                               this process, or this connection of it, is not known
 --        3, holder                                       an account is shut
 -- readings: used and reset for each rate, holder by holder.
@@ -48,7 +48,7 @@ for place, holder in ipairs(ask.holders) do
     local account = state.accounts[i]
     local least = ask.last and math.min(account.wanted, 1) or account.wanted
     if account.spent >= budget.amount or account.left < least then
-      return with_readings({ 1, BUDGET, place - 1, 0, i - 1, account.spent, account.reserved })
+      return with_readings({ 1, BUDGET, place - 1, 0, i - 1, account.spent, account.reserved, account.beyond })
     end
   end
   if state.requests then in_the_way(wait_ms(state.requests, 1, holder.rpm, now), REQUESTS, place) end
@@ -57,7 +57,7 @@ for place, holder in ipairs(ask.holders) do
   end
   if holder.slots and state.slots >= holder.slots then in_the_way(SLOT_WAIT_MS, CONCURRENCY, place) end
 end
-if longest > 0 then return with_readings({ 1, what, whose, longest, 0, 0, 0 }) end
+if longest > 0 then return with_readings({ 1, what, whose, longest, 0, 0, 0, 0 }) end
 
 local shares, tokens, cost = {}, ask.tokens, ask.cost
 for place, holder in ipairs(ask.holders) do

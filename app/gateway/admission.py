@@ -77,7 +77,8 @@ class Admission:
             raise ModelNotAllowed(message, param="model")
         record = exchange.record
         cost = worst.cost_nanousd or 0
-        ask = Ask(record.request_id, terms.holders, record.started_at, worst.tokens, cost, self._rules.last_call)
+        tokens = worst.input_tokens + worst.output_tokens
+        ask = Ask(record.request_id, terms.holders, record.started_at, tokens, cost, self._rules.last_call)
         self._limiter.reserve(ask, partial(_answered, exchange, request, ask, worst))
 
     def _worst_case(self, terms: HeldTerms, fields: Mapping[str, Any], size: int) -> WorstCase:

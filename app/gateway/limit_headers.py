@@ -28,10 +28,12 @@ _remaining = attrgetter("remaining")
 def limit_headers(readings: Sequence[RateReading]) -> Headers:
     """The headers for these rates; none for none."""
     headers: Headers = []
-    policies = rests = b""
+    policies = rests = reset = b""
+    at_ns, seconds = -1, 0
     for kind, limit, remaining, reset_ns in _tightest(readings):
         limit_name, remaining_name, reset_name, policy, rest = _OF_REQUESTS if kind is Limit.REQUESTS else _OF_TOKENS
-        seconds, reset = span(reset_ns)
+        if reset_ns != at_ns:
+            at_ns, (seconds, reset) = reset_ns, span(reset_ns)
         headers += ((limit_name, b"%d" % limit), (remaining_name, b"%d" % remaining), (reset_name, reset))
         separator = b", " if policies else b""
         policies += separator + policy % limit

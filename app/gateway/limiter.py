@@ -4,6 +4,7 @@ prepare ──ledger──> accounts          reserve: all have room? ──yes�
                                                          └──no──> Refusal, nothing taken
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from app.domain.budgets import Account, Budget, Hold, Unit
@@ -83,19 +84,15 @@ class State:
                 return line
         return None
 
-    def readings(self, now_ns: int) -> list[RateReading]:
-        """Its rates; after advance()."""
+    def tell(self, now_ns: int, found: list[RateReading]) -> None:
+        """Add its rates; after advance()."""
         limits = self.limits
-        found: list[RateReading] = []
         if limits.rpm is not None:
-            left = limits.rpm - self.requests.used
-            reset_ns = self.requests.reset_ns(now_ns)
-            found.append(RateReading(Limit.REQUESTS, limits.rpm, left if left > 0 else 0, reset_ns))  # noqa: FURB136 - max() costs more
+            left = max(0, limits.rpm - self.requests.used)
+            found.append(RateReading(Limit.REQUESTS, limits.rpm, left, self.requests.reset_ns(now_ns)))
         if limits.tpm is not None:
-            left = limits.tpm - self.tokens.used
-            reset_ns = self.tokens.reset_ns(now_ns)
-            found.append(RateReading(Limit.TOKENS, limits.tpm, left if left > 0 else 0, reset_ns))  # noqa: FURB136 - as above
-        return found
+            left = max(0, limits.tpm - self.tokens.used)
+            found.append(RateReading(Limit.TOKENS, limits.tpm, left, self.tokens.reset_ns(now_ns)))
 
     def spend(self, at_us: int, tokens: int, cost_nanousd: int, but: Sequence[Account] = ()) -> None:
         """Count this for every budget, but for these accounts and those whose window began after the call did."""
@@ -177,14 +174,14 @@ class MemoryLimiter:
         self._spending = spending
         self._now_ns = now_ns
         self._now_us = now_us
-        self._states: dict[str, State] = {}
+        self._states: defaultdict[str, State] = defaultdict(State)
 
     def reserve(self, ask: Ask, answered: Answered) -> None:
         """As the port says; `answered` is called before this returns."""
         now_ns = self._now_ns()
         states = []
         for holder in ask.holders:
-            state = self._state(holder)
+            state = self._states[holder.name]
             if state.limits is not holder.limits and not state.bind(holder.limits):
                 answered(StorageUnavailable("What was spent of a budget is not known yet. Try again in a moment."))
                 return
@@ -194,19 +191,23 @@ class MemoryLimiter:
         if refusal is not None:
             answered(refusal)
             return
-        shares = [Share(state, ask, now_ns) for state in states]
-        answered(MemoryGrant(ask, shares, _readings(states, now_ns)))
+        shares: list[Share] = []
+        readings: list[RateReading] = []
+        for state in states:
+            shares.append(Share(state, ask, now_ns))
+            state.tell(now_ns, readings)
+        answered(MemoryGrant(ask, shares, readings))
 
     def correct(self, holders: Sequence[Holder], at_us: int, tokens: int, cost_nanousd: int) -> None:
         """As the port says."""
         for holder in holders:
-            self._state(holder).spend(at_us, tokens, cost_nanousd)
+            self._states[holder.name].spend(at_us, tokens, cost_nanousd)
 
     async def prepare(self, holders: Sequence[Holder]) -> None:
         """As the port says."""
         at_us = self._now_us()
         for holder in holders:
-            state = self._state(holder)
+            state = self._states[holder.name]
             for budget in holder.limits.budgets:
                 fresh = Account(budget.period, at_us)
                 spent = await self._spending.since(fresh.window.begins_at, holder.clients)
@@ -216,19 +217,15 @@ class MemoryLimiter:
 
     async def reading(self, holder: Holder, at_us: int) -> HolderReading:
         """As the port says."""
-        state = self._state(holder)
+        state = self._states[holder.name]
         if state.limits is not holder.limits and not state.bind(holder.limits):
             await self.prepare((holder,))
             state.bind(holder.limits)
         now_ns = self._now_ns()
         state.advance(at_us, now_ns)
-        return HolderReading(state.slots, state.readings(now_ns), [line.reading() for line in state.lines])
-
-    def _state(self, holder: Holder) -> State:
-        state = self._states.get(holder.name)
-        if state is None:
-            state = self._states[holder.name] = State()
-        return state
+        rates: list[RateReading] = []
+        state.tell(now_ns, rates)
+        return HolderReading(state.slots, rates, [line.reading() for line in state.lines])
 
 
 def _refusal(ask: Ask, states: Sequence[State], now_ns: int) -> Refusal | None:
@@ -254,6 +251,7 @@ def _refusal(ask: Ask, states: Sequence[State], now_ns: int) -> Refusal | None:
 
 
 def _readings(states: Sequence[State], now_ns: int) -> list[RateReading]:
-    if len(states) == 1:
-        return states[0].readings(now_ns)
-    return [reading for state in states for reading in state.readings(now_ns)]
+    found: list[RateReading] = []
+    for state in states:
+        state.tell(now_ns, found)
+    return found

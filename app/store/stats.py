@@ -37,7 +37,7 @@ class LedgerStats:
     @property
     def queue_depth(self) -> int:
         """Records taken and neither on disk nor given up."""
-        return self.taken - self.settled - self.spooled - self.dropped
+        return self.taken - self.settled - self.spooled - self.overflowed - self.unwritable - self.abandoned
 
     @property
     def dropped(self) -> int:

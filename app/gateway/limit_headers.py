@@ -10,6 +10,7 @@ left is told.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from operator import attrgetter
 
 from app.gateway.answer_head import Values
@@ -28,19 +29,29 @@ _remaining = attrgetter("remaining")
 def limit_headers(readings: Sequence[RateReading]) -> Headers:
     """The headers for these rates; none for none."""
     headers: Headers = []
-    policies = rests = reset = b""
+    requests = tokens = None
+    rests = reset = b""
     at_ns, seconds = -1, 0
     for kind, limit, remaining, reset_ns in _tightest(readings):
-        limit_name, remaining_name, reset_name, policy, rest = _OF_REQUESTS if kind is Limit.REQUESTS else _OF_TOKENS
+        if kind is Limit.REQUESTS:
+            requests, (of_remaining, of_reset, rest) = limit, _OF_REQUESTS
+        else:
+            tokens, (of_remaining, of_reset, rest) = limit, _OF_TOKENS
         if reset_ns != at_ns:
             at_ns, (seconds, reset) = reset_ns, span(reset_ns)
-        headers += ((limit_name, b"%d" % limit), (remaining_name, b"%d" % remaining), (reset_name, reset))
-        separator = b", " if policies else b""
-        policies += separator + policy % limit
-        rests += separator + rest % (remaining, seconds)
-    if policies:
-        headers += ((b"ratelimit-policy", policies), (b"ratelimit", rests))
+        headers += ((of_remaining, b"%d" % remaining), (of_reset, reset))
+        rests += (b", " + rest if rests else rest) % (remaining, seconds)
+    if headers:
+        headers += (*_of_limits(requests, tokens), (b"ratelimit", rests))
     return headers
+
+
+@lru_cache(maxsize=1024)
+def _of_limits(requests: int | None, tokens: int | None) -> Headers:
+    """Those that stay the same from call to call: what the limits are."""
+    limits = [(kind, limit) for kind, limit in (("requests", requests), ("tokens", tokens)) if limit is not None]
+    headers = [(f"x-ratelimit-limit-{kind}".encode(), b"%d" % limit) for kind, limit in limits]
+    return [*headers, (b"ratelimit-policy", ", ".join(f'"{kind}";q={limit};w=60' for kind, limit in limits).encode())]
 
 
 def add_limit_headers(headers: Headers, values: Values, readings: Sequence[RateReading]) -> None:
@@ -81,10 +92,8 @@ def _tightest(readings: Sequence[RateReading]) -> Sequence[RateReading]:
     return found
 
 
-def _forms(kind: str) -> tuple[bytes, bytes, bytes, bytes, bytes]:
-    names = (f"x-ratelimit-{what}-{kind}".encode("ascii") for what in ("limit", "remaining", "reset"))
-    limit, remaining, reset = names
-    return limit, remaining, reset, b'"%b";q=%%d;w=60' % kind.encode(), b'"%b";r=%%d;t=%%d' % kind.encode()
+def _forms(kind: bytes) -> tuple[bytes, bytes, bytes]:
+    return b"x-ratelimit-remaining-" + kind, b"x-ratelimit-reset-" + kind, b'"%b";r=%%d;t=%%d' % kind
 
 
-_OF_REQUESTS, _OF_TOKENS = _forms("requests"), _forms("tokens")
+_OF_REQUESTS, _OF_TOKENS = _forms(b"requests"), _forms(b"tokens")

@@ -1,5 +1,14 @@
 """The fields of a ledger record and their order, as the contract has them for `usage --by request --json`."""
 
+TOKENS = (
+    "input_tokens",
+    "cached_input_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "total_tokens",
+)
+
 RECORD_FIELDS = [
     "request_id",
     "started_at",
@@ -15,12 +24,7 @@ RECORD_FIELDS = [
     "http_status",
     "outcome",
     "usage_source",
-    "input_tokens",
-    "cached_input_tokens",
-    "cache_write_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "total_tokens",
+    *TOKENS,
     "cost_usd",
     "cost_source",
     "response_id",

@@ -3,15 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.record_fields import TOKENS
+
 WIRE = Path(__file__).parents[1] / "wire"
-TOKENS = (
-    "input_tokens",
-    "cached_input_tokens",
-    "cache_write_tokens",
-    "output_tokens",
-    "reasoning_tokens",
-    "total_tokens",
-)
 UNKNOWN = "-/-/-/-/-/-"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.e2e.program import Gateway, clean_environment
 from tests.e2e.replay import ReplayUpstream, stream
-from tests.e2e.samples import TOKENS
+from tests.record_fields import TOKENS
 from tests.tools import needed
 
 PAGE = (Path(__file__).parents[1] / "seed/openrouter-responses-streaming.txt").read_text(encoding="utf-8")

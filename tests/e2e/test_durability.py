@@ -8,7 +8,8 @@ from tests.conftest import GatewayStarter
 from tests.e2e.client import ASK, ASK_STREAM, dial, raw_request
 from tests.e2e.program import Gateway, eventually
 from tests.e2e.replay import ReplayUpstream, Script, document, stream
-from tests.e2e.samples import OPENAI, TOKENS, wire
+from tests.e2e.samples import OPENAI, wire
+from tests.record_fields import TOKENS
 
 ROUNDS = 5
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from tests.e2e.client import ASK, ASK_STREAM, Answer
 from tests.e2e.program import Gateway
 from tests.e2e.replay import ReplayUpstream, Script, document, head, stream
-from tests.e2e.samples import SAMPLES, TOKENS, WIRE, Sample, wire
+from tests.e2e.samples import SAMPLES, WIRE, Sample, wire
+from tests.record_fields import TOKENS
 
 TERMINAL = b'data: {"type":"response.completed","response":{"usage":{"input_tokens":3,"output_tokens":4}}}'
 

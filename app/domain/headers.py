@@ -8,6 +8,7 @@ belongs to one hop, what would bind the client to upstream's site, and what name
 from collections.abc import Callable, Iterable
 
 Headers = list[tuple[bytes, bytes]]
+"""Names in lower case, values as they came, in order, repeats kept."""
 
 _HOP_BY_HOP = frozenset(
     (

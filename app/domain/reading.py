@@ -5,10 +5,9 @@ Upstreams differ in how an answer ends: `response.completed`, `.incomplete` or `
 ends the answer by its `response.status` or its type; an error alone does not, it only marks the answer as failed.
 """
 
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from app.domain.error_code import Json, error_code, object_of
 from app.domain.usage import Usage, read_usage
 
 TERMINAL_STATUSES = frozenset({"completed", "incomplete", "failed", "cancelled"})
@@ -22,11 +21,6 @@ ERROR_TYPES = frozenset({"error", "response.error"})
 
 NAME_LIMIT = 256
 """Longer response ids and model names are taken for none: they would go into the ledger."""
-
-CODE_LIMIT = 64
-NOT_IN_CODE = re.compile(r"[^A-Za-z0-9_.:-]+")
-
-Json = dict[str, object]
 
 
 @dataclass(slots=True)
@@ -58,14 +52,14 @@ class Reading:
         if not isinstance(event, dict):
             return False
         kind = _text(event.get("type"))
-        response = _object(event.get("response"))
+        response = object_of(event.get("response"))
         status = _terminal_status(response) or STATUS_OF_TYPE.get(kind or "")
         if status is not None:
             self._note_end(status, read_usage(response.get("usage")), response, event)
             return True
         if kind in ERROR_TYPES or (kind is None and event.get("error") is not None):
             self.failed = True
-            self.error_code = _error_code(event, response) or self.error_code
+            self.error_code = error_code(response, event) or self.error_code
         self.response_id = self.response_id or _name(response.get("id"))
         self.model = self.model or _name(response.get("model"))
         return False
@@ -90,31 +84,12 @@ class Reading:
         self.model = _name(response.get("model")) or self.model
         self.failed = self.failed or status == "failed"
         if self.failed:
-            self.error_code = _error_code(event, response) or self.error_code
+            self.error_code = error_code(response, event) or self.error_code
 
 
 def _terminal_status(response: Json) -> str | None:
     status = _text(response.get("status"))
     return status if status in TERMINAL_STATUSES else None
-
-
-def _error_code(event: Json, response: Json) -> str | None:
-    """The best identifier there is: words go before numbers, which only repeat an HTTP status."""
-    errors = [_object(response.get("error")), _object(event.get("error"))]
-    sources = [*errors, event, response]
-    values = [source.get("code") for source in sources]
-    values += [error.get("type") for error in errors]
-    values += [source.get("error_type") for source in sources]
-    values += [_object(error.get("metadata")).get("error_type") for error in errors]
-    return _first_code(value for value in values if isinstance(value, str)) or _first_code(
-        str(value) for value in values if type(value) is int
-    )
-
-
-def _first_code(values: Iterable[str]) -> str | None:
-    """The first of the values that has an identifier in it, made safe to store and to show."""
-    codes = (NOT_IN_CODE.sub("_", value[: 4 * CODE_LIMIT])[:CODE_LIMIT].strip("_") for value in values)
-    return next((code for code in codes if code), None)
 
 
 def _text(value: object) -> str | None:
@@ -123,7 +98,3 @@ def _text(value: object) -> str | None:
 
 def _name(value: object) -> str | None:
     return value if isinstance(value, str) and 0 < len(value) <= NAME_LIMIT else None
-
-
-def _object(value: object) -> Json:
-    return value if isinstance(value, dict) else {}

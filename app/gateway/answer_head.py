@@ -1,6 +1,6 @@
 """The head of an answer as the client gets it: upstream's, less what stays behind, with what a stream must not lack."""
 
-from app.gateway.ports import Headers
+from app.domain.headers import Headers
 from app.gateway.services import Services
 
 Values = dict[bytes, bytes]

@@ -1,9 +1,8 @@
 """Answers that are no success: some are refused by their status; 4xx and 5xx are collected whole, and then judged."""
 
-import re
-
 import orjson
 
+from app.domain.error_code import error_word
 from app.domain.errors import (
     UpstreamAuthFailed,
     UpstreamErrorReplaced,
@@ -11,12 +10,11 @@ from app.domain.errors import (
     UpstreamProtocolError,
     UpstreamRedirected,
 )
-from app.domain.headers import value_of
+from app.domain.headers import Headers, value_of
 from app.gateway.key_guard import KeyGuard
-from app.gateway.ports import Downstream, Headers
+from app.gateway.ports import Downstream
 
 MAX_ERROR_BYTES = 1024 * 1024
-_IDENTIFIER = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _HTML = (b"<!doctype", b"<html")
 
 
@@ -71,7 +69,7 @@ class ErrorAnswer:
         except ValueError:
             value = None
         if isinstance(value, dict):
-            self.error_code = _code_in(value)
+            self.error_code = error_word(value) or self.error_code
             return None
         content_type = (value_of(self.headers, b"content-type") or b"").lower()
         if self.status >= 500 or b"html" in content_type or body.lstrip()[:9].lower().startswith(_HTML):
@@ -86,15 +84,3 @@ class ErrorAnswer:
 
     def _replaced(self, why: str) -> UpstreamErrorReplaced:
         return UpstreamErrorReplaced(f"Upstream answered with an error (HTTP {self.status}) not shown here: {why}.")
-
-
-def _code_in(value: dict[str, object]) -> str:
-    """Upstream's short word for the error: `code` when it is a word, else `type` (OpenAI, OpenRouter shapes)."""
-    error = value.get("error")
-    if isinstance(error, dict):
-        metadata = error.get("metadata")
-        typed = metadata.get("error_type") if isinstance(metadata, dict) else None
-        for word in (typed, error.get("error_type"), error.get("code"), error.get("type")):
-            if isinstance(word, str) and _IDENTIFIER.fullmatch(word):
-                return word
-    return "upstream_error"

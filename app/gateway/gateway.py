@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from app.domain.errors import ApiError, AuthenticationFailed, Draining, Overloaded
-from app.domain.headers import HeaderRule
+from app.domain.headers import HeaderRule, Headers
 from app.domain.leaving import DEFAULT_POLICY, LeavePolicy
 from app.domain.records import Record
 from app.domain.request_ids import RequestIds
@@ -12,7 +12,7 @@ from app.gateway.admission import Admission
 from app.gateway.body import CallFacts, read_body
 from app.gateway.clients import KeyDirectory
 from app.gateway.limited_exchange import LimitedExchange, StoppedExchange
-from app.gateway.ports import Downstream, Headers, UpstreamRequest
+from app.gateway.ports import Downstream, UpstreamRequest
 from app.gateway.relay import Exchange
 from app.gateway.roster import HeldTerms
 from app.gateway.services import Services

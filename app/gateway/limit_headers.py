@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from operator import attrgetter
 
+from app.domain.headers import Headers
 from app.gateway.answer_head import Values
 from app.gateway.limits import Limit, RateReading
-from app.gateway.ports import Headers
 
 LONGEST_SECONDS = 60
 """Rates are by the minute, and the OpenAI SDK for Node does not believe a longer `retry-after`."""

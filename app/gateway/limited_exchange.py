@@ -5,11 +5,11 @@ Apart from Exchange, so that those without limits pay nothing for them.
 
 from typing import TYPE_CHECKING
 
+from app.domain.headers import Headers
 from app.domain.records import Outcome
 from app.gateway.answer_head import Values
 from app.gateway.limit_headers import add_limit_headers
 from app.gateway.phase import Phase
-from app.gateway.ports import Headers
 from app.gateway.relay import Exchange
 from app.gateway.roster import HeldTerms
 

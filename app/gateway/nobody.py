@@ -1,7 +1,7 @@
 """The client that has left: an answer may still be read to its end, to be weighed."""
 
 from app.domain.errors import ApiError
-from app.gateway.ports import Headers
+from app.domain.headers import Headers
 
 
 class Nobody:

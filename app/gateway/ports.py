@@ -19,14 +19,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.domain.errors import ApiError, UpstreamFault
+from app.domain.headers import Headers
 from app.domain.keys import StoredKey
 from app.domain.pricing import Price
 from app.domain.records import Record
 from app.domain.terms import NO_TERMS, ClientTerms, GroupTerms
 from app.domain.usage import Usage
-
-Headers = list[tuple[bytes, bytes]]
-"""Names in lower case, values as they came, in order, repeats kept."""
 
 
 @dataclass(slots=True, frozen=True)

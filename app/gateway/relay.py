@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 
 from app.domain.errors import ApiError, Draining, UpstreamErrorReplaced
-from app.domain.headers import announced_length
+from app.domain.headers import Headers, announced_length
 from app.domain.leaving import LeavePolicy
 from app.domain.records import Outcome, Record
 from app.gateway.answer_head import Values, add_stream_defaults, crossing, generation_id_in
@@ -27,7 +27,7 @@ from app.gateway.error_answers import ErrorAnswer, refusal_of
 from app.gateway.hold import ENOUGH_BYTES, Hold
 from app.gateway.nobody import NOBODY
 from app.gateway.phase import Phase
-from app.gateway.ports import Downstream, Headers, UpstreamCall, UpstreamRequest
+from app.gateway.ports import Downstream, UpstreamCall, UpstreamRequest
 from app.gateway.services import Services
 from app.gateway.settlement import close_record, outcome_of, outcome_of_fault, outcome_unseen
 from app.gateway.tap import Tap

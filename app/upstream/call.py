@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING
 
 from app.domain.errors import UpstreamFault
-from app.gateway.ports import Headers, UpstreamListener
+from app.domain.headers import Headers
+from app.gateway.ports import UpstreamListener
 
 if TYPE_CHECKING:
     import asyncio

@@ -29,7 +29,7 @@ from app.domain.errors import UpstreamFault, UpstreamProtocolError, UpstreamRedi
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.gateway.ports import Headers
+    from app.domain.headers import Headers
     from app.upstream.call import Call
 
 MAX_HEAD_BYTES = 128 * 1024

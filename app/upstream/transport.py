@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx2
 
 from app.domain.errors import UpstreamFault, UpstreamTimedOut, UpstreamUnreachable
-from app.gateway.ports import Headers
+from app.domain.headers import Headers
 from app.upstream.call import Call, is_sendable
 from app.upstream.pool import Pool, WireTimeouts
 from app.upstream.wire import Target

@@ -7,7 +7,7 @@ without its offer.
 
 import httptools
 
-from app.gateway.ports import Headers
+from app.domain.headers import Headers
 
 
 def parser_of(connection: object) -> httptools.HttpRequestParser:

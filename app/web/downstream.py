@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from starlette.types import Message, Receive, Send
 
 from app.domain.errors import ApiError
-from app.gateway.ports import Headers
+from app.domain.headers import Headers
 from app.web.answering import Answering
 from app.web.errors import error_answer
 

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from app.domain.errors import ApiError, InternalError, InvalidRequest, NotFound, PayloadTooLarge
-from app.gateway.ports import Headers
+from app.domain.headers import Headers
 
 JSON = (b"content-type", b"application/json")
 

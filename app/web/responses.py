@@ -9,9 +9,9 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from app.domain.errors import ApiError, InvalidRequest, UpgradeNotSupported
+from app.domain.headers import Headers
 from app.gateway.body import read_in_steps, reads_quickly
 from app.gateway.gateway import Gateway
-from app.gateway.ports import Headers
 from app.gateway.relay import Exchange
 from app.gateway.steps import AbandonedError
 from app.web.downstream import AsgiDownstream

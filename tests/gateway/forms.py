@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from app.domain.errors import ApiError, UpstreamFault
+from app.domain.headers import Headers
 from app.domain.keys import StoredKey
 from app.domain.pricing import Price
 from app.domain.records import Record, UsageSource
 from app.domain.terms import NO_TERMS, ClientTerms
 from app.gateway.clock import Clock
-from app.gateway.ports import Headers, StoredClient, StoredGroup, UpstreamListener, UpstreamRequest
+from app.gateway.ports import StoredClient, StoredGroup, UpstreamListener, UpstreamRequest
 from app.gateway.spending import Spending, Spent
 
 NOW = 1_790_000_000_000_000

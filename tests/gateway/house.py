@@ -5,7 +5,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from app.domain.headers import towards_client, towards_upstream
+from app.domain.headers import Headers, towards_client, towards_upstream
 from app.domain.keys import MintedKey, StoredKey, mint
 from app.domain.records import Record
 from app.domain.request_ids import RequestIds
@@ -16,7 +16,7 @@ from app.gateway.clients import KeyDirectory
 from app.gateway.gateway import Gateway, Ticket
 from app.gateway.key_guard import KeyGuard
 from app.gateway.limiter import MemoryLimiter
-from app.gateway.ports import Headers, StoredClient
+from app.gateway.ports import StoredClient
 from app.gateway.relay import Exchange
 from app.gateway.services import Services
 from tests.gateway.forms import (

@@ -4,11 +4,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from app.domain.errors import UpstreamFault
-from app.gateway.ports import Headers, UpstreamCall
+from app.domain.headers import Headers
 from tests.upstream.raw_server import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from app.gateway.ports import UpstreamCall
 
 
 class Hearing:

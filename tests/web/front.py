@@ -13,10 +13,11 @@ from typing import Any, cast
 import uvicorn
 from fastapi import FastAPI
 
+from app.domain.headers import Headers
 from app.domain.records import Record
 from app.gateway.agreements import Agreements
 from app.gateway.clients import Clients
-from app.gateway.ports import Headers, UsageQuery
+from app.gateway.ports import UsageQuery
 from app.server import uvicorn_config
 from app.web.application import Application, make_application
 from app.web.doorkeeper import Doorkeeper, DoorLimits

@@ -1,0 +1,40 @@
+"""Upstream's own short word for an error, wherever it stands: in an event, in its response, in an HTTP error's body."""
+
+import re
+from collections.abc import Iterable
+
+CODE_LIMIT = 64
+_NOT_IN_CODE = re.compile(r"[^A-Za-z0-9_.:-]+")
+
+Json = dict[str, object]
+
+
+def error_word(*documents: Json) -> str | None:
+    """The best word, as an identifier of at most 64 characters out of [A-Za-z0-9_.:-]: `code`, then `type`, others."""
+    return _first_code(value for value in _codes_in(documents) if isinstance(value, str))
+
+
+def error_code(*documents: Json) -> str | None:
+    """The same, or the number where there is no word: numbers only repeat an HTTP status."""
+    return error_word(*documents) or _first_code(str(value) for value in _codes_in(documents) if type(value) is int)
+
+
+def _codes_in(documents: Iterable[Json]) -> list[object]:
+    errors = [object_of(document.get("error")) for document in documents]
+    sources = [*errors, *documents]
+    values = [source.get("code") for source in sources]
+    values += [error.get("type") for error in errors]
+    values += [source.get("error_type") for source in sources]
+    values += [object_of(error.get("metadata")).get("error_type") for error in errors]
+    return values
+
+
+def _first_code(values: Iterable[str]) -> str | None:
+    """The first of the values that has an identifier in it, made safe to store and to show."""
+    codes = (_NOT_IN_CODE.sub("_", value[: 4 * CODE_LIMIT])[:CODE_LIMIT].strip("_") for value in values)
+    return next((code for code in codes if code), None)
+
+
+def object_of(value: object) -> Json:
+    """A JSON object, empty when the value is none."""
+    return value if isinstance(value, dict) else {}

@@ -61,6 +61,7 @@ class Record:
     model_requested: str | None = None
     model_served: str | None = None
     stream: bool = False
+    background: bool = False  # upstream goes on with it without us, and its response tells the usage later
     http_status: int | None = None  # what the client was answered
     outcome: Outcome = Outcome.IN_PROGRESS
     usage_source: UsageSource = UsageSource.NONE
@@ -82,3 +83,8 @@ class Record:
     duration_ms: float | None = None
     error_type: str | None = None
     worst_case: WorstCase | None = None  # while a call with a budget is open: what it counts for should we die
+
+    @property
+    def has_books(self) -> bool:
+        """Whether upstream's books may tell afterwards what it weighed: they know it by one id or the other."""
+        return self.generation_id is not None or (self.background and self.response_id is not None)

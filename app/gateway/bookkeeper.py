@@ -1,8 +1,10 @@
 """The bookkeeper asks upstream's books about calls that ended without a usage, until they tell, and amends the ledger.
 
-    committed ──> waiting ──> asked after 1 s, 2, 4 ... 60 ──entry──> amended
+    committed ──> waiting ──> asked after 1 s, 2, 4 ... 60 ──entry──> amended, or left as it is: they do not say
     the ledger ──────^                      │
     (at the start)                          └── none within an hour ──> given up until the next start
+
+A call in the background that is still running is asked about for as long as it runs, each minute at the most.
 
 It works beside the calls and none waits for it. What it has not settled stays in the ledger as it is, with an estimate
 or nothing, and is found there at the next start. An upstream that has never told anything is on trial: it is asked
@@ -19,7 +21,8 @@ from dataclasses import dataclass, replace
 
 from app.domain.backoff import backoff_seconds
 from app.domain.records import NOTHING_TO_TELL, Record, UsageSource
-from app.gateway.ports import BookEntry, Books, NoBooks, UnsettledReports
+from app.domain.usage import Usage
+from app.gateway.ports import Books, NoBooks, StillRunning, UnsettledReports
 from app.gateway.services import Services
 from app.gateway.settlement import settle_by_books
 
@@ -41,11 +44,7 @@ _OPEN_SOURCES = frozenset((UsageSource.NONE, UsageSource.ESTIMATED))
 
 def wants(record: Record) -> bool:
     """Whether upstream's books may tell more of a settled call than the ledger knows."""
-    return (
-        record.usage_source in _OPEN_SOURCES
-        and record.generation_id is not None
-        and record.outcome not in NOTHING_TO_TELL
-    )
+    return record.usage_source in _OPEN_SOURCES and record.has_books and record.outcome not in NOTHING_TO_TELL
 
 
 @dataclass(slots=True)
@@ -186,28 +185,40 @@ class Bookkeeper:
         record = case.record
         try:
             async with asyncio.timeout(LOOK_UP_SECONDS):
-                entry = await self._books.look_up(record.generation_id or "")
+                entry = await self._books.look_up(record)
         except NoBooks:
             self._pause()
+            return
+        except StillRunning:
+            self._trust()
+            case.give_up_at = self._clock.monotonic() + PATIENCE_SECONDS
+            self._ask_again(case)
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the call is not settled this time
             reason = str(error) or type(error).__name__
             _log.debug("the books could not be asked about %s: %s", record.request_id, reason)
             self._ask_again(case)
             return
-        if entry is not None:
-            self._settle(record, entry)
-        else:
+        if entry is None:
             case.misses += 1
             self._ask_again(case)
+            return
+        if entry.usage is None:
+            _log.info("upstream's books do not say what %s weighed", record.request_id)
+        else:
+            self._settle(record, entry.usage, entry.model)
+        self._cases.pop(record.request_id, None)  # there is none when a pause has begun meanwhile
+        self._trust()
 
-    def _settle(self, record: Record, entry: BookEntry) -> None:
+    def _settle(self, record: Record, usage: Usage, model: str | None) -> None:
         settled = replace(record)
-        settle_by_books(settled, entry, self._prices)
+        settle_by_books(settled, usage, model, self._prices)
         self._ledger.amend(settled)
         self._observer.amended(settled)
         self._amended(record, settled)
-        self._cases.pop(record.request_id, None)  # there is none when a pause has begun meanwhile
+
+    def _trust(self) -> None:
+        """There are books: whatever waits may be asked about."""
         self._trusted = True
         self._call_up()
 

@@ -11,6 +11,7 @@ from app.domain.errors import (
     UpstreamRedirected,
 )
 from app.domain.headers import Headers, value_of
+from app.domain.records import Record
 from app.gateway.key_guard import KeyGuard
 from app.gateway.ports import Downstream
 
@@ -75,6 +76,12 @@ class ErrorAnswer:
         if self.status >= 500 or b"html" in content_type or body.lstrip()[:9].lower().startswith(_HTML):
             return self._replaced("it is not JSON")
         return None
+
+    def describe(self, record: Record) -> None:
+        """Say in the record what the client gets."""
+        record.http_status = self.status
+        record.error_type = self.error_code
+        record.bytes_out = self._size
 
     def send(self, downstream: Downstream) -> None:
         """Pass it on as it came."""

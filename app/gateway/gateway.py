@@ -146,6 +146,7 @@ class Gateway:
             return
         record.model_requested = facts.model
         record.stream = facts.stream
+        record.background = facts.fields.get("background") is True
         request = UpstreamRequest(record.method, path, self._to_upstream.select(headers), body)
         if isinstance(exchange, LimitedExchange):
             self._admission.begin(exchange, facts.fields, request)

@@ -131,9 +131,12 @@ class PriceBook(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class BookEntry:
-    """What upstream's own books say of one call: the tokens as billed, and what was charged (in `usage`)."""
+    """What upstream's own books say of one call: the tokens as billed, and what was charged (in `usage`).
 
-    usage: Usage
+    Without a usage: the call is over, and they will never say more of it.
+    """
+
+    usage: Usage | None
     model: str | None = None
 
 
@@ -141,13 +144,17 @@ class NoBooks(Exception):
     """There are no books that could be asked: this upstream keeps none."""
 
 
+class StillRunning(Exception):
+    """The books know the call, and it is not over."""
+
+
 class Books(Protocol):
     """Upstream's own account of each call, kept after the call is over."""
 
-    async def look_up(self, generation_id: str) -> BookEntry | None:
-        """The entry of a call; None when there is none (yet).
+    async def look_up(self, record: Record) -> BookEntry | None:
+        """The entry of a call that has books; None when there is none (yet).
 
-        Raises NoBooks, or any other exception when the books could not be asked this time.
+        Raises StillRunning, NoBooks, or any other exception when the books could not be asked this time.
         """
 
 

@@ -29,7 +29,7 @@ from app.gateway.nobody import NOBODY
 from app.gateway.phase import Phase
 from app.gateway.ports import Downstream, UpstreamCall, UpstreamRequest
 from app.gateway.services import Services
-from app.gateway.settlement import close_record, outcome_of, outcome_of_fault, outcome_unseen
+from app.gateway.settlement import close_record, note_response, outcome_of, outcome_of_fault, outcome_unseen
 from app.gateway.tap import Tap
 
 _log = logging.getLogger(__name__)
@@ -151,6 +151,8 @@ class Exchange:
                 self._settle_at_end()
             else:
                 self._last_chunk = chunk
+                if record.background:
+                    note_response(record, self._tap.reading, self._services.ledger)
                 self._downstream.body(chunk)
         elif phase is Phase.SETTLED:
             self._downstream.body(chunk)
@@ -212,9 +214,7 @@ class Exchange:
         if (replacement := answer.judge(self._services.key_guard)) is not None:
             self._refuse(replacement, Outcome.UPSTREAM_ERROR)
             return
-        self.record.http_status = answer.status
-        self.record.error_type = answer.error_code
-        self.record.bytes_out = len(answer.body)
+        answer.describe(self.record)
         self._ending = partial(answer.send, self._downstream)
         self._settle(Outcome.UPSTREAM_ERROR)
 

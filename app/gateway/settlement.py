@@ -6,7 +6,7 @@ from app.domain.meter import Reading
 from app.domain.pricing import cost
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.domain.usage import Usage
-from app.gateway.ports import BookEntry, PriceBook
+from app.gateway.ports import Ledger, PriceBook
 from app.gateway.services import Services
 
 _OUTCOME_OF_STATUS = {
@@ -40,6 +40,13 @@ def outcome_unseen(outcome: Outcome) -> Outcome:
     return outcome if outcome in _ANSWERED else Outcome.CLIENT_CLOSED
 
 
+def note_response(record: Record, reading: Reading, ledger: Ledger) -> None:
+    """Let the ledger know, once, by which id upstream goes on with an open call: it may be all that a crash leaves."""
+    if record.response_id is None and reading.response_id is not None:
+        record.response_id = reading.response_id
+        ledger.note(record)
+
+
 def close_record(record: Record, outcome: Outcome, duration_ms: float, reading: Reading, services: Services) -> None:
     """Make the record of an exchange final: how and when it ended, and what was read of it."""
     record.outcome = outcome
@@ -50,10 +57,10 @@ def close_record(record: Record, outcome: Outcome, duration_ms: float, reading: 
         record.error_type = "upstream_error"
 
 
-def settle_by_books(record: Record, entry: BookEntry, prices: PriceBook) -> None:
+def settle_by_books(record: Record, usage: Usage, model: str | None, prices: PriceBook) -> None:
     """Replace what a record says of its usage, nothing or an estimate, by what upstream's books say."""
-    record.model_served = record.model_served or entry.model
-    write_usage(record, entry.usage, UsageSource.SETTLED, prices)
+    record.model_served = record.model_served or model
+    write_usage(record, usage, UsageSource.SETTLED, prices)
 
 
 def _write_reading(record: Record, reading: Reading, services: Services) -> None:

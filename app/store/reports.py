@@ -9,7 +9,7 @@ from app.domain.records import NOTHING_TO_TELL, Record
 from app.gateway.ports import UsageQuery
 from app.store.reader import Reader
 from app.store.rows import id_floor, record_of
-from app.store.tables import NOT_TOLD, records
+from app.store.tables import HAS_BOOKS, NOT_TOLD, records
 from app.store.totals import SUMS, model_of_record, span, totals_statement
 
 PAGE_ROWS = 200
@@ -52,7 +52,8 @@ class SqlReports:
     async def unsettled(self, since: int, most: int = PAGE_ROWS) -> Sequence[Record]:
         """Calls begun since then whose usage only upstream's books can tell, oldest first, at most so many.
 
-        Upstream had given them a generation id, and no usage came of them; what the ledger has is an estimate, if that.
+        Upstream had given them a generation id, or a response in the background, and no usage came of them; what the
+        ledger has is an estimate, if that.
         """
         statement = unsettled_statement(since).order_by(records.c.request_id).limit(most)
         return [record_of(row) for row in await self._reader.rows(statement)]
@@ -62,7 +63,8 @@ def unsettled_statement(since: int) -> sa.Select[Any]:
     """What `SqlReports.unsettled` reads, without order and limit."""
     return sa.select(records).where(
         records.c.usage_source.in_(NOT_TOLD),
-        records.c.generation_id.is_not(None),
+        HAS_BOOKS,
+        sa.or_(records.c.generation_id.is_not(None), records.c.response_id.is_not(None)),
         records.c.request_id >= id_floor(since),
         records.c.started_at >= since,
         records.c.outcome.not_in([str(outcome) for outcome in sorted(NOTHING_TO_TELL)]),

@@ -69,6 +69,7 @@ def row_of(record: Record) -> Row:
         record.time_to_first_byte_ms,
         record.duration_ms,
         record.error_type,
+        record.background or None,
     )
 
 
@@ -123,6 +124,7 @@ def record_of(row: Mapping[str, Any]) -> Record:
     values["usage_source"] = UsageSource(values["usage_source"])
     values["cost_source"] = None if values["cost_source"] is None else CostSource(values["cost_source"])
     values["stream"] = bool(values["stream"])
+    values["background"] = bool(values["background"])
     return Record(**values)
 
 

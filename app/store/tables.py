@@ -87,6 +87,7 @@ records = sa.Table(
     sa.Column("time_to_first_byte_ms", sa.Double),
     sa.Column("duration_ms", sa.Double),
     sa.Column("error_type", sa.Text),
+    sa.Column("background", sa.Boolean),  # NULL for a call that was not
     sqlite_with_rowid=False,
 )
 
@@ -104,11 +105,14 @@ sa.Index(
     sqlite_where=records.c.outcome == IN_PROGRESS,
 )
 
+HAS_BOOKS = sa.or_(records.c.generation_id.is_not(None), records.c.background.is_not(None))
+"""Of these upstream may tell the usage afterwards, by one id or the other."""
+
 # Finds the calls whose usage upstream's books may still tell. As above: a call that was weighed does not pay for it.
 sa.Index(
     "records_unsettled",
     records.c.request_id,
-    sqlite_where=sa.and_(records.c.usage_source.in_(NOT_TOLD), records.c.generation_id.is_not(None)),
+    sqlite_where=sa.and_(records.c.usage_source.in_(NOT_TOLD), HAS_BOOKS),
 )
 
 

@@ -1,37 +1,61 @@
-"""OpenRouter's books: `GET /generation?id=` tells what one call weighed, some seconds after its end.
+"""Upstream's books: what one call weighed, told after its end.
 
-Other upstreams that send an `X-Generation-Id` are asked in the same way; one without the route says so by its answer.
+OpenRouter: `GET /generation?id=`, some seconds later. Others that send an `X-Generation-Id` are asked in the same way;
+one without the route says so by its answer. OpenAI: a response in the background tells its usage once it is over, by
+`GET /responses/{id}`.
 """
 
 from typing import Any
+from urllib.parse import quote
 
 from app.domain.money import parse_usd
+from app.domain.reading import Reading
+from app.domain.records import Record
 from app.domain.usage import Usage, read_usage
-from app.gateway.ports import BookEntry, NoBooks
-from app.upstream.documents import Document, Documents, UpstreamSilent
+from app.gateway.ports import BookEntry, NoBooks, StillRunning
+from app.upstream.documents import Document, Documents, Query, UpstreamSilent
 
 _NO_ROUTE = frozenset((404, 405, 501))
+_UNDER_WAY = frozenset(("queued", "in_progress"))
 
 
-class OpenRouterBooks:
+class UpstreamBooks:
     """The gateway's Books port; `documents` come with the server's key."""
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
 
-    async def look_up(self, generation_id: str) -> BookEntry | None:
+    async def look_up(self, record: Record) -> BookEntry | None:
         """The entry of a call; None when upstream says that there is none (yet).
 
-        Raises NoBooks for an answer that only a missing route gives, UpstreamSilent for any other that tells nothing.
+        Raises NoBooks for an answer that only a missing route gives, StillRunning for a response that is not over,
+        UpstreamSilent for any other that tells nothing.
         """
-        document = await self._documents.fetch("/generation", {"id": generation_id})
+        if record.background and record.response_id is not None:
+            document = await self._find("/responses/" + quote(record.response_id, safe=""))
+            return None if document is None else _entry_of_response(document)
+        document = await self._find("/generation", {"id": record.generation_id or ""})
+        return None if document is None else _entry(document)
+
+    async def _find(self, path: str, query: Query | None = None) -> Document | None:
+        document = await self._documents.fetch(path, query)
         if document.status == 200:
-            return _entry(document)
+            return document
         if document.status == 404 and isinstance(document.fields.get("error"), dict):
             return None
         if document.status in _NO_ROUTE:
-            raise NoBooks(f"GET /generation: HTTP {document.status}")
-        raise UpstreamSilent(f"GET /generation: upstream answered HTTP {document.status}", document.status)
+            raise NoBooks(f"GET {path}: HTTP {document.status}")
+        raise UpstreamSilent(f"GET {path}: upstream answered HTTP {document.status}", document.status)
+
+
+def _entry_of_response(document: Document) -> BookEntry:
+    reading = Reading()
+    reading.note_body(document.value)
+    if reading.status is None:
+        if document.fields.get("status") in _UNDER_WAY:
+            raise StillRunning
+        raise UpstreamSilent("GET /responses/{id}: the answer is no response", document.status)
+    return BookEntry(reading.usage, reading.model)
 
 
 def _entry(document: Document) -> BookEntry:

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from app.domain.records import Record
 from app.gateway.ports import BookEntry
 from app.mock.account import _generation
 from app.mock.books import Entry
@@ -94,10 +95,10 @@ class MockUpstream:
         """What it would bill, by generation id."""
         return {entry.generation_id: entry for entry in self._state.books}
 
-    async def look_up(self, generation_id: str) -> BookEntry | None:
+    async def look_up(self, record: Record) -> BookEntry | None:
         """The gateway's Books port, by way of the JSON that OpenRouter gives."""
         await asyncio.sleep(0)
-        entry = self.entries.get(generation_id)
+        entry = self.entries.get(record.generation_id or "")
         if entry is None or entry.finished_at is None:
             return None
         return _entry(Document(200, orjson.loads(json.dumps({"data": _generation(entry)}))))

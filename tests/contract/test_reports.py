@@ -144,14 +144,18 @@ async def test_another_grouping_is_refused(store: Store) -> None:
 
 async def test_what_the_books_may_tell_is_found_oldest_first(store: Store) -> None:
     samples = Samples()
+    known_as: list[dict[str, Any]] = [
+        *({"generation_id": generation_id, "response_id": "resp_1"} for generation_id in (None, "gen-1")),
+        *({"background": True, "response_id": response_id} for response_id in (None, "resp_1")),
+    ]
     records = [
-        samples.settled(START + number, outcome=outcome, usage_source=source, generation_id=generation_id)
-        for number, (outcome, source, generation_id) in enumerate(
-            (outcome, source, generation_id)
+        samples.settled(START + number, outcome=outcome, usage_source=source, **{"generation_id": None, **ids})
+        for number, (outcome, source, ids) in enumerate(
+            (outcome, source, ids)
             for outcome in Outcome
             if outcome is not Outcome.IN_PROGRESS
             for source in UsageSource
-            for generation_id in (None, "gen-1")
+            for ids in known_as
         )
     ]
     await settle(store.ledger, *records)
@@ -160,7 +164,7 @@ async def test_what_the_books_may_tell_is_found_oldest_first(store: Store) -> No
         for record in records
         if record.outcome not in (Outcome.REJECTED, Outcome.UPSTREAM_ERROR)
         and record.usage_source in (UsageSource.NONE, UsageSource.ESTIMATED)
-        and record.generation_id
+        and (record.generation_id or (record.background and record.response_id))
     ]
     reports: UnsettledReports = store.reports
     assert await reports.unsettled(START) == expected

@@ -15,7 +15,7 @@ from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.domain.usage import Usage
 from app.gateway import bookkeeper as rules
 from app.gateway.bookkeeper import Bookkeeper, wants
-from app.gateway.ports import BookEntry, NoBooks
+from app.gateway.ports import BookEntry, NoBooks, StillRunning
 from tests.gateway.house import House
 
 ENTRY = BookEntry(Usage(10, 4, None, 20, 5, 30, reported_cost_nanousd=1234), "m-served")
@@ -30,13 +30,14 @@ class HandBooks:
         self.most_at_once = 0
         self._at_once = 0
 
-    async def look_up(self, generation_id: str) -> BookEntry | None:
-        self.asked[generation_id] += 1
+    async def look_up(self, record: Record) -> BookEntry | None:
+        known_as = (record.response_id if record.background else record.generation_id) or ""
+        self.asked[known_as] += 1
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         await asyncio.sleep(0)
         self._at_once -= 1
-        entry = self.entries.get(generation_id)
+        entry = self.entries.get(known_as)
         if isinstance(entry, Exception):
             raise entry
         return entry
@@ -120,6 +121,37 @@ async def test_an_entry_replaces_an_estimate(desk: Desk) -> None:
     assert record.usage_source is UsageSource.ESTIMATED, "the record that was handed over is not touched"
     await desk.pass_time(7200)
     assert (desk.books.asked["gen-1"], desk.keeper.unsettled) == (1, 0)
+
+
+async def test_a_response_in_the_background_is_asked_about_for_as_long_as_it_runs(desk: Desk) -> None:
+    """It may take hours: upstream offers 8. That it runs shows that there are books, so others are asked for, too."""
+    fields: dict[str, Any] = {"generation_id": None, "background": True, "outcome": Outcome.COMPLETED}
+    record = desk.broken_off(**fields, response_id="resp_1")
+    nameless = desk.broken_off(**fields)
+    others = [desk.broken_off() for _ in range(rules.AT_ONCE)]
+    desk.books.entries["resp_1"] = StillRunning()
+    desk.keeper.take([*others, record])
+    await desk.pass_time(3 * rules.PATIENCE_SECONDS)
+    assert desk.settled(record).usage_source is UsageSource.NONE
+    assert all(desk.books.asked[other.generation_id or ""] for other in others)
+    desk.books.entries["resp_1"] = ENTRY
+    await desk.pass_time(61)
+    settled = desk.settled(record)
+    assert (settled.usage_source, settled.total_tokens, settled.outcome) == (UsageSource.SETTLED, 30, Outcome.COMPLETED)
+    assert not wants(nameless), "it has no id to ask by"
+    assert not wants(replace(record, background=False)), "its answer was all there is"
+    asked = desk.books.asked["resp_1"]
+    await desk.pass_time(7200)
+    assert desk.books.asked["resp_1"] == asked
+
+
+async def test_a_response_that_ended_without_a_usage_is_left_as_it_is(desk: Desk) -> None:
+    record = desk.broken_off(generation_id=None, background=True, response_id="resp_1", input_tokens=99)
+    desk.books.entries["resp_1"] = BookEntry(None, "m")
+    desk.keeper.take([record])
+    await desk.pass_time(7200)
+    assert (desk.books.asked["resp_1"], desk.keeper.unsettled) == (1, 0)
+    assert (desk.settled(record).usage_source, desk.settled(record).input_tokens) == (UsageSource.NONE, 99)
 
 
 async def test_a_cost_that_the_books_do_not_tell_is_priced(desk: Desk) -> None:

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 
 from app.domain.reconciliation import Sums
-from app.gateway.ports import NoBooks, Spending
+from app.domain.records import Record
+from app.domain.usage import Usage
+from app.gateway.ports import BookEntry, NoBooks, Spending, StillRunning
 from app.mock.options import MockOptions
 from app.mock.pace import Pace
 from app.mock.server import running_mock
 from app.upstream.account import OpenRouterAccount
-from app.upstream.books import OpenRouterBooks
+from app.upstream.books import UpstreamBooks
 from app.upstream.documents import MOST_BYTES, Documents, UpstreamSilent
 from app.upstream.http_client import upstream_client
 from app.upstream.statements import openai_statement, openrouter_statement
@@ -39,7 +41,7 @@ async def answered(scene: Scene) -> AsyncIterator["Answers"]:
     answers = Answers()
     server = await scene.serve(answers.script)
     documents = Documents(f"http://127.0.0.1:{server.port}/api/v1", KEY)
-    answers.books, answers.account = OpenRouterBooks(documents), OpenRouterAccount(documents)
+    answers.books, answers.account = UpstreamBooks(documents), OpenRouterAccount(documents)
     answers.documents = documents
     yield answers
     await documents.close()
@@ -48,7 +50,7 @@ async def answered(scene: Scene) -> AsyncIterator["Answers"]:
 class Answers:
     """A server that gives one answer, whatever is asked; and what was asked."""
 
-    books: OpenRouterBooks
+    books: UpstreamBooks
     account: OpenRouterAccount
     documents: Documents
 
@@ -66,11 +68,20 @@ class Answers:
             await peer.send(self.body)
 
 
+def of_generation(generation_id: str = "gen-1") -> Record:
+    return Record("req_1", 0, "alice", "key", "up", "/responses", generation_id=generation_id)
+
+
+def in_background(response_id: str = "resp_1") -> Record:
+    return Record("req_1", 0, "alice", "key", "up", "/responses", background=True, response_id=response_id)
+
+
 async def test_an_entry_has_the_native_counts_and_what_was_charged(answered: Answers) -> None:
     answered.give({"data": GENERATION})
-    entry = await answered.books.look_up("gen-1?&x=/../")
+    entry = await answered.books.look_up(of_generation("gen-1?&x=/../"))
     assert entry is not None
     usage = entry.usage
+    assert usage is not None
     assert (usage.input_tokens, usage.output_tokens, usage.total_tokens) == (11, 22, 33)
     assert (usage.cached_input_tokens, usage.reasoning_tokens) == (4, 5)
     assert (usage.reported_cost_nanousd, entry.model) == (1_234_567, "openai/gpt-5.5")
@@ -92,15 +103,16 @@ async def test_entries_with_gaps(
     answered: Answers, changes: dict[str, Any], counts: tuple[int, int], cost: int | None
 ) -> None:
     answered.give({"data": GENERATION | changes})
-    entry = await answered.books.look_up("gen-1")
+    entry = await answered.books.look_up(of_generation())
     assert entry is not None
+    assert entry.usage is not None
     assert (entry.usage.input_tokens, entry.usage.output_tokens) == counts
     assert entry.usage.reported_cost_nanousd == cost
 
 
 async def test_an_error_object_with_404_means_not_yet(answered: Answers) -> None:
     answered.give({"error": {"message": "Generation gen-1 not found", "code": 404}}, "404 Not Found")
-    assert await answered.books.look_up("gen-1") is None
+    assert await answered.books.look_up(of_generation()) is None
 
 
 @pytest.mark.parametrize(
@@ -110,7 +122,7 @@ async def test_an_error_object_with_404_means_not_yet(answered: Answers) -> None
 async def test_any_other_404_means_that_there_are_no_books(answered: Answers, body: Any, status: str) -> None:  # noqa: ANN401
     answered.give(body, status)
     with pytest.raises(NoBooks):
-        await answered.books.look_up("gen-1")
+        await answered.books.look_up(of_generation())
 
 
 @pytest.mark.parametrize(
@@ -127,7 +139,7 @@ async def test_any_other_404_means_that_there_are_no_books(answered: Answers, bo
 )
 async def test_whatever_else_is_said_tells_nothing(answered: Answers, body: Any, status: str) -> None:  # noqa: ANN401
     answered.give(body, status)
-    for ask in (answered.books.look_up("gen-1"), answered.account.spending()):
+    for ask in (answered.books.look_up(of_generation()), answered.account.spending()):
         with pytest.raises(UpstreamSilent) as silent:
             await ask
         assert KEY not in str(silent.value)
@@ -137,14 +149,46 @@ async def test_whatever_else_is_said_tells_nothing(answered: Answers, body: Any,
 async def test_an_entry_without_counts_is_none(answered: Answers, data: dict[str, Any]) -> None:
     answered.give({"data": data})
     with pytest.raises(UpstreamSilent):
-        await answered.books.look_up("gen-1")
+        await answered.books.look_up(of_generation())
     assert await answered.account.spending() == Spending()
+
+
+async def test_a_response_in_the_background_tells_its_usage_when_it_is_over(answered: Answers) -> None:
+    usage = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
+    answered.give({"id": "resp_1", "object": "response", "status": "completed", "model": "m-served", "usage": usage})
+    entry = await answered.books.look_up(in_background("resp_1/../x?y"))
+    assert entry == BookEntry(Usage(input_tokens=7, output_tokens=5, total_tokens=12), "m-served")
+    assert answered.heads[0].startswith(b"GET /api/v1/responses/resp_1%2F..%2Fx%3Fy HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("status", ["queued", "in_progress"])
+async def test_one_that_is_not_over_is_still_running(answered: Answers, status: str) -> None:
+    answered.give({"id": "resp_1", "object": "response", "status": status, "usage": None})
+    with pytest.raises(StillRunning):
+        await answered.books.look_up(in_background())
+
+
+@pytest.mark.parametrize("status", ["cancelled", "failed", "incomplete"])
+async def test_one_that_ended_without_a_usage_has_nothing_to_tell(answered: Answers, status: str) -> None:
+    answered.give({"id": "resp_1", "status": status, "model": "m", "usage": None})
+    assert await answered.books.look_up(in_background()) == BookEntry(None, "m")
+
+
+async def test_a_response_that_was_deleted_and_one_that_is_none(answered: Answers) -> None:
+    answered.give({"error": {"message": "Response with id 'resp_1' not found."}}, "404 Not Found")
+    assert await answered.books.look_up(in_background()) is None
+    answered.give({"id": "resp_1", "status": "on its way"})
+    with pytest.raises(UpstreamSilent):
+        await answered.books.look_up(in_background())
+    answered.give(b"<html>", "404 Not Found")
+    with pytest.raises(NoBooks):
+        await answered.books.look_up(in_background())
 
 
 async def test_nobody_there() -> None:
     documents = Documents("http://127.0.0.1:1/v1", KEY)
     with pytest.raises(UpstreamSilent, match="GET /generation: "):
-        await OpenRouterBooks(documents).look_up("gen-1")
+        await UpstreamBooks(documents).look_up(of_generation())
     await documents.close()
 
 
@@ -229,7 +273,14 @@ async def test_the_account_tells_the_windows_under_way(kept: tuple[Documents, Bo
 
 
 async def test_statements_that_cannot_be_read_are_no_statements(answered: Answers) -> None:
-    odd: list[Any] = [{}, [{"date": "2026-11-22", "model": "m", "prompt_tokens": "7"}]]
+    of_a_day = {"date": "2026-11-22", "model": "m"}
+    odd: list[Any] = [
+        {},
+        [{**of_a_day, "prompt_tokens": "7"}],
+        [{**of_a_day, "prompt_tokens": -7}],
+        [{**of_a_day, "date": None}],
+        [of_a_day, "nothing"],
+    ]
     for data in odd:
         value = {"data": data}
         answered.give(value)

@@ -106,7 +106,7 @@ def _copy_table(table: sa.Table, source: sqlite3.Connection, target: "psycopg.Co
         for place in models:
             columns[place] = [value[:LONGEST_MODEL] if isinstance(value, str) else value for value in columns[place]]
         for place in truths:
-            columns[place] = list(map(bool, columns[place]))
+            columns[place] = [None if value is None else bool(value) for value in columns[place]]
         target.execute(write, columns)
         count += len(rows)
     return count

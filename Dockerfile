@@ -63,7 +63,8 @@ USER 10001:10001
 EXPOSE 8787
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=20s --retries=3 CMD ["python", "-IS", "/opt/weighbridge/healthcheck.py"]
-ENTRYPOINT ["weighbridge"]
+# The kernel drops a signal that a container's first process does not catch yet; a blocked one waits until it does.
+ENTRYPOINT ["env", "--block-signal=TERM", "weighbridge"]
 CMD ["serve"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
+from app.domain.errors import StorageUnavailable
 from app.domain.headers import towards_client, towards_upstream
 from app.domain.leaving import GRACE_SECONDS
 from app.domain.pricing import price_from_config
@@ -33,6 +34,7 @@ from app.gateway.services import Services
 from app.gateway.spending import Spending
 from app.settings import Settings
 from app.settings.admin_key import admin_key
+from app.store.faults import StoreFault
 from app.store.opening import Store, opened_store, redis_limiter
 from app.store.stats import COMMIT_BOUNDS_SECONDS
 from app.telemetry.exchange_log import ExchangeLog
@@ -41,7 +43,7 @@ from app.telemetry.logging import LogOutput
 from app.telemetry.loop_lag import LoopLag
 from app.telemetry.metrics import Gauges, Metrics
 from app.upstream.account import OpenRouterAccount
-from app.upstream.books import OpenRouterBooks
+from app.upstream.books import UpstreamBooks
 from app.upstream.documents import Documents
 from app.upstream.pool import WireTimeouts
 from app.upstream.prices import BundledPrices, provider_of
@@ -61,7 +63,10 @@ def create_app(settings: Settings, log: LogOutput | None = None, *, lock_wait_se
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await _open(app, settings, log, lock_wait_seconds, stack)
+            try:
+                await _open(app, settings, log, lock_wait_seconds, stack)
+            except StorageUnavailable as error:
+                raise StoreFault("clients and keys cannot be read: see `weighbridge db check`") from error
             yield
 
     return make_application(lifespan)
@@ -86,10 +91,10 @@ async def _open(
     process = secrets.randbits(32)
     store = await stack.enter_async_context(_store(settings, committed, lock_wait_seconds, process))
     directory = KeyDirectory()
-    clients = Clients(store.clients, directory, clock.wall_us, settings.client_defaults.terms)
-    await clients.load()
     redis = await _redis(settings, store, clock, stack)
     limiter = redis or MemoryLimiter(Spending(store.reports), time.monotonic_ns, clock.wall_us)
+    clients = Clients(store.clients, directory, clock.wall_us, settings.client_defaults.terms, limiter.prepare)
+    await clients.load()
     agreements = Agreements(store.clients, directory.roster, limiter, clock.wall_us)
     await agreements.load(prepare=log is not None)  # a server; commands let no call in
     wire, key_guard = _upstream(settings)
@@ -207,7 +212,7 @@ def _documents(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Docum
 def _bookkeeper(
     documents: Documents, store: Store, services: Services, agreements: Agreements, stack: AsyncExitStack
 ) -> Bookkeeper:
-    bookkeeper = Bookkeeper(OpenRouterBooks(documents), store.reports, services, amended=agreements.amended)
+    bookkeeper = Bookkeeper(UpstreamBooks(documents), store.reports, services, amended=agreements.amended)
     bookkeeper.start()
     stack.push_async_callback(bookkeeper.close)
     return bookkeeper

@@ -17,6 +17,9 @@ from app.store.faults import StoreFault
 from app.telemetry.logging import LogOutput
 from app.welcome import Welcome
 
+LOCK_WAIT_SECONDS = 3.0
+"""For a command that has the database: it soon lets go."""
+
 
 class Problem(Exception):
     """Why the server cannot run: a sentence for the person who started it."""
@@ -28,7 +31,7 @@ async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
         signals = stack.enter_context(StopSignals())
         if demo:
             settings = await with_mock(settings, stack)
-        app = create_app(settings, log)
+        app = create_app(settings, log, lock_wait_seconds=LOCK_WAIT_SECONDS)
         try:
             await stack.enter_async_context(app.router.lifespan_context(app))
         except StoreFault as fault:

@@ -32,8 +32,8 @@ from app.web.request_rules import RequestRules
 
 BACKLOG = 4096
 GC_THRESHOLDS = (10_000, 20, 50)
-LAST_WORDS_SECONDS = 1.0
-"""For what is on its way to clients when the drain time is over."""
+LAST_WORDS_SECONDS = 1.5
+"""For what is on its way to clients when the drain time is over: an answer of ours waits for its record, for 1 s."""
 
 _LOOK_SECONDS = 0.05
 _LONGEST_SOCKET_PATH = 100  # sun_path holds 104 bytes on macOS, 108 on Linux
@@ -91,7 +91,9 @@ class _Server(uvicorn.Server):
         left: float = max(LAST_WORDS_SECONDS, end - now())
         self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]  # it goes to wait_for
         await super().shutdown(sockets)
-        for task in self.server_state.tasks:
+        if tasks := list(self.server_state.tasks):  # after a second signal uvicorn waits for none
+            await asyncio.wait(tasks, timeout=LAST_WORDS_SECONDS)
+        for task in tasks:
             task.cancel()
         await asyncio.sleep(0)
 

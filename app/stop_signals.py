@@ -4,11 +4,25 @@ uvicorn listens for them while it serves, and only then. Before that, SIGTERM wo
 opening the ledger; after it, a second one in the middle of writing the last records.
 """
 
+import os
 import signal
 from types import FrameType
 from typing import Self
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
+
+
+def leave_when_told() -> None:
+    """SIGTERM ends the process at once, with 0, until a run begins: there is nothing to close yet.
+
+    By itself it would not end the first process of a container, which the kernel spares whatever it does not catch.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+
+
+def hear_stops() -> None:
+    """What was held back until now is heard: the image starts us with SIGTERM blocked, lest one is lost meanwhile."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 class StopSignals:

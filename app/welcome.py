@@ -1,6 +1,7 @@
 """What a person sees when the server is up: where it is, the first key, and lines to paste."""
 
 import os
+import re
 import shutil
 import socket
 import sys
@@ -90,5 +91,18 @@ def from_outside(root: Path, environ: Mapping[str, str], hostname: str, pids: tu
         return f"kubectl exec {hostname} -- weighbridge"
     for engine, mark in (("docker", ".dockerenv"), ("podman", "run/.containerenv")):
         if (root / mark).exists():
-            return f"{engine} exec {hostname} weighbridge"
+            return f"{engine} exec {_container_id(root) or hostname} weighbridge"
     return None
+
+
+def _container_id(root: Path) -> str | None:
+    """As the engine has it: it mounts /etc/hostname from a folder of that name.
+
+    The host's name itself may be anything (`--hostname`, `--network host`).
+    """
+    try:
+        mounts = (root / "proc/self/mountinfo").read_text("utf-8")
+    except OSError:
+        return None
+    found = re.search(r"/([0-9a-f]{12})[0-9a-f]{52}/(?:userdata/)?hostname /etc/hostname ", mounts)
+    return found[1] if found else None

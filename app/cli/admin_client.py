@@ -5,7 +5,8 @@ Either way one process writes the database. With no server the command holds the
 
 import json
 import sys
-from contextlib import asynccontextmanager
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from app.settings import Settings
     from app.upstream.http_client import HttpAnswer, HttpClient
 
-LOCK_WAIT_SECONDS = 5.0
+LOCK_WAIT_SECONDS = 10.0
+"""For a server that starts, or another command."""
+
+_LOOK_SECONDS = 0.2
 Result = TypeVar("Result")
 
 
@@ -80,28 +84,40 @@ async def lines_of(answer: "HttpAnswer") -> "AsyncIterator[str]":
 
 @asynccontextmanager
 async def _client(settings: "Settings") -> "AsyncIterator[HttpClient]":
-    state_dir = settings.storage.state_dir
-    running = await _running(state_dir, settings)
-    if running is not None:
-        try:
-            yield running
-        finally:
-            await running.aclose()
-        return
-    from app.main import create_app
-    from app.settings.admin_key import admin_key
     from app.store.faults import StoreFault
-    from app.upstream.http_client import in_process_client
 
-    app = create_app(settings, lock_wait_seconds=LOCK_WAIT_SECONDS)
     try:
-        async with (
-            app.router.lifespan_context(app),
-            in_process_client(app, _authorization(admin_key(settings))) as client,
-        ):
-            yield client
+        async with AsyncExitStack() as stack:
+            yield await _reached(settings, stack)
     except StoreFault as error:
         raise CommandFailedError(str(error)) from None
+
+
+async def _reached(settings: "Settings", stack: AsyncExitStack) -> "HttpClient":
+    """A client of the server that runs, or of this process. Whoever holds the store may be a server that starts."""
+    from app.store.faults import StoreBusy
+
+    give_up_at = time.monotonic() + LOCK_WAIT_SECONDS
+    while True:
+        running = await _running(settings.storage.state_dir, settings)
+        if running is not None:
+            stack.push_async_callback(running.aclose)
+            return running
+        try:
+            return await _in_process(settings, stack)
+        except StoreBusy:
+            if time.monotonic() >= give_up_at:
+                raise
+
+
+async def _in_process(settings: "Settings", stack: AsyncExitStack) -> "HttpClient":
+    from app.main import create_app
+    from app.settings.admin_key import admin_key
+    from app.upstream.http_client import in_process_client
+
+    app = create_app(settings, lock_wait_seconds=_LOOK_SECONDS)
+    await stack.enter_async_context(app.router.lifespan_context(app))
+    return await stack.enter_async_context(in_process_client(app, _authorization(admin_key(settings))))
 
 
 async def _running(state_dir: Path, settings: "Settings") -> "HttpClient | None":

@@ -36,7 +36,7 @@ def upgrade(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 def current(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Print the revision of the database's schema."""
     from app.store.opening import revision_of
-    from app.store.schema import HEAD
+    from app.store.schema import HEAD, remedy
 
     url, _, path = _places(config)
     with _faults_told():
@@ -46,7 +46,7 @@ def current(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         return
     print(revision or "-")
     if revision != HEAD:
-        typer.echo(f"This version of Weighbridge has {HEAD}; the next start of the server brings it there.", err=True)
+        typer.echo(f"This version of Weighbridge has {HEAD}: {remedy(revision)}.", err=True)
 
 
 @app.command()

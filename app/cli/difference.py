@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from app.cli.output import print_json, print_table
+from app.cli.output import print_json, print_table, visible
 from app.domain.money import format_usd
 from app.domain.reconciliation import MEASURES, Comparison, Sums
 
@@ -77,7 +77,7 @@ def _summary(result: "Reconciliation", since: date) -> Iterator[str]:
     if result.within:
         yield f"The books agree within {share}." if result.total.differing() else "The books agree."
     else:
-        yield f"The books differ by more than {share}: {', '.join(result.outside) or 'in all'}."
+        yield f"The books differ by more than {share}: {visible(', '.join(result.outside)) or 'in all'}."
 
 
 def _words(sums: Sums) -> str:

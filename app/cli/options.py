@@ -17,7 +17,13 @@ def checked_name(name: str) -> str:
     return name
 
 
+def _checked_group(name: str) -> str:
+    if name == "none":
+        raise typer.BadParameter("'none' cannot name a group: `clients set --group none` leaves one")
+    return checked_name(name)
+
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file to read.")]
 ClientName = Annotated[str, typer.Argument(metavar="CLIENT", callback=checked_name)]
-GroupName = Annotated[str, typer.Argument(metavar="GROUP", callback=checked_name)]
+GroupName = Annotated[str, typer.Argument(metavar="GROUP", callback=_checked_group)]

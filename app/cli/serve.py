@@ -81,6 +81,9 @@ def _run_workers(settings: "Settings", refused: tuple[str, ...], count: int, *, 
     from app.running import Problem
     from app.workers import Workers
 
+    if settings.storage.redis_url is None:
+        said = f"weighbridge: without WEIGHBRIDGE_REDIS_URL each of {count} workers lets in as much as limits allow"
+        print(said, file=sys.stderr)
     try:
         return Workers(settings, lambda: _log(settings, refused), count, demo).run()
     except Problem as problem:

@@ -43,8 +43,7 @@ def limits_change(  # one argument an option
     if budget_tokens:
         change["budget_tokens"] = _budgets(budget_tokens, "--budget-tokens", whole=True)
     if models is not None:
-        names = [name.strip() for name in models.split(",") if name.strip()]
-        change["models"] = None if names in ([], [NOTHING]) else names
+        change["models"] = _patterns(models)
     return change
 
 
@@ -94,16 +93,32 @@ def budget_rows(standing: dict[str, Any]) -> list[list[object]]:
 BUDGET_COLUMNS = ("budget", "unit", "period", "amount", "spent", "reserved", "left", "resets_at")
 
 
+def _patterns(text: str) -> list[str] | None:
+    """Globs, or None for `none`. An empty text is neither: a variable that was not set must not allow every model."""
+    from app.domain.model_patterns import check_pattern
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if names == [NOTHING]:
+        return None
+    try:
+        for name in names or [""]:
+            check_pattern(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--models") from None
+    return names
+
+
 def _budgets(texts: list[str], option: str, *, whole: bool) -> dict[str, str | int | None] | None:
     """By period; None takes every one away."""
     from app.domain.budgets import Unit, parse_budget
     from app.domain.windows import Period
 
     change: dict[str, str | int | None] = {}
-    for text in (part.strip() for given in texts for part in given.split(",")):
+    parts = [part.strip() for given in texts for part in given.split(",")]
+    if [part.lower() for part in parts] == [NOTHING]:
+        return None
+    for text in parts:
         amount, _, period = text.lower().partition("/")
-        if text.lower() == NOTHING:
-            return None
         if amount == NOTHING and period in set(Period):
             change[period] = None
             continue

@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from app.domain.pricing import TOKENS_PER_RATE, Price
-from app.domain.usage import MAX_TOKENS
+
+MOST_OUTPUT_TOKENS = 10**9
+"""Whoever asks for more gets no more: no model makes as many in one answer."""
 
 _KEPT_UPSTREAM = ("previous_response_id", "conversation", "prompt")
 
@@ -104,9 +106,9 @@ def _largest(numbers: Iterable[int | None]) -> int | None:
 
 
 def _count(value: object) -> int | None:
-    """A number of tokens; what cannot be one is upstream's to refuse."""
-    if type(value) is int and 0 <= value <= MAX_TOKENS:
+    """A number of tokens; what cannot be one is upstream's to refuse. Some take 0 for none, so that is not believed."""
+    if type(value) is int and 0 < value <= MOST_OUTPUT_TOKENS:
         return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TOKENS:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:
         return None
-    return int(value)
+    return MOST_OUTPUT_TOKENS if value > MOST_OUTPUT_TOKENS else int(value)

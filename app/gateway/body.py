@@ -33,7 +33,7 @@ JUDGED_BY_LIMITS = frozenset(
     {
         *("conversation", "previous_response_id", "prompt"),
         *("models", "plugins", "preset", "route", "tools"),
-        *("max_output_tokens", "safety_identifier"),
+        *("background", "max_output_tokens", "safety_identifier"),
     }
 )
 """The outermost keys whose values decide anything: the only ones that are read of a body in steps."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -20,6 +20,7 @@ from app.domain.keys import (
     parse,
 )
 from app.domain.terms import NO_TERMS, ClientTerms
+from app.gateway.limits import Holder
 from app.gateway.ports import ClientStore, StoredClient
 from app.gateway.roster import Roster
 
@@ -91,7 +92,7 @@ class KeyDirectory:
 class Clients:
     """What operators do with keys, and through them make clients. Times in microseconds UTC.
 
-    `defaults` are the terms of new clients.
+    `defaults` are the terms of new clients; `prepare` is the limiter's, which must know a client before its first call.
     """
 
     def __init__(
@@ -100,11 +101,13 @@ class Clients:
         directory: KeyDirectory,
         now_us: Callable[[], int],
         defaults: ClientTerms = NO_TERMS,
+        prepare: Callable[[Sequence[Holder]], Awaitable[None]] | None = None,
     ) -> None:
         self._store = store
         self._directory = directory
         self._now_us = now_us
         self._defaults = defaults
+        self._prepare = prepare
         self._changing = asyncio.Lock()  # or a key revoked while it is rotated would come to life again
 
     async def load(self) -> None:
@@ -133,6 +136,8 @@ class Clients:
         minted = mint(secrets.token_bytes)
         expires_at = None if lifetime_us is None else now + lifetime_us
         key = StoredKey(minted.key_id, client, minted.digest, now, expires_at, None)
+        if self._prepare is not None and self._defaults.limits.any and self._directory.roster.client(client) is None:
+            await self._prepare([Holder(f"client:{client}", self._defaults.limits, (client,))])
         await self._store.add_key(key, self._defaults, client_is_new=client_is_new)
         if self._directory.roster.client(client) is None:
             self._directory.roster.put_client(StoredClient(client, now, None, self._defaults))

@@ -29,6 +29,16 @@ class Holder:
     limits: Limits
     clients: tuple[str, ...]
 
+    @property
+    def kind(self) -> str:
+        """`client` or `group`."""
+        return self.name.partition(":")[0]
+
+    @property
+    def own_name(self) -> str:
+        """As people know it."""
+        return self.name.partition(":")[2]
+
 
 class Ask(NamedTuple):
     """What one call wants: a slot and a request of each holder, and at the most so many tokens and so much money.

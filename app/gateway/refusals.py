@@ -42,8 +42,7 @@ def _of_budget(found: BudgetReading, holder: Holder, ask: Ask) -> str:
 
 
 def _whose(holder: Holder) -> str:
-    kind, _, name = holder.name.partition(":")
-    return f"The {kind} {name}"
+    return f"The {holder.kind} {holder.own_name}"
 
 
 def _amount(amount: int, budget: Budget) -> str:

@@ -34,20 +34,25 @@ class Reservation:
     def settle(self, record: Record, reading: Reading, prices: PriceBook) -> None:
         """The record is closed: tell the limiter what the call came to.
 
-        A budget cannot be left with nothing: where no usage came, what may have been billed is estimated, at no more
-        than the worst case.
+        Where no usage came, what may have been billed is estimated, at no more than the worst case; in the background,
+        where what has been seen says nothing of what follows, at all of it. For a budget, the record says so, too.
         """
-        if self._budgeted and record.usage_source in (UsageSource.NONE, UsageSource.ESTIMATED):
+        tokens = (record.input_tokens or 0) + (record.output_tokens or 0)
+        if record.usage_source in (UsageSource.NONE, UsageSource.ESTIMATED):
             output_bytes = reading.output_bytes if record.stream else record.bytes_out
             if may_be_billed(record) or (record.outcome in _ENDED and output_bytes):
-                guess = estimate(record.bytes_in, output_bytes, (record.duration_ms or 0) / 1000)
-                write_usage(record, self._bounded(guess), UsageSource.ESTIMATED, prices)
+                guess = self._guess(record, output_bytes)
+                tokens = guess.total_tokens or 0
+                if self._budgeted:
+                    write_usage(record, guess, UsageSource.ESTIMATED, prices)
         record.worst_case = None
-        self.grant.settle((record.input_tokens or 0) + (record.output_tokens or 0), record.cost_nanousd or 0)
+        self.grant.settle(tokens, record.cost_nanousd or 0)
 
-    def _bounded(self, guess: Usage) -> Usage:
-        into = min(guess.input_tokens or 0, self._worst.input_tokens)
-        out = min(guess.output_tokens or 0, self._worst.output_tokens)
+    def _guess(self, record: Record, output_bytes: int) -> Usage:
+        into, out = self._worst.input_tokens, self._worst.output_tokens
+        if not record.background or record.outcome is Outcome.FAILED:
+            guess = estimate(record.bytes_in, output_bytes, (record.duration_ms or 0) / 1000)
+            into, out = min(guess.input_tokens or 0, into), min(guess.output_tokens or 0, out)
         return Usage(input_tokens=into, output_tokens=out, total_tokens=into + out)
 
 

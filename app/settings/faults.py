@@ -34,7 +34,7 @@ def explain(error: ValidationError, origins: Mapping[str, str]) -> Iterator[Faul
     for found in error.errors(include_url=False, include_context=False, include_input=False):
         if found["type"] == _FOLLOWS_FROM_ANOTHER:
             continue
-        what = _SHOULD.sub("must ", found["msg"].removeprefix("Value error, "))
+        what = _SHOULD.sub("must ", found["msg"].removeprefix("Value error, ")).replace("a valid tuple", "a list")
         yield Fault(_place(tuple(map(str, found["loc"])), origins), what)
 
 

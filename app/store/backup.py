@@ -19,7 +19,7 @@ def back_up(source: Path, target: Path) -> int:
     """
     if target.exists():
         raise StoreFault(f"{target} exists: a backup overwrites nothing")
-    if not source.exists():
+    if not source.exists() or not source.stat().st_size:  # an empty file is one that nobody has made a database of
         raise StoreFault(f"there is no database {source}")
     if not target.parent.is_dir():
         raise StoreFault(f"there is no directory {target.parent}")

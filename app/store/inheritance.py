@@ -9,7 +9,10 @@ from pathlib import Path
 from app.store.lock import LOCK_NAME
 from app.store.spool import SPOOL_NAME
 
-_FOLDER, _FILES = "worker-*", "records-*.jsonl"
+WORKERS = "worker-*"
+"""Their directories, in the state directory."""
+
+_FILES = "records-*.jsonl"
 
 
 def inherit(state_dir: Path, heir: Path, *, keep: int) -> int:
@@ -19,7 +22,7 @@ def inherit(state_dir: Path, heir: Path, *, keep: int) -> int:
     """
     stay = {state_dir / f"worker-{number}" for number in range(1, keep + 1)} | {heir}
     moved = 0
-    for folder in (state_dir, *sorted(state_dir.glob(_FOLDER))):
+    for folder in (state_dir, *sorted(state_dir.glob(WORKERS))):
         if folder in stay or not any(folder.glob(f"{SPOOL_NAME}/{_FILES}")):
             continue
         with _ours(folder, state_dir) as ours:

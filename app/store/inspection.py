@@ -16,9 +16,10 @@ from app.domain.record_json import rfc3339
 from app.store import schema
 from app.store.database import compiled
 from app.store.faults import StoreBusy, StoreFault
+from app.store.inheritance import WORKERS
 from app.store.lock import StoreLock, held_since
 from app.store.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, OTHER
-from app.store.spool import spool_contents
+from app.store.spool import SPOOL_NAME, spool_contents
 from app.store.tables import IN_PROGRESS, days, hours, progress, records
 from app.store.totals import SUMS, model_of_record, span
 
@@ -34,7 +35,7 @@ async def inspect(state_dir: Path, path: Path) -> list[str]:
     if revision is None:
         return [f"there is no database {path}"]
     if revision != schema.HEAD:
-        return [f"the schema is {revision}, not {schema.HEAD}: `weighbridge db upgrade` brings it up to date"]
+        return [f"the schema is {revision}, not {schema.HEAD}: {schema.remedy(revision)}"]
     try:
         with contextlib.closing(_connect(path)) as connection:
             left_open = await _open_findings(state_dir, connection)
@@ -101,12 +102,14 @@ async def _open_findings(state_dir: Path, connection: sqlite3.Connection) -> lis
 
 
 def spool_findings(state_dir: Path) -> Iterator[str]:
-    """What waits in the spool, or could not be read from it."""
-    contents = spool_contents(state_dir)
-    if contents.waiting_bytes:
-        yield f"spool: {contents.waiting_bytes} bytes of records wait for the database"
-    if contents.damaged_files:
-        yield f"spool: damaged lines were set aside in {', '.join(contents.damaged_files)}"
+    """What waits in the spool, or could not be read from it; in those of workers, too."""
+    for folder in (state_dir, *sorted(state_dir.glob(WORKERS))):
+        contents = spool_contents(folder)
+        name = (folder / SPOOL_NAME).relative_to(state_dir)
+        if contents.waiting_bytes:
+            yield f"{name}: {contents.waiting_bytes} bytes of records wait for the database"
+        if contents.damaged_files:
+            yield f"{name}: damaged lines were set aside in {', '.join(contents.damaged_files)}"
 
 
 def _integrity_findings(connection: sqlite3.Connection) -> Iterator[str]:

@@ -14,7 +14,7 @@ from app.store.faults import SchemaTooNew, StoreDamaged, StoreFault
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in migrations/versions (a test compares them)."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -50,6 +50,12 @@ def upgrade(path: Path) -> bool:
     with _writing(path, config):
         command.upgrade(config, "head")
     return True
+
+
+def remedy(revision: str | None) -> str:
+    """What to do about a database that is not at HEAD. Revisions are numbers with leading zeros, in order."""
+    newer = revision is not None and revision > HEAD
+    return "a newer Weighbridge has written it" if newer else "`weighbridge db upgrade` brings it up to date"
 
 
 def refuse_unknown(revision: str | None, config: "Config", name: str) -> None:

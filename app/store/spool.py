@@ -40,7 +40,7 @@ class SpoolContents:
 def spool_contents(state_dir: Path) -> SpoolContents:
     """Look at the spool in this directory. Raises OSError."""
     directory = state_dir / SPOOL_NAME
-    waiting = sum(path.stat().st_size for path in directory.glob(f"{_WAITING}*{_SUFFIX}"))
+    waiting = sum(map(_size, directory.glob(f"{_WAITING}*{_SUFFIX}")))
     return SpoolContents(waiting, tuple(sorted(path.name for path in directory.glob(f"{_DAMAGED}*{_SUFFIX}"))))
 
 
@@ -187,6 +187,14 @@ class Spool:
 
     def _path(self, kind: str, number: int) -> Path:
         return self._directory / f"{kind}{number:08d}{_SUFFIX}"
+
+
+def _size(path: Path) -> int:
+    """In bytes; 0 once a server beside us has replayed and deleted it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _number_of(path: Path) -> int:

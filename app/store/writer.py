@@ -231,8 +231,9 @@ class Writer:
             except self.place.conflict as error:
                 self._tell(_fail, job.result, Conflict(str(error)))
             except Exception as error:  # noqa: BLE001 - the caller's to hear, not the thread's to die of
-                LOG.error("A change was not stored: %s", error)  # noqa: TRY400
-                self._tell(_fail, job.result, StorageUnavailable("The database does not take changes at the moment."))
+                problem = f"The database {'cannot be read' if job.reads else 'does not take changes'} at the moment"
+                LOG.error("%s: %s", problem, error)  # noqa: TRY400
+                self._tell(_fail, job.result, StorageUnavailable(f"{problem}."))
             else:
                 self._tell(_resolve, job.result, results)
 

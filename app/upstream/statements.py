@@ -37,7 +37,9 @@ async def openrouter_statement(documents: Documents, since: date, key_hash: str 
     data = (await documents.fetch_fields("/activity", query)).get("data")
     if not isinstance(data, list):
         raise UpstreamSilent("GET /activity: the answer has no data")
-    items = [item for item in map(_fields, data) if str(item.get("date"))[:10] >= since.isoformat()]
+    if not all(isinstance(item, dict) and isinstance(item.get("date"), str) for item in data):
+        raise UpstreamSilent("GET /activity: the answer has an entry without a date")
+    items = [item for item in data if item["date"][:10] >= since.isoformat()]
     names = {str(item["model_permaslug"]): str(item["model"]) for item in items if item.get("model_permaslug")}
     return Statement(sheet_of(map(_activity_line, items)), names)
 
@@ -95,7 +97,7 @@ def _count(item: Mapping[str, Any], name: str) -> int:
     value = item.get(name)
     if value is None:
         return 0
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or value != int(value):
         raise UpstreamSilent(f"the statement's {name} is no number")
     return int(value)
 

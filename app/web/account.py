@@ -77,13 +77,13 @@ async def usage(
 
 def _limits(readings: Readings) -> dict[str, Any]:
     """By `client` and `group`, each there only if it has limits."""
-    return {holder.name.partition(":")[0]: _standing(holder, reading) for holder, reading in readings}
+    return {holder.kind: _standing(holder, reading) for holder, reading in readings}
 
 
 def _standing(holder: Holder, reading: HolderReading) -> dict[str, Any]:
     return {
         **limits_shown(holder.limits),
-        "name": holder.name.partition(":")[2],
+        "name": holder.own_name,
         "calls": reading.concurrency,
         "rates": rates_shown(reading.rates),
         "budgets": budgets_shown(reading.budgets),

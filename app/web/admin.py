@@ -119,7 +119,7 @@ async def show_client(request: Request, name: str) -> dict[str, Any]:
     keys = [_shown(key, now) for key in await _clients(request).list_keys() if key.client == name]
     usage = report_row(totals[0]) if totals else None
     readings = await agreements_of(request).readings(name)
-    standing = {holder.name.partition(":")[0]: standing_shown(reading) for holder, reading in readings}
+    standing = {holder.kind: standing_shown(reading) for holder, reading in readings}
     return {**_client(client), "standing": standing, "keys": keys, "usage": usage}
 
 

@@ -4,11 +4,12 @@ It owns receive and send. That is what makes a disconnect visible at every stage
 is silent, in mid-stream.
 """
 
+import asyncio
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from app.domain.errors import ApiError, InvalidRequest, UpgradeNotSupported
+from app.domain.errors import ApiError, Draining, InvalidRequest, UpgradeNotSupported
 from app.domain.headers import Headers
 from app.gateway.body import read_in_steps, reads_quickly
 from app.gateway.gateway import Gateway
@@ -74,6 +75,10 @@ class ResponsesEndpoint:
             return
         except ApiError as error:
             exchange.reject(error)
+            await downstream.run()
+            return
+        except asyncio.CancelledError:  # the server has stopped, and the request is still on its way
+            exchange.broken(Draining("This server has stopped. Try again in a moment."), 0)
             await downstream.run()
             return
         downstream.request_read = True

@@ -9,6 +9,7 @@ from app.welcome import from_outside
 from tests.e2e.program import Process, clean_environment
 
 KUBERNETES = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+MOUNTED = ("resolv.conf", "hostname", "hosts")
 SERVICE = {"INVOCATION_ID": "3d01", "WEIGHBRIDGE_STATE_DIR": "/var/lib/weighbridge"}
 
 
@@ -40,6 +41,23 @@ def test_a_container_or_service_is_told_from_a_shell(
         (tmp_path / mark).parent.mkdir(exist_ok=True)
         (tmp_path / mark).touch()
     assert from_outside(tmp_path, environ, "61e4c7a85c83", pids) == command
+
+
+@pytest.mark.parametrize(
+    ("mark", "folder", "engine"),
+    [(".dockerenv", "containers/{}", "docker"), ("run/.containerenv", "overlay-containers/{}/userdata", "podman")],
+)
+def test_a_container_with_a_name_of_somebody_elses_is_named_by_its_id(
+    tmp_path: Path, mark: str, folder: str, engine: str
+) -> None:
+    """With `--hostname`, or with the host's network, the host's name is none that the engine knows."""
+    for path in (mark, "proc/self/mountinfo"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).touch()
+    source = f"/var/lib/{engine}/{folder.format('7fce8079b2cd' + '4' * 52)}"
+    lines = [f"13{n} 118 254:0 {source}/{name} /etc/{name} rw - ext4 /dev/vda rw" for n, name in enumerate(MOUNTED)]
+    (tmp_path / "proc/self/mountinfo").write_text("\n".join(["22 1 0:21 / / rw - overlay overlay rw", *lines]))
+    assert from_outside(tmp_path, {}, "team-gateway", (1, 0)) == f"{engine} exec 7fce8079b2cd weighbridge"
 
 
 def test_the_address_to_paste_is_the_one_that_clients_can_reach(tmp_path: Path) -> None:

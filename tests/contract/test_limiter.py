@@ -342,3 +342,20 @@ async def test_a_thousand_calls_of_all_kinds_leave_nothing_behind(form: MemoryFo
     now = await reading(form, alice)
     assert (now.concurrency, [b.reserved for b in now.budgets]) == (0, [0, 0])
     assert now.budgets[0].spent == spent <= 2_000
+
+
+async def test_absurd_amounts_take_what_there_is_and_come_back(form: MemoryForm) -> None:
+    """A call may ask for as many tokens as JSON can write, and an upstream may tell of as many."""
+    alice = holder(concurrency=2, budgets=(usd(100), tokens(100)))
+    await form.limiter.prepare([alice])
+    grant = granted(await form.ask(ask_of(form, alice, tokens=2**60, cost=2**80, last_call=True)))
+    now = await reading(form, alice)
+    assert (now.concurrency, [budget.reserved for budget in now.budgets]) == (1, [100, 100])
+    grant.settle(2**60, 2**80)
+    await form.settled()
+    form.limiter.correct([alice], form.us, 2**60, 2**80)
+    await form.settled()
+    now = await reading(form, alice)
+    assert (now.concurrency, [budget.reserved for budget in now.budgets]) == (0, [0, 0])
+    assert all(budget.spent >= 2**50 for budget in now.budgets)
+    assert refused(await form.ask(ask_of(form, alice, last_call=True))).limit is Limit.BUDGET

@@ -50,11 +50,11 @@ def documents(text: str) -> list[Document]:
     return [document for document in yaml.safe_load_all(text) if document]
 
 
-def chart(values: Document) -> list[Document]:
+def chart(values: Document, release: str = "wb") -> list[Document]:
     """The chart as Helm renders it with these values; they are checked against the schema first."""
     with helm_python.Chart.load(str(CHART)) as loaded:
         loaded.validate_schema(values)
-        rendered = loaded.render(values, name="wb", namespace="team")
+        rendered = loaded.render(values, name=release, namespace="team")
     return [found for name, text in rendered.items() if name.endswith(".yaml") for found in documents(text)]
 
 

@@ -143,7 +143,7 @@ def test_limits_hold_over_both(stack: Stack, limit: tuple[str, str], error_type:
 
 def test_when_one_replica_crashes_the_other_goes_on(stack: Stack) -> None:
     key = stack.new_key("crashing")
-    crowd = Crowd(stack, key, 160)
+    crowd = Crowd(stack, key, 480)  # 12 s, of which finding and killing one takes three or more
     assert all(count(stack, index, "weighbridge_streams_in_flight") > 0 for index in REPLICAS)
     name, victim = min(stack.containers("weighbridge").items())
     lives = inspected("container", victim)["RestartCount"]

@@ -64,6 +64,15 @@ def test_the_builder_sees_only_what_is_copied() -> None:
     assert all((ROOT / name).exists() for name in let_in)
 
 
+def test_what_a_run_leaves_behind_is_kept_from_the_builder() -> None:
+    """Also where it lies in a folder that is copied: what git ignores as such, the builder does not see."""
+    _, _, left = (ROOT / ".gitignore").read_text().partition("# What a run leaves behind")
+    names = [line for line in left.splitlines()[1:] if line and not line.startswith("/")]
+    assert names
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    assert [name for name in names if f"**/{name}" not in ignored] == []
+
+
 def test_the_healthcheck_knows_a_ready_server_from_none(gateway: Gateway, tmp_path: Path) -> None:
     assert unready(gateway.state_dir) is None
     assert "FileNotFoundError" in (unready(tmp_path) or "")

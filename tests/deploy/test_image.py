@@ -115,6 +115,14 @@ def test_nothing_is_lost_when_it_is_stopped_under_load(image: str, new_volume: N
                 assert [record["outcome"] for record in records] == [outcome] * CALLS
 
 
+def test_stopped_at_its_first_moment_it_ends_at_once(image: str, new_volume: NewVolume) -> None:
+    """Before it can catch a signal: `docker stop` need not wait until it may kill."""
+    for _ in range(3):
+        with Container(image, new_volume(), "serve", "--demo", ports=False) as server:
+            server.stop()
+            assert server.exit_code == 0
+
+
 def test_it_runs_as_nobody_and_writes_to_its_volume_only(image: str, new_volume: NewVolume) -> None:
     with Container(image, new_volume(), "serve", "--demo") as server:
         server.wait_ready()

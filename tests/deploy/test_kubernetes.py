@@ -1,5 +1,6 @@
 """The Helm chart and the Kustomize folders: valid for Kubernetes, and saying the same of what matters."""
 
+import re
 from pathlib import Path
 
 import helm_python
@@ -142,6 +143,15 @@ def test_the_first_words_name_the_address_that_clients_use(values: Document, add
     assert {"name": "WEIGHBRIDGE_PUBLIC_URL", "value": address} in container["env"]
 
 
+@pytest.mark.parametrize(
+    "release", ["wb", "a" * 53, "weighbridge-of-the-team-that-has-the-longest-name-of-all", "a" * 40]
+)
+def test_every_name_is_one_that_kubernetes_takes(release: str) -> None:
+    names = [document["metadata"]["name"] for document in chart(CLUSTER, release)]
+    assert [name for name in names if not re.fullmatch("[a-z][a-z0-9-]{0,61}[a-z0-9]", name)] == []
+    assert [name for name in names if not name.startswith(release[:40])] == []
+
+
 def test_the_chart_is_of_this_version() -> None:
     about = yaml.safe_load((CHART / "Chart.yaml").read_text())
     assert about["version"] == about["appVersion"] == __version__
@@ -158,6 +168,7 @@ def test_the_chart_is_of_this_version() -> None:
         {**SINGLE, "upstreamUrl": "http://api.example.com"},
         {**CLUSTER, "allowedHosts": ["https://llm.example.com"]},
         {**SCALED, "service": {"port": 0}},
+        {**SINGLE, "networkPolicy": {"egressPorts": []}},  # an empty list of ports would open all of them
     ],
     ids=str,
 )

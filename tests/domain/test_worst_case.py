@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from app.domain.pricing import Price, cost
 from app.domain.usage import Usage
-from app.domain.worst_case import Assumptions, dearest, worst_case
+from app.domain.worst_case import MOST_OUTPUT_TOKENS, Assumptions, dearest, worst_case
 
 ASSUMED = Assumptions(bytes_per_token=3, output_ceiling=1000)
 PRICES = {"cheap": Price(input=1_000_000_000, output=2_000_000_000), "dear": Price(input=9_000_000_000, output=9)}
@@ -48,9 +48,12 @@ def _fields(price: Price) -> dict[str, Any]:
 def test_a_call_says_its_output_or_has_the_ceiling() -> None:
     assert judged({"model": "cheap", "max_output_tokens": 5}) == (100, 5, 110_000)
     assert judged({"model": "cheap"}) == (100, 1000, 2_100_000)
-    for odd in (None, -1, True, "9", 1e400, float("nan")):
+    for odd in (None, -1, 0, 0.0, True, "9", float("nan")):  # some upstreams take 0 for no bound
         assert judged({"model": "cheap", "max_output_tokens": odd})[1] == 1000
     assert judged({"model": "cheap", "max_output_tokens": 7.0})[1] == 7
+    for absurd in (10**9, 10**10, 2**53, 2**80, 1e30, 1e400):
+        worst = worst_case({"max_output_tokens": absurd}, 300, ASSUMED, PRICES.get, CONTEXTS.get)
+        assert worst.output_tokens == MOST_OUTPUT_TOKENS
 
 
 def test_a_body_of_any_size_fits_into_the_context() -> None:

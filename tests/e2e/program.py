@@ -172,9 +172,14 @@ class Gateway:
         return json.loads(self.command(*arguments, "--json").stdout)
 
     def new_key(self, client: str) -> str:
-        """A key for a client, made over the admin API."""
-        made = self.admin("POST", "/keys", {"client": client}).json
-        key: str = made["key"]
+        """A key for a client, made over the admin API. A database that is slow for a moment is asked again."""
+
+        def made() -> str:
+            answer = self.admin("POST", "/keys", {"client": client})
+            assert answer.status in (201, 503), answer.body
+            return str(answer.json["key"]) if answer.status == 201 else ""
+
+        key = eventually(made, "a key")
         self.secrets[f"key of {client}"] = key
         return key
 
@@ -213,8 +218,9 @@ class Gateway:
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     def idle(self) -> None:
-        """Wait until nothing is in flight."""
+        """Wait until nothing is in flight, and the records of what was are on disk: a call ends before its commit."""
         eventually(lambda: self.metric("weighbridge_streams_in_flight") == 0, "an end of all streams")
+        eventually(lambda: self.metric("weighbridge_ledger_queue_depth") == 0, "a commit of all records")
 
     # -- as a client -------------------------------------------------------------------------------------------
 

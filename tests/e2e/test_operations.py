@@ -73,7 +73,7 @@ def test_storage_in_trouble_is_named_and_calls_go_on(start_gateway: GatewayStart
         assert part["problem"].startswith("database is locked; spool: ")
         assert gateway.metric("weighbridge_ledger_keeps") == 0
         assert gateway.metric("weighbridge_ledger_queue_depth") >= 1
-        assert "The spool does not take records either" in gateway.process.err
+        eventually(lambda: "The spool does not take records either" in gateway.process.err, "the log line")
         (gateway.state_dir / "spool").unlink()
         eventually(lambda: storage(gateway)["kept"], "the spool")
         call()

@@ -10,6 +10,9 @@ from tests.e2e.client import ASK, ASK_STREAM, Answer, opened
 from tests.e2e.program import Gateway, Mock, eventually
 
 MOST = 20
+SERVED_SECONDS = 3.0
+"""A slow disk may take one of them; who were kept waiting would wait for 20."""
+
 SLOW = {"x-mock-fault": "slow-first-byte=20s"}
 
 
@@ -38,7 +41,7 @@ def test_one_clients_streams_leave_room_for_another(start_gateway: Callable[...,
                     served.append((call.rest().status, time.monotonic() - began))
             refused = list(flooding)
     assert [status for status, _ in served] == [200] * 5
-    assert max(seconds for _, seconds in served) < 1
+    assert max(seconds for _, seconds in served) < SERVED_SECONDS
     assert {(answer.status, answer.error_type) for answer, _ in refused} == {(503, "overloaded")}
     assert all(answer.value("retry-after") for answer, _ in refused)
     gateway.idle()

@@ -1,8 +1,10 @@
 """Stopping: the first signal lets streams end, the second one does not; both leave with exit code 0 and full books."""
 
 import contextlib
+import json
 import signal
 import socket
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -143,6 +145,25 @@ def test_the_second_signal_hurries(start_gateway: GatewayStarter, replay: Replay
     assert sorted(records) == [("interrupted", 200, "estimated"), ("interrupted", 503, "estimated")]
 
 
+def test_in_a_hurry_too_who_waits_is_told_although_the_record_takes_its_time(
+    start_gateway: GatewayStarter, replay: ReplayUpstream
+) -> None:
+    gateway = start_gateway(WEIGHBRIDGE_DRAIN_TIMEOUT=LONG)
+    silent = Script(b"", ending="hold")
+    database = sqlite3.connect(gateway.state_dir / "weighbridge.db", isolation_level=None)
+    with contextlib.closing(database) as other, dial(gateway.url) as unanswered:
+        unanswered.sendall(raw_request(gateway.key, ASK_STREAM, headers=replay.play(silent)))
+        silent.wait_for_call()
+        other.execute("BEGIN IMMEDIATE")  # the record waits for it, and goes to the spool
+        gateway.process.tell(signal.SIGTERM)
+        eventually(lambda: draining(gateway), "the news that it stops")
+        gateway.process.tell(signal.SIGTERM)
+        refusal = receive(unanswered)
+        assert gateway.process.wait() == 0
+    assert refusal.startswith(b"HTTP/1.1 503 ")
+    assert b'"draining"' in refusal
+
+
 def test_many_signals_at_once_are_no_harm(start_gateway: GatewayStarter, replay: ReplayUpstream) -> None:
     """Also those that come when serving is over and the ledger is being closed."""
     gateway = start_gateway(WEIGHBRIDGE_DRAIN_TIMEOUT=LONG)
@@ -153,3 +174,21 @@ def test_many_signals_at_once_are_no_harm(start_gateway: GatewayStarter, replay:
             time.sleep(0.002)
     assert gateway.process.wait() == 0
     assert outcomes_after_restart(gateway) == {"interrupted": 20}
+
+
+def test_who_is_still_sending_a_request_is_told_as_well(start_gateway: GatewayStarter) -> None:
+    gateway = start_gateway(WEIGHBRIDGE_DRAIN_TIMEOUT="0")
+    with dial(gateway.url) as connection:
+        connection.sendall(raw_request(gateway.key, ASK_STREAM)[:-5])
+        eventually(lambda: gateway.metric("weighbridge_streams_in_flight") == 1)
+        assert gateway.process.end() == 0
+        head, _, body = receive(connection).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nretry-after: " in head
+    error = json.loads(body)["error"]["metadata"]
+    assert error["error_type"] == "draining"
+    assert f"\r\nx-request-id: {error['request_id']}".encode() in head
+    assert "Traceback" not in gateway.process.err
+    record = gateway.json_of("usage", "--by", "request")
+    assert record["request_id"] == error["request_id"]
+    assert (record["outcome"], record["http_status"], record["error_type"]) == ("interrupted", 503, "draining")

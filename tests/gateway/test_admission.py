@@ -207,6 +207,38 @@ async def test_who_hangs_up_is_counted_by_an_estimate_no_higher_than_the_worst_c
     assert [b.spent for b in (await standing(house)).budgets] == [record.total_tokens]
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_call_in_the_background_counts_by_its_worst_case_when_nobody_saw_its_end(
+    house: House, stream: bool
+) -> None:
+    """It goes on upstream: by what was seen of it a budget would hold nothing."""
+    await house.agree(limits=tokens(100_000))
+    body = call(30_000, stream=stream, background=True)
+    visit = house.visit(body)
+    if stream:
+        visit.upstream.stream_head()
+        visit.upstream.data(CREATED)
+        visit.exchange.leave()
+    else:
+        visit.upstream.json_head()
+        visit.upstream.data(json.dumps(response("queued", usage=None, background=True)).encode())
+        visit.upstream.end()
+    assert visit.record.usage_source is UsageSource.ESTIMATED
+    (budget,) = (await standing(house)).budgets
+    assert (budget.spent, budget.reserved) == (worst(body, 30_000), 0)
+
+
+async def test_a_call_in_the_background_whose_end_was_seen_counts_by_that(house: House) -> None:
+    await house.agree(limits=tokens(100_000))
+    answer_whole(house.visit(call(30_000, background=True)))
+    visit = house.visit(call(30_000, stream=False, background=True))
+    visit.upstream.json_head(400)
+    visit.upstream.data(b'{"error":{}}')
+    visit.upstream.end()
+    (budget,) = (await standing(house)).budgets
+    assert (budget.spent, budget.reserved) == (30, 0)
+
+
 async def test_an_answer_that_tells_no_usage_is_not_free(house: House) -> None:
     await house.agree(limits=tokens(1000))
     visit = house.visit(call())
@@ -217,6 +249,23 @@ async def test_an_answer_that_tells_no_usage_is_not_free(house: House) -> None:
 
 
 # -- rates, slots and their headers ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("background", [False, True])
+async def test_an_answer_that_tells_no_usage_takes_its_part_of_a_rate(house: House, background: bool) -> None:
+    await house.agree(limits=Limits(tpm=100_000))
+    body = call(30_000, stream=False, background=background)
+    visit = house.visit(body)
+    visit.upstream.json_head()
+    answer = json.dumps(response("queued" if background else "completed", usage=None)).encode()
+    visit.upstream.data(answer)
+    visit.upstream.end()
+    assert (visit.record.usage_source, visit.record.total_tokens) == (UsageSource.NONE, None)
+    (rate,) = (await standing(house)).rates
+    if background:
+        assert 100_000 - rate.remaining == worst(body, 30_000)
+    else:
+        assert len(answer) // 3 < 100_000 - rate.remaining < worst(body, 30_000)
 
 
 async def test_rates_are_told_and_refused(house: House) -> None:

@@ -268,3 +268,29 @@ async def test_a_wrong_password_is_told_and_not_shown(valkey: ValkeyServer, capl
         assert "WRONGPASS" in (limiter.problem or "")
         assert limiter.errors["error"] >= 1
     assert "canary" not in caplog.text + (limiter.problem or "")
+
+
+async def test_a_server_that_is_no_redis_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """It hangs up, as PostgreSQL does; that was "not connected yet" for good, and nothing in the log."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, RedisLimiter(f"redis://127.0.0.1:{port}", SaidSpending(), wall_us) as limiter:
+        assert "does not answer as Redis does" in (limiter.problem or "")
+        assert limiter.errors["closed"] >= 1
+    assert "does not answer as Redis does" in caplog.text
+
+
+async def test_two_processes_that_open_an_account_at_once_refuse_nobody(
+    valkey: ValkeyServer, redis_database: int
+) -> None:
+    """As when one has made a client and the other has just heard of it: the first call got 503."""
+    async with shared(valkey, redis_database) as one, shared(valkey, redis_database) as other:
+        for number in range(5):
+            fresh = Holder(f"client:new{number}", BUDGETED.limits, (f"new{number}",))
+            answers = await asyncio.gather(one.ask(fresh), other.ask(fresh))
+            assert not any(isinstance(answer, Refusal | ApiError) for answer in answers)

@@ -15,6 +15,11 @@ WRONG = {
     ("keys", "create", "alice", "--expires", "99999d"): "--expires",
     ("keys", "rotate", "0123456789", "--grace", "5000d"): "--grace",
     ("clients", "set", "alice", "--on-disconnect", "drain:x"): "--on-disconnect",
+    ("clients", "set", "alice", "--models", ""): "--models",  # of a variable that is not set; it allowed every model
+    ("groups", "set", "students", "--models", " , "): "--models",
+    ("clients", "set", "alice", "--models", "a\tb"): "--models",
+    ("clients", "set", "alice", "--budget-usd", "5/day,none"): "--budget-usd",  # it took all budgets away
+    ("groups", "set", "none"): "GROUP",  # `clients set --group none` would never put anybody in
 }
 
 
@@ -33,3 +38,12 @@ def test_a_backup_into_a_folder_that_is_not_there(tmp_path: Path) -> None:
     done = run("db", "backup", str(tmp_path / "none" / "copy.db"), env=env)
     assert done.returncode == 1
     assert done.stderr == f"weighbridge: there is no directory {tmp_path / 'none'}\n"
+
+
+def test_one_budget_where_a_list_is_wanted(tmp_path: Path) -> None:
+    """It "must be a valid tuple", which no TOML file has."""
+    config = tmp_path / "weighbridge.toml"
+    config.write_text('[client_defaults]\nbudget_usd = "5/day"\n')
+    done = run("config", "check", "--config", str(config), env=clean_environment(tmp_path))
+    assert done.returncode == 2
+    assert done.stderr == f"file {config}:client_defaults.budget_usd: must be a list\n"

@@ -63,6 +63,10 @@ async def test_nothing_is_overwritten(tmp_path: Path) -> None:
     assert target.read_text() == "letters"
     with pytest.raises(StoreFault, match="there is no database"):
         back_up(tmp_path / "nowhere", tmp_path / "copy")
+    (tmp_path / "empty").touch()
+    with pytest.raises(StoreFault, match="there is no database"):
+        back_up(tmp_path / "empty", tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
 
 
 async def test_of_a_damaged_database_there_is_no_copy(tmp_path: Path) -> None:

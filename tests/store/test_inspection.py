@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from app.domain.records import UsageSource
-from app.store.inspection import MOST_OF_A_KIND, inspect
+from app.store.inspection import MOST_OF_A_KIND, inspect, spool_findings
 from app.store.rollups import DAY_MICROSECONDS
+from app.store.schema import HEAD
 from app.store.sqlite import DATABASE_NAME, open_store
 from tests.store.samples import START, Samples, settle, some_records, until
 
@@ -55,7 +56,7 @@ async def test_a_good_store_has_no_findings_with_and_without_a_server(path: Path
          "foreign keys: a row of keys names one of clients that is not there"),
         ("UPDATE records SET outcome = 'in_progress' WHERE request_id = (SELECT min(request_id) FROM records)",
          "calls open though their process has ended: 1;"),
-        ("UPDATE alembic_version SET version_num = '0001'", "the schema is 0001, not 0003: `weighbridge db upgrade`"),
+        ("UPDATE alembic_version SET version_num = '0001'", "the schema is 0001, not 0004: `weighbridge db upgrade`"),
         ("DROP TABLE alembic_version", "there is no database"),
     ],
 )  # fmt: skip
@@ -71,6 +72,15 @@ async def test_many_of_a_kind_are_counted(path: Path) -> None:
     hours = [found for found in await inspect(path.parent, path) if "hour" in found or "more" in found]
     assert len(hours) >= MOST_OF_A_KIND + 1
     assert any("more like these" in found for found in hours)
+
+
+async def test_an_upgrade_is_advised_only_where_it_helps(path: Path) -> None:
+    changed(path, "UPDATE alembic_version SET version_num = '0001'")
+    assert await inspect(path.parent, path) == [
+        f"the schema is 0001, not {HEAD}: `weighbridge db upgrade` brings it up to date"
+    ]
+    changed(path, "UPDATE alembic_version SET version_num = '9999'")
+    assert await inspect(path.parent, path) == [f"the schema is 9999, not {HEAD}: a newer Weighbridge has written it"]
 
 
 async def test_damage_is_found(path: Path) -> None:
@@ -93,6 +103,18 @@ async def test_what_waits_in_the_spool_is_a_finding(path: Path) -> None:
     assert await inspect(path.parent, path) == [
         "spool: 17 bytes of records wait for the database",
         "spool: damaged lines were set aside in damaged-00000003.jsonl",
+    ]
+
+
+def test_the_spools_of_workers_are_looked_at_and_files_that_go_meanwhile_are_no_fault(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "worker-1", tmp_path / "worker-2"):
+        (folder / "spool").mkdir(parents=True)
+    (tmp_path / "worker-2" / "spool" / "records-00000001.jsonl").write_bytes(b"x" * 17)
+    (tmp_path / "worker-2" / "spool" / "damaged-00000003.jsonl").touch()
+    (tmp_path / "spool" / "records-00000001.jsonl").symlink_to(tmp_path / "gone")
+    assert list(spool_findings(tmp_path)) == [
+        "worker-2/spool: 17 bytes of records wait for the database",
+        "worker-2/spool: damaged lines were set aside in damaged-00000003.jsonl",
     ]
 
 

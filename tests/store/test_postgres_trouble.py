@@ -82,7 +82,9 @@ async def test_a_server_that_falls_silent_is_given_up_before_callers_are(
 ) -> None:
     samples = Samples()
     records = [samples.settled() for _ in range(40)]
-    async with opened_store(through(relay, postgres_url, postgres), tmp_path) as store:
+    url = through(relay, postgres_url, postgres)
+    # By a slow clock: the ledger's last resort comes after 5 s, for a disk may take a second by itself.
+    async with opened_store(url, tmp_path, clock=lambda: time.monotonic() / 5) as store:
         await settle(store.ledger, *records[:10])
         relay.freeze()
         for start in (10, 20, 30):
@@ -112,7 +114,7 @@ async def test_a_silent_server_does_not_hold_up_the_end(
 
 async def test_a_lock_of_others_sends_records_to_the_spool(tmp_path: Path, postgres_url: str) -> None:
     record = Samples().settled()
-    async with opened_store(postgres_url, tmp_path) as store:
+    async with opened_store(postgres_url, tmp_path, clock=lambda: 0.0) as store:
         with psycopg.connect(postgres_url) as other:
             other.execute("LOCK TABLE records IN ACCESS EXCLUSIVE MODE")
             await settle(store.ledger, record)

@@ -18,14 +18,14 @@ from app.store.inspection import spool_findings, sum_findings
 from app.store.postgres import schema
 from app.store.postgres.address import Address
 from app.store.postgres.connection import words_of
-from app.store.schema import HEAD
+from app.store.schema import HEAD, remedy
 
 
 async def inspect(address: Address, state_dir: Path) -> list[str]:
     """What is wrong, a sentence each. Raises StoreFault or OSError."""
     revision = await asyncio.to_thread(schema.current_revision, address)
     if revision != HEAD:
-        return [f"the schema is {revision or 'missing'}, not {HEAD}: `weighbridge db upgrade` brings it up to date"]
+        return [f"the schema is {revision or 'missing'}, not {HEAD}: {remedy(revision)}"]
     try:
         return [*spool_findings(state_dir), *await asyncio.to_thread(_findings, address)]
     except psycopg.Error as error:

@@ -22,7 +22,7 @@ from app.store.redis.member import LEASE_SECONDS, Member
 from app.store.redis.openings import Openings
 from app.store.redis.replies import GRANTED, REFUSED, SHUT, holder_reading, readings, refusal
 from app.store.redis.scripts import Scripts
-from app.store.redis.wording import Wording, ask_json
+from app.store.redis.wording import MOST, Wording, ask_json
 
 AWAY = "Limits cannot be judged at the moment. Try again in a moment."
 NOT_KNOWN = "What was spent of a budget is not known yet. Try again in a moment."
@@ -89,7 +89,7 @@ class RedisLimiter:
         accounts = self._wording.spending(holders)
         if accounts:
             name = f"{self.member.name}:{next(self._numbers)}"
-            command = self._scripts.correct.command(name, at_us, tokens, cost_nanousd, accounts)
+            command = self._scripts.correct.command(name, at_us, min(tokens, MOST), min(cost_nanousd, MOST), accounts)
             self.member.tell(Correction(command))
 
     async def prepare(self, holders: Sequence[Holder]) -> None:
@@ -171,4 +171,6 @@ class RedisLimiter:
 
     def _end(self, grant: RedisGrant, tokens: int, cost: int, back: bool) -> None:  # noqa: FBT001 - see RedisGrant
         accounts = b"" if back else self._wording.spending(grant.ask.holders)
+        if tokens > MOST or cost > MOST:
+            tokens, cost = min(tokens, MOST), min(cost, MOST)
         self.member.tell(End(self._scripts.settle, grant, (tokens, cost), accounts, back=back))

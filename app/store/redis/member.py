@@ -30,6 +30,7 @@ LEASE_SECONDS = 10.0
 ROUND_SECONDS = 1.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0
 MOST_UNTOLD = 100_000
+NOT_YET = "not connected yet"
 ERRORS = ("connect", "timeout", "closed", "protocol", "error", "dropped")
 """Could not connect; no answer in time; broken off; not understood; an error for an answer; an end never told."""
 
@@ -43,7 +44,7 @@ class Member:
         self.connection = 0
         self.open: dict[int, RedisGrant] = {}
         self.errors = dict.fromkeys(ERRORS, 0)
-        self.problem: str | None = "not connected yet"
+        self.problem: str | None = NOT_YET
         self._address = address
         self._lease_ms = int(lease_seconds * 1000)
         self._scripts = scripts
@@ -142,7 +143,9 @@ class Member:
 
     def _trouble(self, error: Exception) -> None:
         if isinstance(error, Lost):  # that was counted
-            self.problem = self.problem or "it does not answer"
+            if self.problem in {None, NOT_YET}:
+                self.problem = "it does not answer as Redis does"
+                LOG.warning("Redis at %r is of no use: %s", self._address, self.problem)
         else:
             self.errors["error" if isinstance(error, hiredis.ReplyError) else "connect"] += 1
             problem = (

@@ -28,6 +28,8 @@ ADOPTION_SECONDS = 3.0
 COMMIT_SECONDS = 0.3
 """In this time the record of a call that has ended is in the ledger."""
 PAUSE_SECONDS = 0.5
+OTHERS_SECONDS = (0.05, 0.2)
+"""Another process has marked it meanwhile and opens it: so long, and then longer, is waited for that."""
 
 Opened = Callable[[bool], None]
 
@@ -85,6 +87,11 @@ class Openings:
             return True
         async with self._turn:
             rest, wait_seconds = await self._attempt(wanted)
+            for pause in OTHERS_SECONDS:
+                if not rest or wait_seconds:
+                    break
+                await asyncio.sleep(pause)
+                rest, wait_seconds = await self._attempt(rest)
         if rest:
             asyncio.get_running_loop().call_later(wait_seconds, self.want, rest)
         return not rest

@@ -12,6 +12,9 @@ from app.gateway.limits import Ask, Holder
 
 _NEVER_US = 2**62
 
+MOST = 2**53 - 1
+"""Of tokens or nano-dollars of one call: Lua keeps no larger number exact. No budget is more."""
+
 
 def account_name(budget: Budget) -> str:
     """Of the account that a budget of this unit and period has."""
@@ -72,8 +75,8 @@ def ask_json(process: str, connection: int, number: int, ask: Ask, holders: byte
         process.encode("ascii"),
         connection,
         number,
-        ask.tokens,
-        ask.cost_nanousd,
+        min(ask.tokens, MOST),
+        min(ask.cost_nanousd, MOST),
         b"true" if ask.last_call else b"false",
         holders,
     )

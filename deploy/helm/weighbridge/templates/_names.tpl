@@ -1,5 +1,7 @@
+{{/* Kubernetes takes 63 characters; ten are for what the migration job adds. */}}
 {{- define "weighbridge.name" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-{{ .Chart.Name }}{{ end }}
+{{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) (contains .Chart.Name .Release.Name) -}}
+{{- $name | trunc 53 | trimSuffix "-" -}}
 {{- end }}
 
 {{- define "weighbridge.selector" -}}

@@ -32,8 +32,8 @@ from app.web.request_rules import RequestRules
 
 BACKLOG = 4096
 GC_THRESHOLDS = (10_000, 20, 50)
-LAST_WORDS_SECONDS = 1.5
-"""For what is on its way to clients when the drain time is over: an answer of ours waits for its record, for 1 s."""
+LAST_WORDS_SECONDS = 2.5
+"""For what is on its way to clients when the drain time is over: an answer of ours waits for its record, for 2 s."""
 
 _LOOK_SECONDS = 0.05
 _LONGEST_SOCKET_PATH = 100  # sun_path holds 104 bytes on macOS, 108 on Linux

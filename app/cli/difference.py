@@ -12,6 +12,7 @@ from app.domain.reconciliation import MEASURES, Comparison, Sums
 
 if TYPE_CHECKING:
     from app.domain.reconciliation import Reconciliation
+    from app.upstream.statements import Credits
 
 _SHOWN_RECORDS = 20
 _NUMBERS = frozenset(("ours", "upstream", "difference", "percent"))
@@ -20,17 +21,24 @@ _WORDS = {"input_tokens": "input tokens", "output_tokens": "output tokens", "cos
 
 
 def print_difference(
-    result: "Reconciliation", records: Sequence[Mapping[str, Any]], *, since: date, as_json: bool
+    result: "Reconciliation",
+    records: Sequence[Mapping[str, Any]],
+    account: "Credits | None",
+    *,
+    since: date,
+    as_json: bool,
 ) -> None:
     """The result on stdout; with it the records that could explain it, the first of them in a table."""
     if as_json:
-        print_json(_document(result, records, since))
+        print_json({**_document(result, records, since), "credits": _credits(account)})
         return
     lines = list(_lines(result))
     if lines:
         print_table(_COLUMNS, lines, numbers=_NUMBERS)
     for line in _summary(result, since):
         print(line)
+    if (told := _credits(account)) is not None:
+        print(f"The account has used {told['used_usd']} of {told['bought_usd']} USD: {told['left_usd']} left.")
     if records:
         _print_records(records)
 
@@ -78,6 +86,13 @@ def _summary(result: "Reconciliation", since: date) -> Iterator[str]:
         yield f"The books agree within {share}." if result.total.differing() else "The books agree."
     else:
         yield f"The books differ by more than {share}: {visible(', '.join(result.outside)) or 'in all'}."
+
+
+def _credits(account: "Credits | None") -> dict[str, str] | None:
+    if account is None:
+        return None
+    bought, used = account.bought_nanousd, account.used_nanousd
+    return {"bought_usd": format_usd(bought), "used_usd": format_usd(used), "left_usd": format_usd(bought - used)}
 
 
 def _words(sums: Sums) -> str:

@@ -88,7 +88,7 @@ async def _reconcile(admin: "HttpClient", wish: Wish, *, as_json: bool) -> bool:
     statement = await _statement(upstream["base_url"], key, kind, wish)
     result = await _compared(admin, upstream["name"], statement, wish)
     suspects = await _suspects(admin, upstream["name"], result, statement, wish.since)
-    print_difference(result, suspects, since=wish.since, as_json=as_json)
+    print_difference(result, suspects, statement.credits, since=wish.since, as_json=as_json)
     return result.within
 
 

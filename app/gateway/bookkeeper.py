@@ -74,6 +74,7 @@ class Bookkeeper:
         self._ledger = services.ledger
         self._prices = services.prices
         self._observer = services.observer
+        self._key_guard = services.key_guard
         self._clock = services.clock
         self._chance = chance
         self._amended = amended
@@ -211,6 +212,8 @@ class Bookkeeper:
         self._trust()
 
     def _settle(self, record: Record, usage: Usage, model: str | None) -> None:
+        if model is not None and self._key_guard.found_in(model.encode("utf-8", "replace")):
+            model = None
         settled = replace(record)
         settle_by_books(settled, usage, model, self._prices)
         self._ledger.amend(settled)

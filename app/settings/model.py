@@ -209,7 +209,7 @@ class Ledger(Section):
         default="estimate",
         description="Usage of a call that broke off. estimate: a high guess, marked as one. unknown: it stays so.",
     )
-    retention_days: Annotated[Count, Field(gt=0)] = Field(
+    retention_days: Annotated[Count, Field(gt=0, le=36_500)] = Field(
         default=90, description="Days that records are kept. Hourly sums are kept for good."
     )
 

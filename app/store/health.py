@@ -30,7 +30,7 @@ class StoreHealth:
         if not writer.alive:
             problem = "the ledger's writer has ended"
         elif problem is None and ledger.overdue():
-            problem = "a commit takes longer than 1 s"
+            problem = "a commit takes longer than 2 s"
         return cls(
             ok=problem is None,
             problem=problem,

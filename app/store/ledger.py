@@ -11,7 +11,7 @@ from app.store.stats import LedgerStats
 from app.store.writer import Writer
 
 OPEN_ROW_AFTER_SECONDS = 0.25
-LONGEST_WAIT_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 2.0
 """A caller is let go after this, on disk or not: a stream must end even where a disk hangs."""
 SWEEP_SECONDS = 0.1
 CAPACITY = 100_000
@@ -64,7 +64,7 @@ class BatchLedger:
     def settle(self, record: Record, durable: Callable[[], None]) -> None:
         """Write the record; `durable` is called on the loop, never from within this call.
 
-        That is once the record is on disk, or 1 s later at the most when storage is in trouble; at once when relaxed.
+        That is once the record is on disk, or 2 s later at the most when storage is in trouble; at once when relaxed.
         """
         self._young.pop(record.request_id, None)
         self._noted.pop(record.request_id, None)

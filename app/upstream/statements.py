@@ -1,6 +1,7 @@
 """Upstream's statements: what an account used, by day and model. They need a management key, which no server holds.
 
 OpenRouter   GET /activity                         the last 30 completed UTC days
+             GET /credits                          what the account has bought and used, ever
 OpenAI       GET /organization/usage/completions   tokens, by day and model
              GET /organization/costs               dollars, by day and line item ("gpt-5.5-2026-04-23, input")
 """
@@ -20,11 +21,20 @@ _MOST_PAGES = 1_000
 
 
 @dataclass(slots=True, frozen=True)
+class Credits:
+    """Of an account, in nano-dollars, since it was opened."""
+
+    bought_nanousd: int
+    used_nanousd: int
+
+
+@dataclass(slots=True, frozen=True)
 class Statement:
     """Sums by day and model. `names` gives, for other names of a model, the one it has in `sheet`."""
 
     sheet: Sheet
     names: Mapping[str, str] = field(default_factory=dict)
+    credits: Credits | None = None
 
     def has_day(self, day: str) -> bool:
         """Whether anything is told of a day."""
@@ -41,7 +51,18 @@ async def openrouter_statement(documents: Documents, since: date, key_hash: str 
         raise UpstreamSilent("GET /activity: the answer has an entry without a date")
     items = [item for item in data if item["date"][:10] >= since.isoformat()]
     names = {str(item["model_permaslug"]): str(item["model"]) for item in items if item.get("model_permaslug")}
-    return Statement(sheet_of(map(_activity_line, items)), names)
+    return Statement(sheet_of(map(_activity_line, items)), names, await _credits(documents))
+
+
+async def _credits(documents: Documents) -> Credits | None:
+    """None when upstream does not tell: nothing is judged by them."""
+    try:
+        data = (await documents.fetch_fields("/credits")).get("data")
+    except UpstreamSilent:
+        return None
+    fields = data if isinstance(data, dict) else {}
+    bought, used = parse_usd(fields.get("total_credits")), parse_usd(fields.get("total_usage"))
+    return None if bought is None or used is None else Credits(bought, used)
 
 
 def _activity_line(item: dict[str, Any]) -> tuple[Cell, Sums]:

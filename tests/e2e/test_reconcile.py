@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -93,7 +94,10 @@ def test_both_books_say_the_same_whatever_happened(pair: Pair) -> None:
     assert set(result["models"][0]["ours"]) == {"requests", "input_tokens", "output_tokens", "cost_usd"}
     assert [model["model"] for model in result["models"]] == sorted(MODELS)
     assert all(not any_difference(cell["difference"]) for cell in (*result["models"], *result["days"]))
+    assert Decimal(result["credits"]["used_usd"]) == Decimal(result["total"]["upstream"]["cost_usd"])
+    assert f"The account has used {result['credits']['used_usd']} of 100 USD: " in pair.run("reconcile").stdout
     by_openai = pair.reconcile("--since", "1d", "--books", "openai", "--tolerance", "0", exit_code=0)
+    assert by_openai["credits"] is None
     assert by_openai["total"] == result["total"]
 
 

@@ -16,7 +16,7 @@ from app.domain.usage import Usage
 from app.gateway import bookkeeper as rules
 from app.gateway.bookkeeper import Bookkeeper, wants
 from app.gateway.ports import BookEntry, NoBooks, StillRunning
-from tests.gateway.house import House
+from tests.gateway.house import UPSTREAM_KEY, House
 
 ENTRY = BookEntry(Usage(10, 4, None, 20, 5, 30, reported_cost_nanousd=1234), "m-served")
 
@@ -163,6 +163,15 @@ async def test_a_cost_that_the_books_do_not_tell_is_priced(desk: Desk) -> None:
     settled = desk.settled(record)
     assert (settled.cost_source, settled.cost_nanousd) == (CostSource.PRICED, 10 * 1_000 + 20 * 2_000)
     assert settled.price
+
+
+async def test_a_model_named_by_the_upstream_key_is_not_written_down(desk: Desk) -> None:
+    record = desk.broken_off()
+    desk.books.entries["gen-1"] = BookEntry(ENTRY.usage, f"m-{UPSTREAM_KEY}")
+    desk.keeper.take([record])
+    await desk.pass_time(1)
+    settled = desk.settled(record)
+    assert (settled.usage_source, settled.model_served) == (UsageSource.SETTLED, None)
 
 
 async def test_it_asks_ever_more_seldom_and_gives_up_after_an_hour(desk: Desk) -> None:

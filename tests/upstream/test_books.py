@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from app.domain.money import NANOUSD_PER_USD
 from app.domain.reconciliation import Sums
 from app.domain.records import Record
 from app.domain.usage import Usage
@@ -18,7 +19,7 @@ from app.upstream.account import OpenRouterAccount
 from app.upstream.books import UpstreamBooks
 from app.upstream.documents import MOST_BYTES, Documents, UpstreamSilent
 from app.upstream.http_client import upstream_client
-from app.upstream.statements import openai_statement, openrouter_statement
+from app.upstream.statements import Credits, openai_statement, openrouter_statement
 from tests.upstream.conftest import KEY, Scene
 from tests.upstream.raw_server import Peer
 
@@ -262,6 +263,16 @@ async def test_openrouter_statements_reach_back_thirty_days(kept: tuple[Document
     assert sorted(since.sheet) == [("2026-11-21", "a/b"), ("2026-11-22", "a/b")]
 
 
+async def test_a_statement_comes_with_the_credits_of_the_account(
+    kept: tuple[Documents, Books, dict[str, int]], answered: Answers
+) -> None:
+    documents, _, totals = kept
+    statement = await openrouter_statement(documents, date(2026, 11, 21))
+    assert statement.credits == Credits(100 * NANOUSD_PER_USD, totals["cost_nanousd"])
+    answered.give({"data": []})  # nothing is told of them, or nothing that could be read
+    assert (await openrouter_statement(answered.documents, date(2026, 11, 21))).credits is None
+
+
 async def test_the_account_tells_the_windows_under_way(kept: tuple[Documents, Books, dict[str, int]]) -> None:
     documents, _, totals = kept
     statement = await openai_statement(documents, date(2026, 10, 1))
@@ -298,7 +309,7 @@ async def test_other_names_of_a_model_are_told(answered: Answers) -> None:
     statement = await openrouter_statement(answered.documents, date(2026, 1, 1), "hash")
     assert statement.names == {"a/b-2026-01-01": "a/b"}
     assert statement.sheet == {("2026-11-22", "a/b"): Sums(2, 0, 0, 1_000_000_000)}
-    assert b"/activity?api_key_hash=hash " in answered.heads[-1]
+    assert b"/activity?api_key_hash=hash " in answered.heads[0]
 
 
 async def test_costs_may_be_texts_and_credits_are_no_costs(answered: Answers) -> None:

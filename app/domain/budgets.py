@@ -97,11 +97,14 @@ class Hold:
         self.amount = amount
         self.beyond = beyond
         account.reserved += amount
-        account.beyond += beyond
+        if beyond:
+            account.beyond += beyond
 
     def settle(self, spent: int) -> None:
         """Give it back and count what the call came to instead. To be called once."""
-        if self.window is self.account.window:
-            self.account.reserved -= self.amount
-            self.account.beyond -= self.beyond
-            self.account.spent += spent
+        account = self.account
+        if self.window is account.window:
+            account.reserved -= self.amount
+            account.spent += spent
+            if self.beyond:
+                account.beyond -= self.beyond

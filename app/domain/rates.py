@@ -23,14 +23,19 @@ class Part:
         self.units = 0
 
 
+_NO_PART = Part(-1)
+
+
 class Rate:
     """Requests or tokens of one client or group. Times in nanoseconds, never falling."""
 
-    __slots__ = ("_parts", "used")
+    __slots__ = ("_last", "_parts", "free_at_ns", "used")
 
     def __init__(self) -> None:
         self._parts: deque[Part] = deque()
+        self._last = _NO_PART
         self.used = 0
+        self.free_at_ns = 0  # from then on nothing of what was taken counts any more
 
     def advance(self, now_ns: int) -> None:
         """Forget what was taken more than a minute ago. To be called before the rest, at least once in each part."""
@@ -42,17 +47,19 @@ class Rate:
     def take(self, units: int, now_ns: int) -> Part:
         """Take so many; whether there is room is asked before, with wait_ns()."""
         number = now_ns // PART_NS
-        parts = self._parts
-        if not parts or parts[-1].number < number:
-            parts.append(Part(number))
-        part = parts[-1]
+        part = self._last
+        if part.number != number:
+            self._last = part = Part(number)
+            self._parts.append(part)
+            self.free_at_ns = (number + _PARTS + 1) * PART_NS
         part.units += units
         self.used += units
         return part
 
     def correct(self, part: Part, units: int) -> None:
         """It were so many more (or fewer) than was taken. Changes nothing once that is a minute ago."""
-        if self._parts and part.number >= self._parts[0].number:
+        parts = self._parts
+        if parts and part.number >= parts[0].number:
             part.units += units
             self.used += units
 
@@ -66,10 +73,6 @@ class Rate:
             if excess <= 0:
                 return (part.number + _PARTS + 1) * PART_NS - now_ns
         return MINUTE_NS
-
-    def reset_ns(self, now_ns: int) -> int:
-        """How long until nothing of what was taken counts any more."""
-        return (self._parts[-1].number + _PARTS + 1) * PART_NS - now_ns if self._parts else 0
 
 
 def next_part_ns(now_ns: int) -> int:

@@ -52,7 +52,7 @@ def worst_case(
 ) -> WorstCase:
     """The worst case of a request body, as parsed, of so many bytes. Never raises."""
     models = _models(call)
-    context = context_of(models[0]) if len(models) == 1 else _largest(map(context_of, models))
+    context = _largest(map(context_of, models)) if len(models) != 1 else context_of(models[0])
     into = -(-body_bytes // assumed.bytes_per_token)
     asked = call.get("max_output_tokens")
     counted = None if asked is None else _count(asked)

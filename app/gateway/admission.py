@@ -44,7 +44,8 @@ class Admission:
     """One per process."""
 
     def __init__(self, services: Services, limiter: Limiter, rules: AdmissionRules) -> None:
-        self._services = services
+        self._ledger = services.ledger
+        self._prices = services.prices
         self._limiter = limiter
         self._rules = rules
 
@@ -69,23 +70,22 @@ class Admission:
     def _reserve(self, exchange: LimitedExchange, fields: Mapping[str, Any], request: UpstreamRequest) -> None:
         """Raises ApiError when the call may not even ask."""
         terms = exchange.terms
-        if terms.budgeted and not self._services.ledger.keeps:
+        if terms.budgeted and not self._ledger.keeps:
             raise StorageUnavailable("The ledger does not take records, and this client has a budget.")
         worst = self._worst_case(terms, fields, len(request.body)) if terms.weighed else UNWEIGHED
         if worst.cost_nanousd is None and terms.priced and self._rules.refuse_unknown_price:
             message = "What this model costs is not known here, and this client has budgets in US dollars only."
             raise ModelNotAllowed(message, param="model")
+        into, out, cost = worst
         record = exchange.record
-        cost = worst.cost_nanousd or 0
-        tokens = worst.input_tokens + worst.output_tokens
-        ask = Ask(record.request_id, terms.holders, record.started_at, tokens, cost, self._rules.last_call)
+        ask = Ask(record.request_id, terms.holders, record.started_at, into + out, cost or 0, self._rules.last_call)
         self._limiter.reserve(ask, partial(_answered, exchange, request, ask, worst))
 
     def _worst_case(self, terms: HeldTerms, fields: Mapping[str, Any], size: int) -> WorstCase:
         assumed = self._rules.assumed
         if terms.output_ceiling is not None:
             assumed = Assumptions(assumed.bytes_per_token, terms.output_ceiling)
-        prices = self._services.prices
+        prices = self._prices
         worst = worst_case(fields, size, assumed, prices.price, prices.context_tokens)
         if terms.hard_stop and terms.output_ceiling is not None and worst.output_tokens > terms.output_ceiling:
             fields = {**fields, "max_output_tokens": terms.output_ceiling}
@@ -100,19 +100,17 @@ def _answered(
     worst: WorstCase,
     answer: Grant | Refusal | ApiError,
 ) -> None:
-    if isinstance(answer, ApiError):
+    if isinstance(answer, (ApiError, Refusal)):
         if exchange.waiting:
-            _reject(exchange, answer, request)
-    elif isinstance(answer, Refusal):
-        if exchange.waiting:
-            _reject(exchange, refusal_error(answer, ask), request)
-    elif not exchange.waiting:
-        answer.give_back()
-    else:
+            _reject(exchange, answer if isinstance(answer, ApiError) else refusal_error(answer, ask), request)
+    elif exchange.waiting:
         terms = exchange.terms
-        exchange.reservation = Reservation(answer, worst, hard_stop=terms.hard_stop, budgeted=terms.budgeted)
-        exchange.record.worst_case = worst if terms.budgeted else None
+        exchange.reservation = Reservation(answer, worst, terms)
+        if terms.budgeted:
+            exchange.record.worst_case = worst
         exchange.begin(request)
+    else:
+        answer.give_back()
 
 
 def _reject(exchange: LimitedExchange, error: ApiError, request: UpstreamRequest) -> None:

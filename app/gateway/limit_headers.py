@@ -11,7 +11,6 @@ left is told.
 
 from collections.abc import Sequence
 from functools import lru_cache
-from operator import attrgetter
 
 from app.domain.headers import Headers
 from app.gateway.answer_head import Values
@@ -23,35 +22,44 @@ LONGEST_SECONDS = 60
 _SECOND_NS = 1_000_000_000
 _MILLISECOND_NS = 1_000_000
 _OPENAI_PREFIX = b"x-ratelimit-"
-_remaining = attrgetter("remaining")
 
 
 def limit_headers(readings: Sequence[RateReading]) -> Headers:
     """The headers for these rates; none for none."""
-    headers: Headers = []
-    requests = tokens = None
-    rests = reset = b""
-    at_ns, seconds = -1, 0
-    for kind, limit, remaining, reset_ns in _tightest(readings):
-        if kind is Limit.REQUESTS:
-            requests, (of_remaining, of_reset, rest) = limit, _OF_REQUESTS
-        else:
-            tokens, (of_remaining, of_reset, rest) = limit, _OF_TOKENS
-        if reset_ns != at_ns:
-            at_ns, (seconds, reset) = reset_ns, span(reset_ns)
-        headers += ((of_remaining, b"%d" % remaining), (of_reset, reset))
-        rests += (b", " + rest if rests else rest) % (remaining, seconds)
-    if headers:
-        headers += (*_of_limits(requests, tokens), (b"ratelimit", rests))
-    return headers
+    requests, tokens = _tightest(readings)
+    if requests is not None and tokens is not None:
+        _, rpm, of_requests, requests_ns = requests
+        _, tpm, of_tokens, tokens_ns = tokens
+        at_s, at = span(requests_ns)
+        then_s, then = (at_s, at) if tokens_ns == requests_ns else span(tokens_ns)
+        return [
+            (_REQUESTS_REMAINING, b"%d" % of_requests),
+            (_REQUESTS_RESET, at),
+            (_TOKENS_REMAINING, b"%d" % of_tokens),
+            (_TOKENS_RESET, then),
+            *_of_limits(rpm, tpm),
+            (b"ratelimit", _BOTH % (of_requests, at_s, of_tokens, then_s)),
+        ]
+    if requests is not None:
+        _, rpm, left, wait_ns = requests
+        seconds, reset = span(wait_ns)
+        found = (_REQUESTS_REMAINING, b"%d" % left), (_REQUESTS_RESET, reset)
+        return [*found, *_of_limits(rpm, None), (b"ratelimit", _REQUESTS % (left, seconds))]
+    if tokens is not None:
+        _, tpm, left, wait_ns = tokens
+        seconds, reset = span(wait_ns)
+        found = (_TOKENS_REMAINING, b"%d" % left), (_TOKENS_RESET, reset)
+        return [*found, *_of_limits(None, tpm), (b"ratelimit", _TOKENS % (left, seconds))]
+    return []
 
 
 @lru_cache(maxsize=1024)
-def _of_limits(requests: int | None, tokens: int | None) -> Headers:
+def _of_limits(rpm: int | None, tpm: int | None) -> tuple[tuple[bytes, bytes], ...]:
     """Those that stay the same from call to call: what the limits are."""
-    limits = [(kind, limit) for kind, limit in (("requests", requests), ("tokens", tokens)) if limit is not None]
+    limits = [(kind, limit) for kind, limit in (("requests", rpm), ("tokens", tpm)) if limit is not None]
     headers = [(f"x-ratelimit-limit-{kind}".encode(), b"%d" % limit) for kind, limit in limits]
-    return [*headers, (b"ratelimit-policy", ", ".join(f'"{kind}";q={limit};w=60' for kind, limit in limits).encode())]
+    policy = ", ".join(f'"{kind}";q={limit};w=60' for kind, limit in limits)
+    return (*headers, (b"ratelimit-policy", policy.encode()))
 
 
 def add_limit_headers(headers: Headers, values: Values, readings: Sequence[RateReading]) -> None:
@@ -78,22 +86,19 @@ def span(nanoseconds: int) -> tuple[int, bytes]:
     return seconds, b"%dms" % -(-nanoseconds // _MILLISECOND_NS)
 
 
-def _tightest(readings: Sequence[RateReading]) -> Sequence[RateReading]:
-    """One of each kind, requests first: the one with less left."""
-    if len(readings) < 2 or (
-        len(readings) == 2 and readings[0].kind is Limit.REQUESTS and readings[1].kind is Limit.TOKENS
-    ):
-        return readings
-    found: list[RateReading] = []
-    for kind in (Limit.REQUESTS, Limit.TOKENS):
-        of_kind = [reading for reading in readings if reading.kind is kind]
-        if of_kind:
-            found.append(min(of_kind, key=_remaining))
-    return found
+def _tightest(readings: Sequence[RateReading]) -> tuple[RateReading | None, RateReading | None]:
+    """Of requests and of tokens the one with less left: the client's or its group's."""
+    requests = tokens = None
+    for reading in readings:
+        if reading.kind is Limit.REQUESTS:
+            if requests is None or reading.remaining < requests.remaining:
+                requests = reading
+        elif tokens is None or reading.remaining < tokens.remaining:
+            tokens = reading
+    return requests, tokens
 
 
-def _forms(kind: bytes) -> tuple[bytes, bytes, bytes]:
-    return b"x-ratelimit-remaining-" + kind, b"x-ratelimit-reset-" + kind, b'"%b";r=%%d;t=%%d' % kind
-
-
-_OF_REQUESTS, _OF_TOKENS = _forms(b"requests"), _forms(b"tokens")
+_REQUESTS_REMAINING, _REQUESTS_RESET = b"x-ratelimit-remaining-requests", b"x-ratelimit-reset-requests"
+_TOKENS_REMAINING, _TOKENS_RESET = b"x-ratelimit-remaining-tokens", b"x-ratelimit-reset-tokens"
+_REQUESTS, _TOKENS = b'"requests";r=%d;t=%d', b'"tokens";r=%d;t=%d'
+_BOTH = _REQUESTS + b", " + _TOKENS

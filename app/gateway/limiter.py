@@ -20,14 +20,17 @@ SLOT_WAIT_NS = 1_000_000_000
 
 AccountKey = tuple[Unit, Period]
 
+_NEVER_US = 2**62
+
 
 class Line:
     """One budget of the limits in force, and its account."""
 
-    __slots__ = ("account", "budget", "in_dollars")
+    __slots__ = ("account", "amount", "budget", "in_dollars")
 
     def __init__(self, budget: Budget, account: Account) -> None:
         self.budget = budget
+        self.amount = budget.amount
         self.in_dollars = budget.unit is Unit.USD
         self.account = account
 
@@ -38,12 +41,15 @@ class Line:
 
 
 class State:
-    """What is taken of one holder's limits. `limits` are those that `lines` are for."""
+    """What is taken of one holder's limits. `limits` are those that `lines` are for.
 
-    __slots__ = ("_next_part_ns", "accounts", "limits", "lines", "requests", "slots", "tokens")
+    Until `next_part_ns` and `window_ends_us` time changes nothing: advance() is for whichever comes first.
+    """
+
+    __slots__ = ("accounts", "limits", "lines", "next_part_ns", "requests", "slots", "tokens", "window_ends_us")
 
     def __init__(self) -> None:
-        self._next_part_ns = 0
+        self.next_part_ns = self.window_ends_us = 0
         self.slots = 0
         self.requests = Rate()
         self.tokens = Rate()
@@ -58,25 +64,43 @@ class State:
             return False
         self.lines = [Line(budget, self.accounts[key]) for budget, key in zip(limits.budgets, keys, strict=True)]
         self.limits = limits
+        self.window_ends_us = 0
         return True
 
     def advance(self, at_us: int, now_ns: int) -> None:
         """Let time pass: for rates, for the windows of budgets."""
-        if now_ns >= self._next_part_ns:
-            self.requests.advance(now_ns)
-            self.tokens.advance(now_ns)
-            self._next_part_ns = next_part_ns(now_ns)
+        self.requests.advance(now_ns)
+        self.tokens.advance(now_ns)
+        self.next_part_ns = next_part_ns(now_ns)
+        self.window_ends_us = _NEVER_US
         for line in self.lines:
+            line.account.advance(at_us)
             ends_at = line.account.window.ends_at
-            if ends_at is not None and at_us >= ends_at:
-                line.account.advance(at_us)
+            if ends_at is not None and ends_at < self.window_ends_us:
+                self.window_ends_us = ends_at
+
+    def has_room(self, ask: Ask) -> bool:
+        """Does the whole call fit everywhere? If not, _refusal() knows whether and what that means; after advance()."""
+        limits = self.limits
+        if limits.rpm is not None and self.requests.used >= limits.rpm:
+            return False
+        if limits.tpm is not None and self.tokens.used + ask.tokens > limits.tpm:
+            return False
+        if limits.concurrency is not None and self.slots >= limits.concurrency:
+            return False
+        for line in self.lines:
+            account = line.account
+            left = line.amount - account.spent - account.reserved - account.beyond
+            if left < ((ask.cost_nanousd if line.in_dollars else ask.tokens) or 1):
+                return False
+        return True
 
     def lacking(self, ask: Ask) -> Line | None:
         """A budget that has too little left. To a call that costs nothing of its unit only a spent one matters."""
         for line in self.lines:
             amount = ask.cost_nanousd if line.in_dollars else ask.tokens
             account = line.account
-            left = line.budget.amount - account.spent
+            left = line.amount - account.spent
             if left <= 0:
                 return line
             left -= account.reserved + account.beyond
@@ -88,11 +112,9 @@ class State:
         """Add its rates; after advance()."""
         limits = self.limits
         if limits.rpm is not None:
-            left = max(0, limits.rpm - self.requests.used)
-            found.append(RateReading(Limit.REQUESTS, limits.rpm, left, self.requests.reset_ns(now_ns)))
+            found.append(_reading(Limit.REQUESTS, limits.rpm, self.requests, now_ns))
         if limits.tpm is not None:
-            left = max(0, limits.tpm - self.tokens.used)
-            found.append(RateReading(Limit.TOKENS, limits.tpm, left, self.tokens.reset_ns(now_ns)))
+            found.append(_reading(Limit.TOKENS, limits.tpm, self.tokens, now_ns))
 
     def spend(self, at_us: int, tokens: int, cost_nanousd: int, but: Sequence[Account] = ()) -> None:
         """Count this for every budget, but for these accounts and those whose window began after the call did."""
@@ -107,26 +129,26 @@ class Share:
 
     __slots__ = ("holds", "request", "short", "state", "taken", "tokens")
 
-    def __init__(self, state: State, ask: Ask, now_ns: int) -> None:
-        limits = state.limits
+    def __init__(self, state: State, ask: Ask, now_ns: int, *, roomy: bool) -> None:
+        limits, tokens = state.limits, ask.tokens
         self.state = state
         self.request: Part | None = None if limits.rpm is None else state.requests.take(1, now_ns)
         self.tokens: Part | None = None
-        self.taken = 0
         if limits.tpm is not None:
-            self.taken = min(ask.tokens, limits.tpm)
+            self.taken = tokens if roomy else min(tokens, limits.tpm)
             self.tokens = state.tokens.take(self.taken, now_ns)
         state.slots += 1
         self.holds: list[tuple[bool, Hold]] = []
+        holds = self.holds
         self.short = False  # does one hold less than the worst case?
         for line in state.lines:
-            account, amount = line.account, ask.cost_nanousd if line.in_dollars else ask.tokens
-            beyond = amount - (line.budget.amount - account.spent - account.reserved - account.beyond)
-            if beyond > 0 and amount:
-                self.short = True
-                self.holds.append((line.in_dollars, Hold(account, amount - beyond, beyond)))
+            account, amount = line.account, ask.cost_nanousd if line.in_dollars else tokens
+            if roomy:
+                holds.append((line.in_dollars, Hold(account, amount)))
             else:
-                self.holds.append((line.in_dollars, Hold(account, amount)))
+                beyond = max(0, amount - max(0, line.amount - account.spent - account.reserved - account.beyond))
+                self.short = self.short or beyond > 0
+                holds.append((line.in_dollars, Hold(account, amount - beyond, beyond)))
 
 
 class MemoryGrant:
@@ -140,11 +162,15 @@ class MemoryGrant:
         self._at_us = ask.at_us
         self._shares = shares
         for share in shares:
-            for in_dollars, hold in share.holds if share.short else ():
-                if hold.beyond and in_dollars:
-                    self.cost_nanousd = min(self.cost_nanousd, hold.amount)
-                elif hold.beyond:
-                    self.tokens = min(self.tokens, hold.amount)
+            if share.short:
+                self._shorten(share)
+
+    def _shorten(self, share: Share) -> None:
+        for in_dollars, hold in share.holds:
+            if hold.beyond and in_dollars:
+                self.cost_nanousd = min(self.cost_nanousd, hold.amount)
+            elif hold.beyond:
+                self.tokens = min(self.tokens, hold.amount)
 
     def give_back(self) -> None:
         """As the port says."""
@@ -157,14 +183,14 @@ class MemoryGrant:
         """As the port says. A second time changes nothing."""
         shares, self._shares = self._shares, []
         for share in shares:
-            state = share.state
+            state, holds = share.state, share.holds
             state.slots -= 1
             if share.tokens is not None:
                 state.tokens.correct(share.tokens, tokens - share.taken)
-            for in_dollars, hold in share.holds:
+            for in_dollars, hold in holds:
                 hold.settle(cost_nanousd if in_dollars else tokens)
-            if len(share.holds) < len(state.accounts):  # a budget was set while the call was under way
-                state.spend(self._at_us, tokens, cost_nanousd, but=[hold.account for _, hold in share.holds])
+            if len(holds) < len(state.accounts):  # a budget was set while the call was under way
+                state.spend(self._at_us, tokens, cost_nanousd, but=[hold.account for _, hold in holds])
 
 
 class MemoryLimiter:
@@ -180,21 +206,23 @@ class MemoryLimiter:
         """As the port says; `answered` is called before this returns."""
         now_ns = self._now_ns()
         states = []
+        roomy = True
         for holder in ask.holders:
             state = self._states[holder.name]
             if state.limits is not holder.limits and not state.bind(holder.limits):
                 answered(StorageUnavailable("What was spent of a budget is not known yet. Try again in a moment."))
                 return
-            state.advance(ask.at_us, now_ns)
+            if now_ns >= state.next_part_ns or ask.at_us >= state.window_ends_us:
+                state.advance(ask.at_us, now_ns)
+            roomy = roomy and state.has_room(ask)
             states.append(state)
-        refusal = _refusal(ask, states, now_ns)
-        if refusal is not None:
+        if not roomy and (refusal := _refusal(ask, states, now_ns)) is not None:
             answered(refusal)
             return
         shares: list[Share] = []
         readings: list[RateReading] = []
         for state in states:
-            shares.append(Share(state, ask, now_ns))
+            shares.append(Share(state, ask, now_ns, roomy=roomy))
             state.tell(now_ns, readings)
         answered(MemoryGrant(ask, shares, readings))
 
@@ -248,6 +276,11 @@ def _refusal(ask: Ask, states: Sequence[State], now_ns: int) -> Refusal | None:
         if limits.concurrency is not None and state.slots >= limits.concurrency and longest < SLOT_WAIT_NS:
             longest, limit, whose = SLOT_WAIT_NS, Limit.CONCURRENCY, place
     return Refusal(limit, ask.holders[whose], longest, _readings(states, now_ns)) if longest else None
+
+
+def _reading(kind: Limit, limit: int, rate: Rate, now_ns: int) -> RateReading:
+    left, reset_ns = limit - rate.used, rate.free_at_ns - now_ns
+    return RateReading(kind, limit, max(0, left), max(0, reset_ns))
 
 
 def _readings(states: Sequence[State], now_ns: int) -> list[RateReading]:

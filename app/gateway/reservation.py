@@ -11,6 +11,7 @@ from app.domain.usage import Usage
 from app.domain.worst_case import WorstCase
 from app.gateway.limits import Grant
 from app.gateway.ports import PriceBook
+from app.gateway.roster import HeldTerms
 from app.gateway.settlement import write_usage
 
 _ENDED = (Outcome.COMPLETED, Outcome.INCOMPLETE, Outcome.FAILED)
@@ -21,11 +22,11 @@ class Reservation:
 
     __slots__ = ("_budgeted", "_worst", "grant", "stop_at_tokens")
 
-    def __init__(self, grant: Grant, worst: WorstCase, *, hard_stop: bool, budgeted: bool) -> None:
+    def __init__(self, grant: Grant, worst: WorstCase, terms: HeldTerms) -> None:
         self.grant = grant
-        self.stop_at_tokens = _affordable(grant, worst) if hard_stop else None
+        self.stop_at_tokens = _affordable(grant, worst) if terms.hard_stop else None
         self._worst = worst
-        self._budgeted = budgeted
+        self._budgeted = terms.budgeted
 
     def exceeded_by(self, reading: Reading) -> bool:
         """Has a stream come to its ceiling, by what its deltas hold?"""
@@ -38,7 +39,7 @@ class Reservation:
         where what has been seen says nothing of what follows, at all of it. For a budget, the record says so, too.
         """
         tokens = (record.input_tokens or 0) + (record.output_tokens or 0)
-        if record.usage_source in (UsageSource.NONE, UsageSource.ESTIMATED):
+        if record.usage_source is not UsageSource.REPORTED:
             output_bytes = reading.output_bytes if record.stream else record.bytes_out
             if may_be_billed(record) or (record.outcome in _ENDED and output_bytes):
                 guess = self._guess(record, output_bytes)

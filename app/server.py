@@ -88,6 +88,8 @@ class _Server(uvicorn.Server):
         if gateway.in_flight:
             _log.warning("calls that are ended before their time: %d", gateway.in_flight)
         gateway.stop()
+        if gateway.in_flight:
+            await self._end_arrivals()
         left: float = max(LAST_WORDS_SECONDS, end - now())
         self.config.timeout_graceful_shutdown = left  # type: ignore[assignment]  # it goes to wait_for
         await super().shutdown(sockets)
@@ -96,6 +98,15 @@ class _Server(uvicorn.Server):
         for task in tasks:
             task.cancel()
         await asyncio.sleep(0)
+
+    async def _end_arrivals(self) -> None:
+        """End the calls whose requests are still on their way to us, once no other task is left but those."""
+        tasks, now = self.server_state.tasks, asyncio.get_running_loop().time
+        end = now() + LAST_WORDS_SECONDS
+        while len(tasks) > self._app.state.gateway.in_flight and now() < end:  # noqa: ASYNC110 - they end one by one
+            await asyncio.sleep(_LOOK_SECONDS)
+        for task in list(tasks):
+            task.cancel()
 
 
 async def serve(

@@ -109,7 +109,8 @@ class Agreements:
         """Upstream's books have told what a call of the ledger came to: the budgets that it counts for follow."""
         tokens = _more(before.input_tokens, after.input_tokens) + _more(before.output_tokens, after.output_tokens)
         cost = _more(before.cost_nanousd, after.cost_nanousd)
-        self._limiter.correct(self._roster.holders(before.client), before.started_at, tokens, cost)
+        holders = self._roster.holders(before.client)
+        self._limiter.correct(before.request_id, holders, before.started_at, tokens, cost)
 
     def _reading(self, holder: Holder) -> Awaitable[HolderReading]:
         return self._limiter.reading(holder, self._now_us())

@@ -4,7 +4,7 @@
     the ledger ──────^                      │
     (at the start)                          └── none within an hour ──> given up until the next start
 
-A call in the background that is still running is asked about for as long as it runs, each minute at the most.
+A call in the background that is still running is asked about each minute, for a day at the most.
 
 It works beside the calls and none waits for it. What it has not settled stays in the ledger as it is, with an estimate
 or nothing, and is found there at the next start. An upstream that has never told anything is on trial: it is asked
@@ -192,7 +192,8 @@ class Bookkeeper:
             return
         except StillRunning:
             self._trust()
-            case.give_up_at = self._clock.monotonic() + PATIENCE_SECONDS
+            if self._clock.wall_us() - record.started_at < REACH_MICROSECONDS:
+                case.give_up_at = self._clock.monotonic() + PATIENCE_SECONDS
             self._ask_again(case)
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, the call is not settled this time
@@ -230,9 +231,11 @@ class Bookkeeper:
         case.attempts += 1
         if request_id not in self._cases:
             return
-        if not self._trusted and case.misses >= TRIAL_ATTEMPTS:
+        enough = case.misses >= TRIAL_ATTEMPTS
+        deleted = enough and case.record.generation_id is None  # a response can be, and says nothing of the books
+        if enough and not (self._trusted or deleted):
             self._pause()
-        elif self._clock.monotonic() >= case.give_up_at:
+        elif deleted or self._clock.monotonic() >= case.give_up_at:
             del self._cases[request_id]
             self._call_up()
             _log.info("upstream's books have nothing of %s: usage stays %s", request_id, case.record.usage_source)

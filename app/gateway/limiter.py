@@ -226,7 +226,14 @@ class MemoryLimiter:
             state.tell(now_ns, readings)
         answered(MemoryGrant(ask, shares, readings))
 
-    def correct(self, holders: Sequence[Holder], at_us: int, tokens: int, cost_nanousd: int) -> None:
+    def correct(
+        self,
+        request_id: str,  # noqa: ARG002 - the only process hears of it once
+        holders: Sequence[Holder],
+        at_us: int,
+        tokens: int,
+        cost_nanousd: int,
+    ) -> None:
         """As the port says."""
         for holder in holders:
             self._states[holder.name].spend(at_us, tokens, cost_nanousd)

@@ -152,8 +152,11 @@ class Limiter(Protocol):
         takes nothing, of rates neither. An ApiError (StorageUnavailable) says that limits cannot be judged.
         """
 
-    def correct(self, holders: Sequence[Holder], at_us: int, tokens: int, cost_nanousd: int) -> None:
-        """Books have told that a settled call begun at `at_us` came to so much more (or less): budgets follow."""
+    def correct(self, request_id: str, holders: Sequence[Holder], at_us: int, tokens: int, cost_nanousd: int) -> None:
+        """Books have told that a settled call begun at `at_us` came to so much more (or less): budgets follow, once.
+
+        Several processes may hear of it, since each takes up at its start what the ledger has unsettled.
+        """
 
     async def prepare(self, holders: Sequence[Holder]) -> None:
         """These holders count from now on, or again with other limits or members: budgets start from the ledger.

@@ -95,10 +95,8 @@ class BatchLedger:
     @property
     def keeps(self) -> bool:
         """Whether a record that is settled now would be kept, come what may."""
-        undone = self._undone
-        if self._closed or len(undone) >= self._capacity or not self._writer.keeps:
-            return False
-        return not undone or self._clock() - undone[0].since < LONGEST_WAIT_SECONDS
+        full = self.stats.queue_depth >= self._capacity
+        return not (self._closed or full) and self._writer.keeps and not self.overdue()
 
     def in_flight(self) -> int:
         """Calls that may settle soon: those open for less than 0.25 s or so. Any thread may ask."""

@@ -9,14 +9,12 @@ from typing import Any
 from urllib.parse import quote
 
 from app.domain.money import parse_usd
-from app.domain.reading import Reading
 from app.domain.records import Record
 from app.domain.usage import Usage, read_usage
 from app.gateway.ports import BookEntry, NoBooks, StillRunning
-from app.upstream.documents import Document, Documents, Query, UpstreamSilent
+from app.upstream.documents import Document, Documents, UpstreamSilent
 
 _NO_ROUTE = frozenset((404, 405, 501))
-_UNDER_WAY = frozenset(("queued", "in_progress"))
 
 
 class UpstreamBooks:
@@ -31,31 +29,32 @@ class UpstreamBooks:
         Raises NoBooks for an answer that only a missing route gives, StillRunning for a response that is not over,
         UpstreamSilent for any other that tells nothing.
         """
-        if record.background and record.response_id is not None:
-            document = await self._find("/responses/" + quote(record.response_id, safe=""))
-            return None if document is None else _entry_of_response(document)
-        document = await self._find("/generation", {"id": record.generation_id or ""})
-        return None if document is None else _entry(document)
-
-    async def _find(self, path: str, query: Query | None = None) -> Document | None:
-        document = await self._documents.fetch(path, query)
+        if record.generation_id is None and record.response_id is not None:
+            return await self._response(record.response_id)
+        document = await self._documents.fetch("/generation", {"id": record.generation_id or ""})
         if document.status == 200:
-            return document
+            return _entry(document)
         if document.status == 404 and isinstance(document.fields.get("error"), dict):
             return None
         if document.status in _NO_ROUTE:
-            raise NoBooks(f"GET {path}: HTTP {document.status}")
-        raise UpstreamSilent(f"GET {path}: upstream answered HTTP {document.status}", document.status)
+            raise NoBooks(f"GET /generation: HTTP {document.status}")
+        raise UpstreamSilent(f"GET /generation: upstream answered HTTP {document.status}", document.status)
 
-
-def _entry_of_response(document: Document) -> BookEntry:
-    reading = Reading()
-    reading.note_body(document.value)
-    if reading.status is None:
-        if document.fields.get("status") in _UNDER_WAY:
+    async def _response(self, response_id: str) -> BookEntry | None:
+        """A missing route is no news for other calls: who takes `background` for nothing has no such route."""
+        status, found = await self._documents.fetch_reading("/responses/" + quote(response_id, safe=""))
+        if status == 404 and found.failed:
+            return None
+        if status in _NO_ROUTE:
+            return BookEntry(None)
+        if status != 200 or found.response_id != response_id:
+            raise UpstreamSilent(f"GET /responses/{{id}}: upstream answered HTTP {status}, not the response", status)
+        if found.status is None:
             raise StillRunning
-        raise UpstreamSilent("GET /responses/{id}: the answer is no response", document.status)
-    return BookEntry(reading.usage, reading.model)
+        usage = found.usage
+        if usage is not None and (usage.input_tokens is None or usage.output_tokens is None):
+            raise UpstreamSilent("GET /responses/{id}: the usage has no counts that could be read", status)
+        return BookEntry(usage, found.model)
 
 
 def _entry(document: Document) -> BookEntry:

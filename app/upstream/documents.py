@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from app.domain.meter import BodyMeter, Reading
+
 if TYPE_CHECKING:
     from app.upstream.http_client import HttpClient
 
@@ -70,6 +72,21 @@ class Documents:
             return Document(status, orjson.loads(body))
         except ValueError:
             return Document(status, None)
+
+    async def fetch_reading(self, path: str) -> tuple[int, Reading]:
+        """GET a response, however large: the status, and what a meter reads of it. Raises UpstreamSilent as fetch()."""
+        client = await self._opened()
+        from app.upstream.http_client import Unreachable
+
+        meter = BodyMeter(orjson.loads)
+        try:
+            async with client.stream("GET", path) as answer:
+                async for chunk in answer.aiter_bytes():
+                    meter.feed(chunk)
+                meter.end()
+                return answer.status_code, meter.reading
+        except Unreachable as error:
+            raise UpstreamSilent(f"GET {path}: {error}") from None
 
     async def fetch_fields(self, path: str, query: Query | None = None) -> dict[str, Any]:
         """GET an object. Raises UpstreamSilent for any answer but a 200 with one."""

@@ -110,7 +110,10 @@ class Checker:
 
     def _look(self) -> None:
         while not self._stop.is_set():
-            (budget,) = own(self._gateway, self._key)["budgets"]
+            answer = self._gateway.get("/api/v1/key", self._key)
+            if answer.status == 503:  # the ledger or the limits' store did not answer in time: no look
+                continue
+            (budget,) = answer.json["data"]["limits"]["client"]["budgets"]
             self.most = max(self.most, budget["spent"] + budget["reserved"])
             self.looks += 1
 

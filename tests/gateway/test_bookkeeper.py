@@ -145,6 +145,25 @@ async def test_a_response_in_the_background_is_asked_about_for_as_long_as_it_run
     assert desk.books.asked["resp_1"] == asked
 
 
+async def test_a_response_that_was_deleted_is_given_up_and_casts_no_doubt_on_the_books(desk: Desk) -> None:
+    deleted = desk.broken_off(generation_id=None, background=True, response_id="resp_1")
+    record = desk.broken_off()
+    desk.keeper.take([deleted, record])
+    await desk.pass_time(600)
+    assert desk.books.asked["resp_1"] == rules.TRIAL_ATTEMPTS
+    desk.books.entries[record.generation_id or ""] = ENTRY
+    await desk.pass_time(3600)
+    assert desk.settled(record).usage_source is UsageSource.SETTLED
+
+
+async def test_one_that_never_ends_is_given_up_after_a_day(desk: Desk) -> None:
+    record = desk.broken_off(generation_id=None, background=True, response_id="resp_1")
+    desk.books.entries["resp_1"] = StillRunning()
+    desk.keeper.take([record])
+    await desk.pass_time(24 * 3600 + 2 * rules.PATIENCE_SECONDS)
+    assert desk.keeper.unsettled == 0
+
+
 async def test_a_response_that_ended_without_a_usage_is_left_as_it_is(desk: Desk) -> None:
     record = desk.broken_off(generation_id=None, background=True, response_id="resp_1", input_tokens=99)
     desk.books.entries["resp_1"] = BookEntry(None, "m")

@@ -174,8 +174,20 @@ async def test_what_ends_while_redis_is_away_is_told_once_it_is_back(valkey: Val
                 else:
                     grant.settle(4, 4)
                 grant.settle(50, 50)
-            one.limiter.correct([BUDGETED], wall_us(), 0, 3)
+            one.limiter.correct("req_1", [BUDGETED], wall_us(), 0, 3)
         await one.stands(BUDGETED, slots=1, reserved=10, spent=15)
+
+
+async def test_what_books_say_of_a_call_counts_once_however_many_processes_ask_them(
+    valkey: ValkeyServer, redis_database: int
+) -> None:
+    async with shared(valkey, redis_database) as one, shared(valkey, redis_database) as two:
+        grant = await one.granted(BUDGETED)
+        grant.settle(9, 9)
+        for each in (one, two):
+            each.limiter.correct("req_1", [BUDGETED], wall_us(), 0, -4)
+            await each.limiter.settled()
+        await one.stands(BUDGETED, slots=0, reserved=0, spent=5)
 
 
 async def test_emptied_under_way_budgets_are_shut_until_they_are_read_again_and_open_calls_hold_on(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -156,7 +157,8 @@ async def test_an_entry_without_counts_is_none(answered: Answers, data: dict[str
 
 async def test_a_response_in_the_background_tells_its_usage_when_it_is_over(answered: Answers) -> None:
     usage = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
-    answered.give({"id": "resp_1", "object": "response", "status": "completed", "model": "m-served", "usage": usage})
+    response = {"id": "resp_1/../x?y", "object": "response", "status": "completed", "model": "m-served"}
+    answered.give({**response, "usage": usage})
     entry = await answered.books.look_up(in_background("resp_1/../x?y"))
     assert entry == BookEntry(Usage(input_tokens=7, output_tokens=5, total_tokens=12), "m-served")
     assert answered.heads[0].startswith(b"GET /api/v1/responses/resp_1%2F..%2Fx%3Fy HTTP/1.1\r\n")
@@ -178,12 +180,40 @@ async def test_one_that_ended_without_a_usage_has_nothing_to_tell(answered: Answ
 async def test_a_response_that_was_deleted_and_one_that_is_none(answered: Answers) -> None:
     answered.give({"error": {"message": "Response with id 'resp_1' not found."}}, "404 Not Found")
     assert await answered.books.look_up(in_background()) is None
-    answered.give({"id": "resp_1", "status": "on its way"})
+    for odd in (
+        {"id": "resp_2", "status": "completed", "usage": {"input_tokens": 1, "output_tokens": 1}},
+        {"id": "resp_1", "status": "completed", "usage": {"total_tokens": 5}},
+        {"error": {"message": "one moment"}},
+        {},
+        b"<html>",
+    ):
+        answered.give(odd)
+        with pytest.raises(UpstreamSilent):
+            await answered.books.look_up(in_background())
+    answered.give({"error": {"message": "slow down"}}, "429 Slow")
     with pytest.raises(UpstreamSilent):
         await answered.books.look_up(in_background())
+
+
+async def test_an_upstream_without_stored_responses_has_nothing_to_tell_and_may_have_books(answered: Answers) -> None:
     answered.give(b"<html>", "404 Not Found")
+    assert await answered.books.look_up(in_background()) == BookEntry(None)
     with pytest.raises(NoBooks):
-        await answered.books.look_up(in_background())
+        await answered.books.look_up(of_generation())
+
+
+async def test_a_call_with_a_generation_is_looked_up_by_that(answered: Answers) -> None:
+    answered.give({"data": GENERATION})
+    assert await answered.books.look_up(replace(in_background(), generation_id="gen-1")) is not None
+    assert answered.heads[0].startswith(b"GET /api/v1/generation?id=gen-1 ")
+
+
+async def test_a_response_of_any_size_is_read_in_little_memory(answered: Answers) -> None:
+    output = [{"type": "message", "content": "x" * 1_000_000}] * 20
+    usage = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
+    answered.give({"id": "resp_1", "output": output, "status": "completed", "model": "m", "usage": usage})
+    entry = await answered.books.look_up(in_background())
+    assert entry == BookEntry(Usage(input_tokens=7, output_tokens=5, total_tokens=12), "m")
 
 
 async def test_nobody_there() -> None:

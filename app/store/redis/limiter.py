@@ -84,11 +84,11 @@ class RedisLimiter:
         else:
             answered(LooseGrant(ask))
 
-    def correct(self, holders: Sequence[Holder], at_us: int, tokens: int, cost_nanousd: int) -> None:
+    def correct(self, request_id: str, holders: Sequence[Holder], at_us: int, tokens: int, cost_nanousd: int) -> None:
         """As the port says."""
         accounts = self._wording.spending(holders)
         if accounts:
-            name = f"{self.member.name}:{next(self._numbers)}"
+            name = f"books:{request_id}"
             command = self._scripts.correct.command(name, at_us, min(tokens, MOST), min(cost_nanousd, MOST), accounts)
             self.member.tell(Correction(command))
 

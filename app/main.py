@@ -212,7 +212,10 @@ def _documents(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Docum
 def _bookkeeper(
     documents: Documents, store: Store, services: Services, agreements: Agreements, stack: AsyncExitStack
 ) -> Bookkeeper:
-    bookkeeper = Bookkeeper(UpstreamBooks(documents), store.reports, services, amended=agreements.amended)
+    books, stats = UpstreamBooks(documents), store.ledger.stats
+    bookkeeper = Bookkeeper(
+        books, store.reports, services, amended=agreements.amended, interrupted=lambda: stats.interrupted
+    )
     bookkeeper.start()
     stack.push_async_callback(bookkeeper.close)
     return bookkeeper

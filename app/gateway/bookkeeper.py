@@ -2,7 +2,7 @@
 
     committed ──> waiting ──> asked after 1 s, 2, 4 ... 60 ──entry──> amended, or left as it is: they do not say
     the ledger ──────^                      │
-    (at the start)                          └── none within an hour ──> given up until the next start
+    (at the start, after crashes of others) └── none within an hour ──> given up until the next start
 
 A call in the background that is still running is asked about each minute, for a day at the most.
 
@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 AT_ONCE = 4
 PATIENCE_SECONDS = 3600.0
 LOOK_UP_SECONDS = 15.0
+LOOK_SECONDS = 30.0
+"""How often it looks whether other processes have left calls to be settled."""
 TRIAL_ATTEMPTS = 10
 PAUSE_SECONDS = 3600.0
 MOST_CASES = 5_000
@@ -58,16 +60,19 @@ class _Case:
 class Bookkeeper:
     """Made on the loop; everything but `committed` and `unsettled` belongs to it. `chance` gives 0 to 1 for jitter.
 
-    `amended` hears of every record that books have told more of, as it was and as it is.
+    `amended` hears of every record that books have told more of, as it was and as it is. `interrupted` gives how many
+    calls of processes that are no more were closed here so far: when it grows, the ledger has cases to fetch.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its neighbours, and chance
         self,
         books: Books,
         reports: UnsettledReports,
         services: Services,
         chance: Callable[[], float] = random.random,
+        *,
         amended: Callable[[Record, Record], None] = lambda *_: None,
+        interrupted: Callable[[], int] = lambda: 0,
     ) -> None:
         self._books = books
         self._reports = reports
@@ -78,6 +83,8 @@ class Bookkeeper:
         self._clock = services.clock
         self._chance = chance
         self._amended = amended
+        self._interrupted = interrupted
+        self._fetched_at = 0  # what `interrupted` gave then
         self._loop = asyncio.get_running_loop()
         self._cases: dict[str, _Case] = {}  # by request id; all of them
         self._due: list[tuple[float, str]] = []  # a heap: when to ask next
@@ -126,6 +133,9 @@ class Bookkeeper:
 
     async def ask_due(self) -> float | None:
         """Ask about everything that is due; gives the seconds until something is again, None when nothing waits."""
+        interrupted = self._interrupted()
+        if interrupted != self._fetched_at:
+            self._fetched_at, self._behind = interrupted, True
         if self._behind and self._clock.monotonic() >= self._paused_until and len(self._cases) <= MOST_CASES // 2:
             await self._fetch()
         while cases := self._take_due():
@@ -144,7 +154,7 @@ class Bookkeeper:
                 _log.exception("unsettled calls could not be seen to")
                 seconds = PATIENCE_SECONDS / 60
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(LOOK_SECONDS if seconds is None else min(seconds, LOOK_SECONDS)):
                     await self._news.wait()
 
     async def _fetch(self) -> None:

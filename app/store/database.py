@@ -112,18 +112,19 @@ class Database:
                 results.append(Result(cursor.rowcount, cursor.fetchall()))
         return results
 
-    def close_interrupted(self) -> None:
-        """Close what an earlier process left open. Raises sqlite3.Error."""
+    def close_interrupted(self) -> int:
+        """Close what an earlier process left open; gives how many calls. Raises sqlite3.Error."""
         still_open = compiled(statements.still_open())
         with self._transaction() as connection:
             left = connection.execute(still_open.text, still_open.values).fetchall()
             if not left:
-                return
+                return 0
             interrupted = Additions()
             interrupted.add((*row[:OUTCOME_AT], str(Outcome.INTERRUPTED), *row[OUTCOME_AT + 1 :]) for row in left)
             self._roll_up(connection, interrupted)
             connection.execute(compiled(statements.close_interrupted()).text)
         LOG.warning("calls left open by the last process, now closed as interrupted: %d", len(left))
+        return len(left)
 
     def delete_before(self, hour: int, most: int) -> int:
         """Delete the oldest records that began before `hour`, at most so many. Gives how many. Raises sqlite3.Error."""
@@ -148,9 +149,10 @@ class Database:
         if identity != self._identity:
             raise Misplaced("the database file was replaced while in use: restart Weighbridge")
 
-    def watch(self) -> None:
-        """Each second: check_place()."""
+    def watch(self) -> int:
+        """Each second: check_place(). Nobody else writes here."""
         self.check_place()
+        return 0
 
     def probe(self) -> None:
         """See whether a transaction can begin. Raises sqlite3.Error."""

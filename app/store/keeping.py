@@ -120,7 +120,7 @@ class Keeping:
             self._attempt(self._replay_some)
         elif now >= self._watch_at:
             self._watch_at = now + WATCH_SECONDS
-            self._attempt(self._database.watch)
+            self._attempt(self._watch)
         elif self._upkeep.due(now, idle=idle):
             self._take_care(now)
 
@@ -187,6 +187,9 @@ class Keeping:
         except Exception as error:  # noqa: BLE001 - as above
             self._refused(error)
 
+    def _watch(self) -> None:
+        self._stats.interrupted += self._database.watch()
+
     def _refused(self, error: Exception) -> None:
         if self.problem is None:
             LOG.error("The database does not take records; they go to the spool: %s", error)
@@ -213,7 +216,7 @@ class Keeping:
     def _replay_some(self) -> None:
         """Put the oldest of what waits into the database. Raises sqlite3.Error or OSError."""
         if not self._recovered and not self._spool.inherited:
-            self._database.close_interrupted()
+            self._stats.interrupted += self._database.close_interrupted()
             self._recovered = True
         elif self._spool:
             rows = self._spool.read(_MOST_A_STEP)

@@ -26,8 +26,8 @@ class Medium(Protocol):
     def run(self, batch: Sequence[Statement], *, reads: bool = False) -> list[Result]:
         """Run statements in one transaction of their own."""
 
-    def close_interrupted(self) -> None:
-        """Close what processes that are no more have left open."""
+    def close_interrupted(self) -> int:
+        """Close what processes that are no more have left open. Gives how many calls."""
 
     def fold_day(self, before: int) -> bool:
         """Add up the next day that was over by then (microseconds UTC), if there is one."""
@@ -38,8 +38,8 @@ class Medium(Protocol):
     def check_place(self) -> None:
         """Before a change: raises when what is written would be lost."""
 
-    def watch(self) -> None:
-        """Look after the database once a second; raises when it is not there."""
+    def watch(self) -> int:
+        """Look after the database once a second; raises when it is not there. Gives what close_interrupted() would."""
 
     def probe(self) -> None:
         """See whether a transaction can begin."""

@@ -23,6 +23,7 @@ class LedgerStats:
     replayed: int = 0  # W: records that came from the spool into the database, also those of an earlier process
     damaged: int = 0  # W: lines of the spool that could not be read and were set aside
     failed_spools: int = 0  # W: times that the spool began to refuse records, too
+    interrupted: int = 0  # W: calls that processes which are no more had left open, closed
     deleted: int = 0  # W: records deleted because they were too old
     unwritable: int = 0  # W: records that no database would take
     abandoned: int = 0  # W: records still unwritten when the deadline of close() came

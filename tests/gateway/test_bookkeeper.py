@@ -293,6 +293,20 @@ async def test_a_ledger_that_cannot_be_read_is_read_later(desk: Desk) -> None:
     assert desk.settled(record).usage_source is UsageSource.SETTLED
 
 
+async def test_what_other_processes_left_open_is_fetched_when_it_was_closed_here(desk: Desk) -> None:
+    closed = 0
+    keeper = Bookkeeper(desk.books, desk.reports, desk.house.services, lambda: 0.5, interrupted=lambda: closed)
+    desk.keeper = keeper
+    await desk.pass_time(1)
+    record = desk.broken_off(outcome=Outcome.INTERRUPTED)
+    desk.books.entries["gen-1"] = ENTRY
+    await desk.pass_time(600)
+    assert desk.books.asked["gen-1"] == 0
+    closed = 1
+    await desk.pass_time(2)
+    assert desk.settled(record).usage_source is UsageSource.SETTLED
+
+
 async def test_it_works_by_itself_hears_of_other_threads_and_stops(house: House) -> None:
     desk = Desk(house)
     desk.keeper = Bookkeeper(desk.books, desk.reports, replace(house.services), lambda: 0.5)

@@ -109,8 +109,9 @@ async def test_the_next_process_of_a_directory_closes_what_the_last_one_left_at_
         write_open(living, clock)
         async with opened_store(postgres_url, tmp_path / "state", process=1) as store:
             store.ledger.admit(mine)
-        async with opened_store(postgres_url, tmp_path / "state", process=3):
+        async with opened_store(postgres_url, tmp_path / "state", process=3) as store:
             await until(lambda: outcomes(postgres_url).get(mine.request_id) == "interrupted")
+            await until(lambda: store.ledger.stats.interrupted == 1)
             assert outcomes(postgres_url)[others.request_id] == "in_progress"
     assert await inspection.inspect(Address(postgres_url), tmp_path / "state") == []
 
@@ -128,8 +129,9 @@ async def test_a_call_that_was_given_up_and_is_settled_after_all_is_believed(
             await until(lambda: outcomes(postgres_url) == {call.request_id: "in_progress"})
             relay.cut()
             await until(lambda: not cut_off.health().ok)
-            async with replica(postgres_url, tmp_path, 2, lease_seconds=0.0):
+            async with replica(postgres_url, tmp_path, 2, lease_seconds=0.0) as other:
                 await until(lambda: outcomes(postgres_url) == {call.request_id: "interrupted"})
+                await until(lambda: other.ledger.stats.interrupted == 1)  # its bookkeeper asks what the call came to
                 ended = replace(call, outcome=Outcome.COMPLETED, input_tokens=7, output_tokens=1, duration_ms=60_000.0)
                 await settle(cut_off.ledger, replace(ended, model_served="served"))
                 relay.mend()

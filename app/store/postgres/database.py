@@ -70,15 +70,16 @@ class PostgresDatabase:
                 connection.execute(statements.CHANGED)
         return results
 
-    def close_interrupted(self) -> None:
+    def close_interrupted(self) -> int:
         """Close what our predecessor left open, and processes that count as dead."""
         with _plainly():
             self._connection.allow(self._patience)
             gone = set(self._presence.gone(self._connection))
             if self._predecessor is not None:
                 gone.add(self._predecessor)
-            self._close(gone)
+            closed = self._close(gone)
         self._predecessor = None
+        return closed
 
     def fold_day(self, before: int) -> bool:
         """Add up the next day that is over, unless another process is at it."""
@@ -104,7 +105,7 @@ class PostgresDatabase:
     def check_place(self) -> None:
         """A server is not moved away under its connections."""
 
-    def watch(self) -> None:
+    def watch(self) -> int:
         """See that the server answers; hold our lock; every few seconds, close what dead processes have left open."""
         with _plainly():
             self._connection.allow(self._patience)
@@ -112,7 +113,8 @@ class PostgresDatabase:
             self._presence.hold(self._connection)
             self._watches += 1
             if self._watches % _LOOK_AFTER == 0:
-                self._close(self._presence.gone(self._connection))
+                return self._close(self._presence.gone(self._connection))
+        return 0
 
     def probe(self) -> None:
         """See whether the server takes writes: one that replicates another does not."""
@@ -155,13 +157,14 @@ class PostgresDatabase:
         with self._posting() as posting:
             return posting.one_by_one(rows)
 
-    def _close(self, processes: "set[str] | list[str]") -> None:
+    def _close(self, processes: "set[str] | list[str]") -> int:
         if not processes:
-            return
+            return 0
         with self._posting() as posting:
             closed = posting.close(sorted(processes))
         if closed:
             LOG.warning("calls left open by processes that are no more, now closed as interrupted: %d", closed)
+        return closed
 
     @contextlib.contextmanager
     def _posting(self) -> Iterator[Posting]:

@@ -98,7 +98,7 @@ def set_client(
     if hard_stop is not None:
         change["hard_stop"] = terms.on_off(hard_stop, "--hard-stop")
     if group is not None:
-        change["group"] = None if group == terms.NOTHING else group
+        change["group"] = None if group.lower() == terms.NOTHING else group
     if enable is not None:
         change["enabled"] = enable
     changed = ask("PATCH", f"/clients/{part(client)}", config, json=change)

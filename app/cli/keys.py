@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.admin_client import ask, part
-from app.cli.options import ConfigOption, JsonOption, checked_name
+from app.cli.options import ConfigOption, JsonOption, checked_client
 from app.cli.output import print_json, print_table, whole_seconds
 
 app = typer.Typer(name="keys", help="Make, list, revoke and rotate client keys.", no_args_is_help=True)
@@ -25,7 +25,7 @@ KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="As `keys list` sho
 @app.command()
 def create(
     client: Annotated[
-        str, typer.Argument(metavar="CLIENT", help="Who the key is for; made if new.", callback=checked_name)
+        str, typer.Argument(metavar="CLIENT", help="Who the key is for; made if new.", callback=checked_client)
     ],
     expires: Annotated[str | None, typer.Option(metavar="SPAN", help="How long it works, as 90d or 12h.")] = None,
     as_json: JsonOption = False,

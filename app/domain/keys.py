@@ -136,6 +136,13 @@ def check_client_name(name: str) -> None:
         raise ValueError(f"{name[:80]!r} cannot name a client or group: {rule}")
 
 
+def check_group_name(name: str) -> None:
+    """Raise ValueError unless `name` can name a group; none is what takes a client out of one."""
+    if name.lower() == "none":
+        raise ValueError(f"{name!r} cannot name a group: `clients set --group none` leaves one")
+    check_client_name(name)
+
+
 def _base62(number: int, length: int) -> bytes:
     """The lowest `length` base62 digits of `number`, most significant first."""
     digits = bytearray(length)

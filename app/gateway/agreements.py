@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from app.domain.errors import NotFound
-from app.domain.keys import check_client_name
+from app.domain.keys import check_group_name
 from app.domain.records import Record
 from app.domain.terms import ClientTerms, GroupTerms
 from app.gateway.limits import Holder, HolderReading, Limiter
@@ -65,7 +65,7 @@ class Agreements:
 
     async def change_group(self, name: str, change: Callable[[GroupTerms], GroupTerms]) -> StoredGroup:
         """Change a group's terms by a function of them; make it if it is new. Raises ValueError for a bad name."""
-        check_client_name(name)
+        check_group_name(name)
         async with self._changing:
             group = self._roster.group(name) or StoredGroup(name, self._now_us(), GroupTerms())
             changed = replace(group, terms=change(group.terms))

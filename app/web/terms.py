@@ -22,7 +22,7 @@ from app.web.standing import budgets_shown, limits_shown
 
 router = APIRouter(prefix="/admin/api", tags=["admin"], dependencies=[Depends(require_admin)])
 
-Count = Annotated[int, Field(gt=0, lt=2**53)]
+Count = Annotated[int, Field(gt=0, lt=2**53, strict=True)]
 
 
 class GroupChange(BaseModel):
@@ -36,7 +36,7 @@ class GroupChange(BaseModel):
     tpm: Count | None = None
     concurrency: Count | None = None
     budget_usd: dict[Period, str | None] | None = None
-    budget_tokens: dict[Period, Annotated[int, Field(ge=0, lt=2**53)] | None] | None = None
+    budget_tokens: dict[Period, Annotated[int, Field(ge=0, lt=2**53, strict=True)] | None] | None = None
     models: Annotated[list[str], Field(min_length=1, max_length=1000)] | None = None
 
 

@@ -14,6 +14,7 @@ from app.domain.limits import Limits
 from app.domain.windows import Period
 from app.gateway.limits import Ask, Grant, Holder, Refusal
 from app.gateway.spending import Spent
+from app.store.redis.grant import Correction
 from app.store.redis.limiter import RedisLimiter
 from app.store.redis.line import TIMEOUT_SECONDS
 from app.store.redis.replies import UNKNOWN
@@ -188,6 +189,20 @@ async def test_what_books_say_of_a_call_counts_once_however_many_processes_ask_t
             each.limiter.correct("req_1", [BUDGETED], wall_us(), 0, -4)
             await each.limiter.settled()
         await one.stands(BUDGETED, slots=0, reserved=0, spent=5)
+
+
+async def test_what_a_script_breaks_at_is_not_told_for_ever(valkey: ValkeyServer, redis_database: int) -> None:
+    """One such thing cost the process a connection every second, and everybody their limits with it."""
+    async with shared(valkey, redis_database) as one:
+        grant = await one.granted(BUDGETED)
+        one.limiter.member.tell(Correction(Scripts().open.command(b"not JSON")))
+        await one.until(lambda: one.limiter.errors["dropped"] == 1)
+        await one.back()
+        errors = dict(one.limiter.errors)
+        grant.settle(4, 4)
+        await one.stands(BUDGETED, slots=0, reserved=0, spent=4)
+        assert one.limiter.errors == errors
+        assert one.limiter.problem is None
 
 
 async def test_emptied_under_way_budgets_are_shut_until_they_are_read_again_and_open_calls_hold_on(

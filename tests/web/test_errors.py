@@ -115,6 +115,9 @@ async def test_a_wrong_method_is_told_the_right_ones(front: Front, method: str, 
         ("POST", "/admin/api/keys", b'{"client":"a","%s":1}' % (b"x" * 50_000)),
         ("POST", "/admin/api/keys", b'{"client":"not a name"}'),
         ("POST", "/admin/api/keys", b'{"client":"a","expires_seconds":-1}'),
+        ("PATCH", "/admin/api/groups/none", b'{"rpm":5}'),
+        ("PATCH", "/admin/api/groups/students", b'{"rpm":true}'),
+        ("PATCH", "/admin/api/groups/students", b'{"budget_tokens":{"day":"5"}}'),
     ],
 )
 async def test_a_request_that_does_not_fit_is_a_bad_request(

@@ -12,7 +12,9 @@ Ending = Callable[["RedisGrant", int, int, bool], None]
 
 
 class Untold(Protocol):
-    """Something that the server must hear of, however often it is told."""
+    """Something that the server must hear of, however often it is told. `failures`: how often its script broke."""
+
+    failures: int
 
     def command(self) -> bytes:
         """As it is told now."""
@@ -67,12 +69,13 @@ class LooseGrant:
 class End:
     """The end of a call, which came to so many tokens and nano-dollars. `accounts` may count it, as JSON."""
 
-    __slots__ = ("_accounts", "_back", "_came_to", "_ended", "_script", "grant")
+    __slots__ = ("_accounts", "_back", "_came_to", "_ended", "_script", "failures", "grant")
 
     def __init__(
         self, script: Script, grant: RedisGrant, came_to: tuple[int, int], accounts: bytes, *, back: bool
     ) -> None:
         self.grant = grant
+        self.failures = 0
         self._accounts = accounts
         self._script = script
         self._came_to, self._back = came_to, back
@@ -89,9 +92,10 @@ class End:
 class Correction:
     """What books have told, ready made."""
 
-    __slots__ = ("_command",)
+    __slots__ = ("_command", "failures")
 
     def __init__(self, command: bytes) -> None:
+        self.failures = 0
         self._command = command
 
     def command(self) -> bytes:

@@ -30,6 +30,8 @@ LEASE_SECONDS = 10.0
 ROUND_SECONDS = 1.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0
 MOST_UNTOLD = 100_000
+MOST_FAILURES = 3
+"""So often what its script breaks at is told: for ever, it would cost this process a connection every time."""
 NOT_YET = "not connected yet"
 ERRORS = ("connect", "timeout", "closed", "protocol", "error", "dropped")
 """Could not connect; no answer in time; broken off; not understood; an error for an answer; an end never told."""
@@ -118,10 +120,17 @@ class Member:
         line.send(untold.command(), partial(self._told, line, untold))
 
     def _told(self, line: Line, untold: Untold, reply: Any) -> None:  # noqa: ANN401 - whatever the server says
-        if isinstance(reply, Exception):
+        if not isinstance(reply, Exception):
+            return
+        broken = _is_broken_script(reply)
+        untold.failures += broken
+        if untold.failures < MOST_FAILURES:
             self._untold.append(untold)
-            if isinstance(reply, hiredis.ReplyError):
-                self.failed(line, reply)
+        else:
+            self.errors["dropped"] += 1
+            LOG.error("Redis at %r breaks at what it is told, so it is not told again: %s", self._address, reply)
+        if isinstance(reply, hiredis.ReplyError):
+            self.failed(line, reply)
 
     # -- the life of a member ----------------------------------------------------------------------------------
 
@@ -222,6 +231,12 @@ def _run_of(info: bytes) -> bytes:
     """Which run of the server it is; each start is another."""
     lines = dict(line.partition(b":")[::2] for line in info.splitlines())
     return lines.get(b"run_id", b"")
+
+
+def _is_broken_script(reply: Exception) -> bool:
+    """An error made by our script itself; one of the server (OOM, READONLY, LOADING, ...) has another first word."""
+    text = str(reply)
+    return isinstance(reply, hiredis.ReplyError) and text.startswith("ERR ") and "user_script" in text
 
 
 @contextlib.contextmanager

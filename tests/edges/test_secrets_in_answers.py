@@ -86,8 +86,10 @@ def test_no_client_gets_the_key(edge: Gateway, fault_server: FaultServer, canary
     assert (answer.status, answer.whole) == (status, whole)
     if name == "behind the terminal event":  # all of what comes before, or nothing when its record was not durable yet
         assert answer.body in (b"", GOOD_BODY)
-    if body is not None:
+    if body is not None and whole:
         assert answer.body == body
+    elif body is not None:  # no more than that, and less when a machine in a hurry brought two pieces in one
+        assert body.startswith(answer.body)
     record = edge.record(answer.request_id)
     assert canary_key not in repr(record)
     assert record["http_status"] == status

@@ -1,5 +1,6 @@
 """Migrations: from nothing to the tables of app.store.tables, all or nothing, and never backwards."""
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from app.store.database import compiled
 from app.store.faults import SchemaTooNew, StoreDamaged, StoreFault
 from app.store.rollups import Additions
 from app.store.rows import row_of
+from app.store.sqlite import DATABASE_NAME
 from app.store.tables import metadata
 from tests.store.samples import Samples, some_records
 
@@ -89,17 +91,17 @@ def test_what_is_no_database_is_left_alone(path: Path) -> None:
     assert path.read_text().startswith("This is a letter")
 
 
-def at_0001(path: Path) -> None:
-    """A database as the version before roll-ups has left it."""
+def migrated(path: Path, revision: str) -> None:
+    """A database as the version of this revision has left it."""
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path), poolclass=sa.NullPool)
     with engine.begin() as connection:
         config = schema.alembic_config()
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        command.upgrade(config, revision)
 
 
 def test_the_first_roll_ups_are_what_the_records_add_up_to(path: Path) -> None:
-    at_0001(path)
+    migrated(path, "0001")
     records = [*some_records(300), Samples(2).open()]
     with closing(sqlite3.connect(path)) as connection, connection:
         columns = [column for column in tables.records.c if column.name != "background"]
@@ -114,6 +116,31 @@ def test_the_first_roll_ups_are_what_the_records_add_up_to(path: Path) -> None:
     assert len(rollups) > 100
 
 
+def described(path: Path) -> tuple[set[tuple[str, ...]], list[tuple[object, ...]]]:
+    """What a database is, but for white space, and what is in it from the beginning."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master").fetchall()
+        begun = connection.execute("SELECT * FROM ledger_progress, alembic_version").fetchall()
+        for name in sorted(table.name for table in metadata.sorted_tables if table.name != "ledger_progress"):
+            begun += connection.execute(f"SELECT * FROM {name}").fetchall()  # noqa: S608
+    return {(*row[:3], re.sub(r"\s*([(),])\s*|\s+", r" \1 ", row[3]).strip()) for row in rows}, begun
+
+
+def test_a_new_database_is_what_the_migrations_make(path: Path, tmp_path: Path) -> None:
+    migrated(tmp_path / "old.db", "head")
+    assert schema.upgrade(path)
+    assert described(path) == described(tmp_path / "old.db")
+
+
+def test_a_new_database_is_made_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    statements = [*schema._making()][:5]
+    monkeypatch.setattr(schema, "_making", lambda: iter([*statements, "CREATE nonsense"]))
+    with pytest.raises(StoreFault, match="could not be brought to schema"):
+        schema.upgrade(path)
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master").fetchall() == []
+
+
 def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE records (someone_elses TEXT)")
@@ -123,7 +150,10 @@ def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("records",)]
 
 
-def test_a_start_at_head_imports_neither_alembic_nor_the_reading_side(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", OPENS_A_STORE, str(tmp_path)]
-    for imported in (b"['alembic']\n", b"[]\n"):
+def test_only_an_upgrade_imports_alembic_and_nothing_the_reading_side(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    old.mkdir()
+    migrated(old / DATABASE_NAME, "0001")
+    for folder, imported in ((tmp_path, b"[]\n"), (tmp_path, b"[]\n"), (old, b"['alembic']\n"), (old, b"[]\n")):
+        command = [sys.executable, "-c", OPENS_A_STORE, str(folder)]
         assert subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True).stdout == imported

@@ -85,12 +85,17 @@ async def lines_of(answer: "HttpAnswer") -> "AsyncIterator[str]":
 @asynccontextmanager
 async def _client(settings: "Settings") -> "AsyncIterator[HttpClient]":
     from app.store.faults import StoreFault
+    from app.upstream.http_client import Unreachable
 
     try:
         async with AsyncExitStack() as stack:
             yield await _reached(settings, stack)
     except StoreFault as error:
         raise CommandFailedError(str(error)) from None
+    except Unreachable:
+        raise CommandFailedError(
+            "the server ended before it answered; see whether it has done it, then try again"
+        ) from None
 
 
 async def _reached(settings: "Settings", stack: AsyncExitStack) -> "HttpClient":

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from app.domain.errors import NotFound
 from app.domain.keys import check_group_name
-from app.domain.records import Record
+from app.domain.records import Outcome, Record
 from app.domain.terms import ClientTerms, GroupTerms
 from app.gateway.limits import Holder, HolderReading, Limiter
 from app.gateway.ports import ClientStore, StoredClient, StoredGroup
@@ -110,7 +110,8 @@ class Agreements:
         tokens = _more(before.input_tokens, after.input_tokens) + _more(before.output_tokens, after.output_tokens)
         cost = _more(before.cost_nanousd, after.cost_nanousd)
         holders = self._roster.holders(before.client)
-        self._limiter.correct(before.request_id, holders, before.started_at, tokens, cost)
+        given_up = before.outcome is Outcome.INTERRUPTED and before.duration_ms is None
+        self._limiter.correct(before.request_id, holders, before.started_at, tokens, cost, given_up=given_up)
 
     def _reading(self, holder: Holder) -> Awaitable[HolderReading]:
         return self._limiter.reading(holder, self._now_us())

@@ -226,13 +226,15 @@ class MemoryLimiter:
             state.tell(now_ns, readings)
         answered(MemoryGrant(ask, shares, readings))
 
-    def correct(
+    def correct(  # noqa: PLR0913 - all that a correction is
         self,
         request_id: str,  # noqa: ARG002 - the only process hears of it once
         holders: Sequence[Holder],
         at_us: int,
         tokens: int,
         cost_nanousd: int,
+        *,
+        given_up: bool = False,  # noqa: ARG002 - and no other process can give up its calls
     ) -> None:
         """As the port says."""
         for holder in holders:

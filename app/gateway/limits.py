@@ -152,8 +152,19 @@ class Limiter(Protocol):
         takes nothing, of rates neither. An ApiError (StorageUnavailable) says that limits cannot be judged.
         """
 
-    def correct(self, request_id: str, holders: Sequence[Holder], at_us: int, tokens: int, cost_nanousd: int) -> None:
+    def correct(  # noqa: PLR0913 - all that a correction is
+        self,
+        request_id: str,
+        holders: Sequence[Holder],
+        at_us: int,
+        tokens: int,
+        cost_nanousd: int,
+        *,
+        given_up: bool = False,
+    ) -> None:
         """Books have told that a settled call begun at `at_us` came to so much more (or less): budgets follow, once.
+
+        `given_up`: it was closed for its process. If that is alive after all, what it settles counts, not both.
 
         Several processes may hear of it, since each takes up at its start what the ledger has unsettled.
         """

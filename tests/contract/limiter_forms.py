@@ -23,8 +23,11 @@ class SaidSpending(Spending):
     def __init__(self) -> None:
         self.spent: dict[str, Spent] = {}
         self.broken = False
+        self.seconds = 0.0  # that it takes to read it
 
     async def since(self, begins_at: int, clients: Sequence[str]) -> Spent:
+        if self.seconds:
+            await asyncio.sleep(self.seconds)
         if self.broken:
             raise OSError("the ledger is away")
         found = [self.spent.get(client, Spent()) for client in clients]

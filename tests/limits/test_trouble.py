@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -191,6 +191,40 @@ async def test_what_books_say_of_a_call_counts_once_however_many_processes_ask_t
         await one.stands(BUDGETED, slots=0, reserved=0, spent=5)
 
 
+@pytest.mark.parametrize(
+    "how", ["told first", "ended first", "dead, told first", "dead, ended first", "dead, then back"]
+)
+async def test_books_of_a_call_that_was_given_up_count_once_with_what_its_process_says(
+    valkey: ValkeyServer, redis_database: int, how: str
+) -> None:
+    """It was cut off from the database, or Redis, too: others closed its call with all of its worst case, and asked.
+
+    That its end took this back as well left the budget lower than what was spent.
+    """
+    async with shared(valkey, redis_database, lease_seconds=1.0) as cut, shared(valkey, redis_database) as other:
+        grant = await cut.granted(BUDGETED, cost=60)
+
+        async def told() -> None:
+            other.limiter.correct("req", [BUDGETED], wall_us(), -51, -51, given_up=True)
+            await other.limiter.settled()
+
+        if how == "told first":
+            await told()
+        if how.startswith("dead"):
+            async with cut.away():
+                await other.stands(BUDGETED, slots=0, reserved=0, spent=60)
+                if how != "dead, ended first":
+                    await told()
+                    await other.stands(BUDGETED, slots=0, reserved=0, spent=9)
+                if how != "dead, then back":
+                    grant.settle(9, 9)
+        grant.settle(9, 9)
+        await other.stands(BUDGETED, slots=0, reserved=0, spent=9)
+        if how.endswith("ended first"):
+            await told()
+        await other.stands(BUDGETED, slots=0, reserved=0, spent=9)
+
+
 async def test_what_a_script_breaks_at_is_not_told_for_ever(valkey: ValkeyServer, redis_database: int) -> None:
     """One such thing cost the process a connection every second, and everybody their limits with it."""
     async with shared(valkey, redis_database) as one:
@@ -321,3 +355,43 @@ async def test_two_processes_that_open_an_account_at_once_refuse_nobody(
             fresh = Holder(f"client:new{number}", BUDGETED.limits, (f"new{number}",))
             answers = await asyncio.gather(one.ask(fresh), other.ask(fresh))
             assert not any(isinstance(answer, Refusal | ApiError) for answer in answers)
+
+
+async def test_who_cannot_read_the_ledger_keeps_nobody_else_from_it(
+    valkey: ValkeyServer, redis_database: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with shared(valkey, redis_database) as one, shared(valkey, redis_database) as other:
+        await one.granted(BUDGETED)
+        one.spending.broken = True
+        fresh = Holder("client:fresh", BUDGETED.limits, ("fresh",))
+
+        async def insist() -> None:
+            while True:
+                await one.ask(fresh)
+                await asyncio.sleep(0.001)
+
+        insisting = asyncio.create_task(insist())
+        async with asyncio.timeout(8):
+            await one.until(lambda: "could not be read" in caplog.text)
+            while isinstance(await other.ask(fresh), StorageUnavailable):  # noqa: ASYNC110 - it is a client
+                await asyncio.sleep(0.2)
+        insisting.cancel()
+        assert caplog.text.count("could not be read") == 1
+
+
+async def test_many_accounts_that_several_processes_open_at_once_are_open_soon(
+    valkey: ValkeyServer, redis_database: int
+) -> None:
+    """As when Redis was started again. Each sent the others back to the start, some accounts for minutes."""
+    many = [Holder(f"client:{number}", BUDGETED.limits, (f"{number}",)) for number in range(60)]
+    valkey.command("SET", "weighbridge:born", str(wall_us() // 1000 - 4000), database=redis_database)
+    async with AsyncExitStack() as stack:
+        for _ in range(4):
+            one = await stack.enter_async_context(shared(valkey, redis_database))
+            one.spending.seconds = 0.01
+            stack.push_async_callback(asyncio.wait, [asyncio.create_task(one.limiter.prepare(many))])
+            await asyncio.sleep(0.2)
+        accounts = [f"weighbridge:a:{holder.name}:usd:day" for holder in many]
+        async with asyncio.timeout(8):
+            while not all(valkey.command("HEXISTS", account, "spent", database=redis_database) for account in accounts):  # noqa: ASYNC110 - the server is asked
+                await asyncio.sleep(0.1)

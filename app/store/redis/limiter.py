@@ -84,12 +84,21 @@ class RedisLimiter:
         else:
             answered(LooseGrant(ask))
 
-    def correct(self, request_id: str, holders: Sequence[Holder], at_us: int, tokens: int, cost_nanousd: int) -> None:
+    def correct(  # noqa: PLR0913 - all that a correction is
+        self,
+        request_id: str,
+        holders: Sequence[Holder],
+        at_us: int,
+        tokens: int,
+        cost_nanousd: int,
+        *,
+        given_up: bool = False,
+    ) -> None:
         """As the port says."""
         accounts = self._wording.spending(holders)
         if accounts:
-            name = f"books:{request_id}"
-            command = self._scripts.correct.command(name, at_us, min(tokens, MOST), min(cost_nanousd, MOST), accounts)
+            told = (at_us, min(tokens, MOST), min(cost_nanousd, MOST), accounts, int(given_up))
+            command = self._scripts.correct.command(request_id, *told)
             self.member.tell(Correction(command))
 
     async def prepare(self, holders: Sequence[Holder]) -> None:

@@ -2,7 +2,7 @@
 
     mark ──(an empty server waits until every process has told what it holds)──> read the ledger ──> open
 
-Until then they are shut, and so are the budgets. Several processes may be at it at once: the last to mark counts.
+Until then they are shut, and so are the budgets. Who has marked an account has it for some seconds; the others wait.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import hiredis
 
 from app.domain.budgets import Budget
+from app.domain.errors import StorageUnavailable
 from app.domain.windows import window_of
 from app.gateway.limits import Holder
 from app.gateway.spending import Spending
@@ -32,6 +33,9 @@ OTHERS_SECONDS = (0.05, 0.2)
 """Another process has marked it meanwhile and opens it: so long, and then longer, is waited for that."""
 
 Opened = Callable[[bool], None]
+
+_TO_READ, _OPEN = 0, 1
+"""What mark.lua says of an account; it says 2 when another process reads for it."""
 
 
 class Marked(NamedTuple):
@@ -55,6 +59,8 @@ class Openings:
         self._turn = asyncio.Lock()
         self._wanted: dict[str, Holder] = {}
         self._waiting: list[Opened] = []
+        self._unread = False  # the ledger, when it was to be read last
+        self._rests_until = 0.0
         self._wake = asyncio.Event()
         self._now_us: Callable[[], int] = lambda: 0
         self._task: asyncio.Task[None] | None = None
@@ -93,7 +99,7 @@ class Openings:
                 await asyncio.sleep(pause)
                 rest, wait_seconds = await self._attempt(rest)
         if rest:
-            asyncio.get_running_loop().call_later(wait_seconds, self.want, rest)
+            asyncio.get_running_loop().call_later(wait_seconds or PAUSE_SECONDS, self.want, rest)
         return not rest
 
     async def _work(self) -> None:
@@ -114,24 +120,37 @@ class Openings:
     async def _attempt(self, holders: list[Holder]) -> tuple[list[Holder], float]:
         """Gives those that could not be opened, and when to try again."""
         line = self._member.line
-        if line is None:
+        if line is None or asyncio.get_running_loop().time() < self._rests_until:
             return holders, PAUSE_SECONDS
+        marked: list[Marked] = []
         try:
-            marked, wait_ms, busy = await self._mark(line, holders)
+            marked, failed, wait_ms, busy = await self._mark(line, holders)
             if wait_ms:
                 return holders, wait_ms / 1000
             if busy:
                 await asyncio.sleep(COMMIT_SECONDS)
-            failed = {one.holder.name for one in marked if not await self._open(line, one)}
+            failed |= {one.holder.name for one in marked if not await self._open(line, one)}
         except (Lost, hiredis.ReplyError):
             return holders, PAUSE_SECONDS
-        except Exception:
-            LOG.exception("the ledger could not be read for what clients have spent; their budgets are shut")
+        except Exception as error:  # noqa: BLE001 - whatever it is, they are shut, and it is tried again
+            self._say_unread(error)
+            for one in marked:  # it is another's turn
+                line.send(self._open_command(one, b""), lambda _: None)
+            self._rests_until = asyncio.get_running_loop().time() + PAUSE_SECONDS
             return holders, PAUSE_SECONDS
+        self._unread = self._unread and not marked
         return [holder for holder in holders if holder.name in failed], 0
 
-    async def _mark(self, line: Line, holders: list[Holder]) -> tuple[list[Marked], int, bool]:
-        """Gives those to read for, the milliseconds to wait before that, and whether calls of theirs may end now."""
+    def _say_unread(self, error: Exception) -> None:
+        """Once, until the ledger was read again: each call of a client with a budget tries it."""
+        if not self._unread:
+            known = isinstance(error, StorageUnavailable)  # who writes the ledger tells of it, too
+            what = "the ledger could not be read for what clients have spent; their budgets are shut: %s"
+            LOG.warning(what, error, exc_info=None if known else error)
+        self._unread = True
+
+    async def _mark(self, line: Line, holders: list[Holder]) -> tuple[list[Marked], set[str], int, bool]:
+        """Those to read for; for whom others do; milliseconds to wait first; whether calls of theirs may end now."""
         at_us = self._now_us()
         pairs = [(holder, budget) for holder in holders for budget in holder.limits.budgets]
         marks = [f"{self._member.name}:{next(self._numbers)}" for _ in pairs]
@@ -150,17 +169,21 @@ class Openings:
         found = [
             (Marked(holder, budget, str(reply[1]), mark), reply[2], reply[3])
             for (holder, budget), mark, reply in zip(pairs, marks, replies, strict=True)
-            if not reply[0]
+            if reply[0] == _TO_READ
         ]
+        others = {
+            holder.name for (holder, _), reply in zip(pairs, replies, strict=True) if reply[0] not in (_TO_READ, _OPEN)
+        }
         wait_ms = max((wait for _, wait, _ in found), default=0)
-        return [one for one, _, _ in found], wait_ms, any(busy for _, _, busy in found)
+        return [one for one, _, _ in found], others, wait_ms, any(busy for _, _, busy in found)
 
     async def _open(self, line: Line, one: Marked) -> bool:
         spent = await self._spending.since(int(one.begins_at), one.holder.clients)
-        amount = spent.of(one.budget.unit)
+        return bool(await line.ask_packed(self._open_command(one, spent.of(one.budget.unit))))
+
+    def _open_command(self, one: Marked, spent: int | bytes) -> bytes:
         names = (one.holder.name, account_name(one.budget))
-        command = self._scripts.open.command(*names, one.begins_at, one.mark, _members(one.holder), amount)
-        return bool(await line.ask_packed(command))
+        return self._scripts.open.command(*names, one.begins_at, one.mark, _members(one.holder), spent)
 
 
 def _members(holder: Holder) -> str:

@@ -71,14 +71,18 @@ class Wording:
 
 def ask_json(process: str, connection: int, number: int, ask: Ask, holders: bytes) -> bytes:
     """What reserve.lua and adopt.lua read."""
-    return b'{"process":"%b","line":"%d","number":"%d","tokens":%d,"cost":%d,"last":%b,"holders":[%b]}' % (
-        process.encode("ascii"),
-        connection,
-        number,
-        min(ask.tokens, MOST),
-        min(ask.cost_nanousd, MOST),
-        b"true" if ask.last_call else b"false",
-        holders,
+    return (
+        b'{"process":"%b","line":"%d","number":"%d","request":"%b","tokens":%d,"cost":%d,"last":%b,"holders":[%b]}'
+        % (
+            process.encode("ascii"),
+            connection,
+            number,
+            ask.request_id.encode("ascii"),
+            min(ask.tokens, MOST),
+            min(ask.cost_nanousd, MOST),
+            b"true" if ask.last_call else b"false",
+            holders,
+        )
     )
 
 

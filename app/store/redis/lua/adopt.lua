@@ -38,5 +38,5 @@ for place, holder in ipairs(ask.holders) do
   end
   shares[place] = share
 end
-keep(ask.process, ask.number, shares)
+keep(ask.process, ask.number, shares, ask.request)
 return 1

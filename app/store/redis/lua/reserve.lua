@@ -1,5 +1,5 @@
 -- Take everything that a call wants of all its limits, or nothing. ARGV: the ask as JSON
---   {process, line, number, tokens, cost, last, holders = {{name, rpm, tpm, slots, budgets = {{name, begins, amount}}}}}
+--   {process, line, number, request, tokens, cost, last, holders = {{name, rpm, tpm, slots, budgets = {{name, begins, amount}}}}}
 -- Gives  0, tokens and cost set aside, readings          granted
 --        1, what, holder, wait, budget, spent, reserved, beyond, readings     refused; places count from 0
 --        2                                               this process, or this connection of it, is not known
@@ -78,5 +78,5 @@ for place, holder in ipairs(ask.holders) do
   end
   shares[place] = share
 end
-keep(ask.process, ask.number, shares)
+keep(ask.process, ask.number, shares, ask.request)
 return with_readings({ 0, tokens, cost })

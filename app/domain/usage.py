@@ -5,6 +5,7 @@ cannot be read as a count is unknown, never zero; a zero that was reported stays
 cache is all zeros).
 """
 
+from decimal import Decimal
 from typing import NamedTuple
 
 from app.domain.money import parse_usd
@@ -12,12 +13,16 @@ from app.domain.money import parse_usd
 MAX_TOKENS = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
 
+TICKS_PER_USD = 10**10
+"""xAI's unit of money."""
+
 
 class Usage(NamedTuple):
     """Token counts, None where unknown.
 
     Cached and cache-write tokens are parts of the input, reasoning tokens are part of the output. `total_tokens` is
-    what upstream reported as such; it is not added up here. `reported_cost_nanousd` is what upstream says it charged.
+    what upstream reported as such; it is not added up here. `reported_cost_nanousd` is what upstream says
+    that the call cost.
     """
 
     input_tokens: int | None = None
@@ -39,7 +44,6 @@ def read_usage(value: object) -> Usage | None:
     get = value.get
     into = _details(value, "input_tokens_details", "prompt_tokens_details").get
     out = _details(value, "output_tokens_details", "completion_tokens_details").get
-    cost = get("cost")
     usage = Usage(
         _first_count(value, "input_tokens", "prompt_tokens"),
         None if (cached := into("cached_tokens")) is None else _count(cached),
@@ -47,9 +51,32 @@ def read_usage(value: object) -> Usage | None:
         _first_count(value, "output_tokens", "completion_tokens"),
         None if (reasoning := out("reasoning_tokens")) is None else _count(reasoning),
         None if (total := get("total_tokens")) is None else _count(total),
-        None if cost is None else parse_usd(cost),
+        _reported_cost(value),
     )
     return None if usage == NOTHING else usage
+
+
+def _reported_cost(value: dict[object, object]) -> int | None:
+    """What upstream says that the call cost: `cost` as a number, `cost.total_cost` (Perplexity), ticks (xAI).
+
+    With a provider key of one's own, OpenRouter's `cost` is its fee, mostly 0; the provider's bill stands beside it.
+    """
+    cost = value.get("cost")
+    if isinstance(cost, dict):
+        return parse_usd(cost.get("total_cost")) if cost.get("currency", "USD") == "USD" else None
+    if cost is None:
+        ticks = _count(value.get("cost_in_usd_ticks"))
+        return None if ticks is None else parse_usd(Decimal(ticks) / TICKS_PER_USD)
+    charged = parse_usd(cost)
+    if charged is None or value.get("is_byok") is not True:
+        return charged
+    return with_provider_bill(charged, _details(value, "cost_details", "cost_details").get("upstream_inference_cost"))
+
+
+def with_provider_bill(fee_nanousd: int | None, bill: object) -> int | None:
+    """OpenRouter's fee and what the provider charged the own key; None, so to be priced, when that is not told."""
+    billed = parse_usd(bill)
+    return None if fee_nanousd is None or billed is None else fee_nanousd + billed
 
 
 def _details(value: dict[object, object], name: str, chat_name: str) -> dict[object, object]:

@@ -58,7 +58,7 @@ def worst_case(
     counted = None if asked is None else _count(asked)
     out = assumed.output_ceiling if counted is None else counted
     if context is not None:
-        if into > context or any(call.get(key) is not None for key in _KEPT_UPSTREAM):
+        if into > context or any(call.get(key) is not None for key in _KEPT_UPSTREAM) or _refers(call.get("input")):
             into = context
         out = min(out, context)
     cost = None
@@ -80,9 +80,7 @@ def dearest(price: Price, input_tokens: int, output_tokens: int) -> int:
 
 
 def _cost(rates: Price, input_tokens: int, output_tokens: int) -> int:
-    into, written = rates.input, rates.cache_write
-    if written is not None and written > into:
-        into = written
+    into = max(rates.input, rates.cached_input or 0, rates.cache_write or 0)
     return rates.per_request - (-(input_tokens * into + output_tokens * rates.output) // TOKENS_PER_RATE)
 
 
@@ -92,6 +90,16 @@ def _models(call: Mapping[str, object]) -> list[str]:
         return [model]
     others = named if isinstance(named, list) else []
     return list(dict.fromkeys(name for name in (model, *others) if isinstance(name, str)))
+
+
+def _refers(items: object) -> bool:
+    """Whether an input item stands for one that upstream has kept: it is an id, and says nothing by itself."""
+    return isinstance(items, list) and any(
+        isinstance(item, dict)
+        and item.get("id") is not None
+        and (item.get("type") == "item_reference" or item.keys() <= {"id", "type"})
+        for item in items
+    )
 
 
 def _largest(numbers: Iterable[int | None]) -> int | None:

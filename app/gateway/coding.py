@@ -96,6 +96,11 @@ def _deflate_window(body: bytes) -> int:
     return 15 if wrapped else -15
 
 
+def is_plain(coding: bytes | None) -> bool:
+    """Whether an answer with this Content-Encoding is not coded. `none` only keeps Next.js from coding it."""
+    return coding is None or coding.strip().lower() in (b"", b"identity", b"none")
+
+
 class ObservingDecoder:
     """Decodes an answer beside its passing, for the meter only. Upstream is asked for identity; some do not listen."""
 

@@ -12,6 +12,7 @@ from app.domain.errors import (
 )
 from app.domain.headers import Headers, value_of
 from app.domain.records import Record
+from app.gateway.coding import is_plain
 from app.gateway.key_guard import KeyGuard
 from app.gateway.ports import Downstream
 
@@ -63,7 +64,7 @@ class ErrorAnswer:
         body = self.body
         if self._size > MAX_ERROR_BYTES:
             return self._replaced("more than a megabyte of it")
-        if guard.found_in(body) or value_of(self.headers, b"content-encoding") not in (None, b"identity"):
+        if guard.found_in(body) or not is_plain(value_of(self.headers, b"content-encoding")):
             return self._replaced("it holds what must not be passed on")
         try:
             value = orjson.loads(body)

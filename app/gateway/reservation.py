@@ -14,6 +14,7 @@ from app.gateway.ports import PriceBook
 from app.gateway.roster import HeldTerms
 from app.gateway.settlement import write_usage
 
+_WHOLE = (Outcome.COMPLETED, Outcome.INCOMPLETE)
 _ENDED = (Outcome.COMPLETED, Outcome.INCOMPLETE, Outcome.FAILED)
 
 
@@ -41,6 +42,8 @@ class Reservation:
         tokens = (record.input_tokens or 0) + (record.output_tokens or 0)
         if record.usage_source is not UsageSource.REPORTED:
             output_bytes = reading.output_bytes if record.stream else record.bytes_out
+            if not output_bytes and record.outcome in _WHOLE:  # nothing could be read of it, or it came in one event
+                output_bytes = record.bytes_out
             if may_be_billed(record) or (record.outcome in _ENDED and output_bytes):
                 guess = self._guess(record, output_bytes)
                 tokens = guess.total_tokens or 0

@@ -6,7 +6,7 @@ import orjson
 
 from app.domain.meter import BodyMeter, Reading, StreamMeter
 from app.domain.records import Outcome
-from app.gateway.coding import ObservingDecoder
+from app.gateway.coding import ObservingDecoder, is_plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ class Tap:
             self._is_stream = True
         elif kind.find(b"json") >= 0 or not asked_for_stream:
             self._is_stream = False
-        if content_encoding is not None and content_encoding.strip().lower() != b"identity":
+        if content_encoding is not None and not is_plain(content_encoding):
             self._decoder = ObservingDecoder(content_encoding)
 
     def _feed_first(self, chunk: bytes) -> bool:

@@ -1,5 +1,7 @@
 """What the server's key has spent, by OpenRouter's `GET /key`."""
 
+from collections.abc import Mapping
+
 from app.domain.money import parse_usd
 from app.gateway.ports import Spending
 from app.upstream.documents import Documents, UpstreamSilent
@@ -17,8 +19,14 @@ class OpenRouterAccount:
         if not isinstance(data, dict):
             raise UpstreamSilent("GET /key: the answer has no data")
         return Spending(
-            day=parse_usd(data.get("usage_daily")),
-            week=parse_usd(data.get("usage_weekly")),
-            month=parse_usd(data.get("usage_monthly")),
-            total=parse_usd(data.get("usage")),
+            day=_spent(data, "usage_daily"),
+            week=_spent(data, "usage_weekly"),
+            month=_spent(data, "usage_monthly"),
+            total=_spent(data, "usage"),
         )
+
+
+def _spent(data: Mapping[str, object], name: str) -> int | None:
+    """Of credits, and with provider keys of one's own."""
+    spent = parse_usd(data.get(name))
+    return None if spent is None else spent + (parse_usd(data.get("byok_" + name)) or 0)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from app.domain.money import parse_usd
 from app.domain.records import Record
-from app.domain.usage import Usage, read_usage
+from app.domain.usage import Usage, read_usage, with_provider_bill
 from app.gateway.ports import BookEntry, NoBooks, StillRunning
 from app.upstream.documents import Document, Documents, UpstreamSilent
 
@@ -81,6 +81,8 @@ def _usage(data: dict[str, Any]) -> Usage:
     cost = parse_usd(data.get("total_cost"))
     if cost is None:
         cost = parse_usd(data.get("usage"))
+    if data.get("is_byok") is True:
+        cost = with_provider_bill(cost, data.get("upstream_inference_cost"))
     if counted is None or counted.input_tokens is None or counted.output_tokens is None:
         raise UpstreamSilent("GET /generation: the entry has no counts that could be read")
     return Usage(

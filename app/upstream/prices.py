@@ -157,8 +157,8 @@ class BundledPrices:
         try:
             return self._contexts[model]
         except KeyError:
-            windows = (found.context_window for found, _ in self._found(model, self._loaded()))
-            window = next((window for window in windows if window), None)
+            # Of whom the price is, and of nobody else: the same model has another window elsewhere.
+            window = next((found.context_window for found, _ in self._found(model, self._loaded())), None)
         with self._lock:
             if len(self._contexts) >= CACHED_NAMES:
                 del self._contexts[next(iter(self._contexts))]

@@ -70,7 +70,7 @@ def _activity_line(item: dict[str, Any]) -> tuple[Cell, Sums]:
         requests=_count(item, "requests"),
         input_tokens=_count(item, "prompt_tokens"),
         output_tokens=_count(item, "completion_tokens"),
-        cost_nanousd=_dollars(item.get("usage")),
+        cost_nanousd=_dollars(item.get("usage")) + _dollars(item.get("byok_usage_inference")),
     )
     return (str(item.get("date"))[:10], str(item.get("model"))), sums
 

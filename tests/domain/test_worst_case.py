@@ -32,10 +32,6 @@ def test_no_call_within_its_tokens_costs_more(
     into, out = data.draw(st.integers(0, input_tokens)), data.draw(st.integers(0, output_tokens))
     cached = data.draw(st.integers(0, into))
     written = data.draw(st.integers(0, into - cached))
-    if (price.cached_input or 0) > max(price.input, price.cache_write or 0):
-        return  # nobody charges more for what is cached
-    if (above.cached_input or 0) > max(above.input, above.cache_write or 0):
-        return
     usage = Usage(into, cached, written, out)
     assert (cost(usage, tiered) or 0) <= dearest(tiered, input_tokens, output_tokens)
 
@@ -64,6 +60,11 @@ def test_what_builds_on_something_upstream_keeps_may_fill_the_context() -> None:
     for key in ("previous_response_id", "conversation", "prompt"):
         assert judged({"model": "cheap", key: "x"})[0] == 50_000
         assert judged({"model": "cheap", key: None})[0] == 100
+    said = {"role": "user", "content": "go on", "id": "msg_1"}
+    for item in ({"type": "item_reference", "id": "rs_1"}, {"id": "rs_1"}, {"type": None, "id": "rs_1"}):
+        assert judged({"model": "cheap", "input": [said, item]})[0] == 50_000
+    for items in ("item_reference", [said], [7, {}], {"id": "rs_1"}, None):
+        assert judged({"model": "cheap", "input": items})[0] == 100
 
 
 def test_the_dearest_of_all_models_that_may_answer() -> None:

@@ -248,6 +248,19 @@ async def test_an_answer_that_tells_no_usage_is_not_free(house: House) -> None:
     assert [b.spent for b in (await standing(house)).budgets] == [visit.record.total_tokens]
 
 
+@pytest.mark.parametrize("coding", [b"br", b"identity"])
+async def test_an_answer_of_which_nothing_can_be_read_is_not_free(house: House, coding: bytes) -> None:
+    """Nor one that came in its last event, without deltas."""
+    await house.agree(limits=tokens(1000))
+    visit = house.visit(call())
+    visit.upstream.stream_head((b"content-encoding", coding))
+    visit.upstream.data(event("response.completed", response=response(usage=None, output=["x" * 600])))
+    visit.upstream.end()
+    assert (visit.record.outcome, visit.record.usage_source) == (Outcome.COMPLETED, UsageSource.ESTIMATED)
+    assert [b.spent for b in (await standing(house)).budgets] == [visit.record.total_tokens]
+    assert (visit.record.output_tokens or 0) > 0
+
+
 # -- rates, slots and their headers ----------------------------------------------------------------------------
 
 

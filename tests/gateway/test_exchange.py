@@ -325,6 +325,17 @@ def test_a_coding_that_is_not_read_passes_whole_and_is_not_called_broken(house: 
     assert house.observer.meter_failures == 1
 
 
+@pytest.mark.parametrize("coding", [b"none", b"", b" Identity "])
+def test_what_says_that_it_is_not_coded_is_read(house: House, coding: bytes) -> None:
+    visit = house.visit()
+    visit.upstream.stream_head((b"content-encoding", coding))
+    visit.upstream.data(CREATED, DELTA, COMPLETED)
+    visit.upstream.end()
+    visit.commit()
+    assert visit.client.received == CREATED + DELTA + COMPLETED
+    assert (visit.record.outcome, visit.record.usage_source) == (Outcome.COMPLETED, UsageSource.REPORTED)
+
+
 def test_streams_get_headers_against_buffering_where_upstream_set_none(house: House) -> None:
     visit = house.visit()
     visit.upstream.stream_head((b"cache-control", b"no-store"))

@@ -134,6 +134,15 @@ def test_a_coded_error_is_not_shown_since_it_cannot_be_searched(house: House) ->
     assert isinstance(visit.client.error, UpstreamErrorReplaced)
 
 
+def test_an_error_that_says_that_it_is_not_coded_passes(house: House) -> None:
+    visit = house.visit()
+    visit.upstream.json_head(400, (b"content-encoding", b"none"))
+    visit.upstream.data(b'{"error":{"code":"no"}}')
+    visit.upstream.end()
+    visit.commit()
+    assert visit.client.received == b'{"error":{"code":"no"}}'
+
+
 def test_an_error_answer_that_breaks_is_a_fault(house: House) -> None:
     fault = UpstreamProtocolError("cut")
     visit = house.visit()

@@ -99,6 +99,9 @@ async def test_an_entry_has_the_native_counts_and_what_was_charged(answered: Ans
         ({"native_tokens_completion": None, "tokens_completion": None, "total_cost": 0}, (11, 0), 0),
         ({"native_tokens_cached": None, "total_cost": None, "usage": 0.5}, (11, 22), 500_000_000),
         ({"total_cost": None}, (11, 22), None),
+        ({"total_cost": 0, "is_byok": True, "upstream_inference_cost": 0.02}, (11, 22), 20_000_000),
+        ({"total_cost": 0, "is_byok": True, "upstream_inference_cost": None}, (11, 22), None),
+        ({"is_byok": False, "upstream_inference_cost": 0.02}, (11, 22), 1_234_567),
     ],
 )
 async def test_entries_with_gaps(
@@ -331,6 +334,14 @@ async def test_statements_that_cannot_be_read_are_no_statements(answered: Answer
     answered.give(endless)
     with pytest.raises(UpstreamSilent, match="no end"):
         await openai_statement(answered.documents, date(2026, 1, 1))
+
+
+async def test_what_own_provider_keys_paid_is_spent_too(answered: Answers) -> None:
+    answered.give({"data": {"usage": 1, "usage_daily": 0.25, "byok_usage": 2, "byok_usage_daily": 0.5}})
+    assert await answered.account.spending() == Spending(day=750_000_000, total=3_000_000_000)
+    answered.give({"data": [{"date": "2026-11-22", "model": "a/b", "usage": 0.5, "byok_usage_inference": 0.25}]})
+    statement = await openrouter_statement(answered.documents, date(2026, 1, 1))
+    assert statement.sheet == {("2026-11-22", "a/b"): Sums(cost_nanousd=750_000_000)}
 
 
 async def test_other_names_of_a_model_are_told(answered: Answers) -> None:

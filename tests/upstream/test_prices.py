@@ -222,6 +222,14 @@ def test_the_context_of_a_model_is_known_by_the_names_that_have_a_price() -> Non
         assert book.context_tokens(name) is None  # remembered as unknown
 
 
+def test_a_context_is_of_whom_the_price_is() -> None:
+    """DeepSeek's window of a model says nothing of OpenRouter's, whose price it is."""
+    book = BundledPrices(provider="openrouter")
+    (openrouter,) = (provider for provider in providers if provider.id == "openrouter")
+    windows = {model.id: model.context_window for model in openrouter.models if book.price(model.id) is not None}
+    assert {name: book.context_tokens(name) for name in windows} == windows
+
+
 def test_the_memory_of_contexts_is_bounded() -> None:
     book = BundledPrices()
     for number in range(CACHED_NAMES + 5):

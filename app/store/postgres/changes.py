@@ -56,15 +56,21 @@ class Changes:
 
     async def _run(self) -> None:
         delay = FIRST_RETRY_SECONDS
+        deaf = False
         while True:
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     connection = await psycopg.AsyncConnection.connect(**self._address.parameters(), autocommit=True)
                 async with connection:
                     delay = FIRST_RETRY_SECONDS
+                    if deaf:
+                        LOG.info("Changes of clients and keys are heard again")
+                    deaf = False
                     await self._listen(connection)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next one may hear again
-                LOG.warning("Changes of clients and keys are not heard at the moment: %s", words_of(error))
+                if not deaf:
+                    LOG.warning("Changes of clients and keys are not heard at the moment: %s", words_of(error))
+                deaf = True
             await asyncio.sleep(delay)
             delay = min(2 * delay, LONGEST_RETRY_SECONDS)
 

@@ -92,7 +92,7 @@ async def _open(
     store = await stack.enter_async_context(_store(settings, committed, lock_wait_seconds, process))
     directory = KeyDirectory()
     redis = await _redis(settings, store, clock, stack)
-    limiter = redis or MemoryLimiter(Spending(store.reports), time.monotonic_ns, clock.wall_us)
+    limiter = redis or MemoryLimiter(Spending(store.reports, store.ledger.caught_up), time.monotonic_ns, clock.wall_us)
     clients = Clients(store.clients, directory, clock.wall_us, settings.client_defaults.terms, limiter.prepare)
     await clients.load()
     agreements = Agreements(store.clients, directory.roster, limiter, clock.wall_us)

@@ -9,6 +9,7 @@ A worker that ends is replaced. A signal to the parent goes to all; when the par
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -157,7 +158,8 @@ class Workers:
     def _forward(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signal's shape
         self._stopping = True
         for pid in self._living:
-            os.kill(pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # it was waited for, and is not taken from the list yet
+                os.kill(pid, signal.SIGTERM)
 
     # -------------------------------------------------------------------------------------------- in a worker
 

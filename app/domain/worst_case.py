@@ -88,8 +88,9 @@ def _models(call: Mapping[str, object]) -> list[str]:
     named, model = call.get("models"), call.get("model")
     if named is None and isinstance(model, str):
         return [model]
-    others = named if isinstance(named, list) else []
-    return list(dict.fromkeys(name for name in (model, *others) if isinstance(name, str)))
+    if named is not None and not isinstance(named, list):
+        return []  # too long to be read, or none: who might answer is not known
+    return list(dict.fromkeys(name for name in (model, *(named or ())) if isinstance(name, str)))
 
 
 def _refers(items: object) -> bool:

@@ -79,6 +79,7 @@ class Admission:
         into, out, cost = worst
         record = exchange.record
         ask = Ask(record.request_id, terms.holders, record.started_at, into + out, cost or 0, self._rules.last_call)
+        exchange.asking = True
         self._limiter.reserve(ask, partial(_answered, exchange, request, ask, worst))
 
     def _worst_case(self, terms: HeldTerms, fields: Mapping[str, Any], size: int) -> WorstCase:
@@ -100,6 +101,7 @@ def _answered(
     worst: WorstCase,
     answer: Grant | Refusal | ApiError,
 ) -> None:
+    exchange.asking = False
     if isinstance(answer, (ApiError, Refusal)):
         if exchange.waiting:
             _reject(exchange, answer if isinstance(answer, ApiError) else refusal_error(answer, ask), request)

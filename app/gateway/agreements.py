@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from app.domain.errors import NotFound
 from app.domain.keys import check_group_name
+from app.domain.limits import NO_LIMITS
 from app.domain.records import Outcome, Record
 from app.domain.terms import ClientTerms, GroupTerms
 from app.gateway.limits import Holder, HolderReading, Limiter
@@ -117,9 +118,12 @@ class Agreements:
         return self._limiter.reading(holder, self._now_us())
 
     async def _prepare(self, fresh: Roster) -> None:
-        """Prepare the limiter for who is limited otherwise than before."""
+        """Prepare the limiter for who is limited otherwise than before, or no more."""
         known = {holder.name: holder for holder in self._roster.all_holders()}
-        await self._limiter.prepare([holder for holder in fresh.all_holders() if known.get(holder.name) != holder])
+        coming = {holder.name: holder for holder in fresh.all_holders()}
+        gone = [replace(holder, limits=NO_LIMITS) for name, holder in known.items() if name not in coming]
+        changed = [holder for name, holder in coming.items() if known.get(name) != holder]
+        await self._limiter.prepare([*gone, *changed])
 
 
 def _more(before: int | None, after: int | None) -> int:

@@ -5,6 +5,7 @@ Apart from Exchange, so that those without limits pay nothing for them.
 
 from typing import TYPE_CHECKING
 
+from app.domain.errors import Draining
 from app.domain.headers import Headers
 from app.domain.records import Outcome
 from app.gateway.answer_head import Values
@@ -25,6 +26,14 @@ class LimitedExchange(Exchange):
 
     terms: HeldTerms
     reservation: "Reservation | None" = None
+    asking = False  # the limiter has yet to answer
+
+    def stop(self) -> None:
+        """The server stops: who waits for the limiter is told as well. What that grants is given back."""
+        if self.asking and self.waiting:
+            self.broken(Draining("This server has stopped. Try again in a moment."), 0)
+        else:
+            super().stop()
 
     @property
     def waiting(self) -> bool:

@@ -4,124 +4,25 @@ prepare ──ledger──> accounts          reserve: all have room? ──yes�
                                                          └──no──> Refusal, nothing taken
 """
 
+import asyncio
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from app.domain.budgets import Account, Budget, Hold, Unit
+from app.domain.budgets import Account, Hold
 from app.domain.errors import StorageUnavailable
-from app.domain.limits import NO_LIMITS, Limits
-from app.domain.rates import Part, Rate, next_part_ns
-from app.domain.windows import Period
-from app.gateway.limits import Answered, Ask, BudgetReading, Holder, HolderReading, Limit, RateReading, Refusal
+from app.gateway.holder_state import AccountKey, State
+from app.gateway.limits import Answered, Ask, Holder, HolderReading, Limit, RateReading, Refusal
 from app.gateway.spending import Spending
 
+if TYPE_CHECKING:
+    from app.domain.rates import Part
+
+LOG = logging.getLogger(__name__)
+NOT_KNOWN = "What was spent of a budget is not known yet. Try again in a moment."
 SLOT_WAIT_NS = 1_000_000_000
 """When a slot will be free nobody knows; in a second it may be."""
-
-AccountKey = tuple[Unit, Period]
-
-_NEVER_US = 2**62
-
-
-class Line:
-    """One budget of the limits in force, and its account."""
-
-    __slots__ = ("account", "amount", "budget", "in_dollars")
-
-    def __init__(self, budget: Budget, account: Account) -> None:
-        self.budget = budget
-        self.amount = budget.amount
-        self.in_dollars = budget.unit is Unit.USD
-        self.account = account
-
-    def reading(self) -> BudgetReading:
-        """As it stands."""
-        account = self.account
-        return BudgetReading(self.budget, account.spent, account.reserved, account.beyond, account.window.ends_at)
-
-
-class State:
-    """What is taken of one holder's limits. `limits` are those that `lines` are for.
-
-    Until `next_part_ns` and `window_ends_us` time changes nothing: advance() is for whichever comes first.
-    """
-
-    __slots__ = ("accounts", "limits", "lines", "next_part_ns", "requests", "slots", "tokens", "window_ends_us")
-
-    def __init__(self) -> None:
-        self.next_part_ns = self.window_ends_us = 0
-        self.slots = 0
-        self.requests = Rate()
-        self.tokens = Rate()
-        self.accounts: dict[AccountKey, Account] = {}
-        self.limits = NO_LIMITS
-        self.lines: list[Line] = []
-
-    def bind(self, limits: Limits) -> bool:
-        """Hold to these limits from now on. False when there is no account for a budget of theirs."""
-        keys = [(budget.unit, budget.period) for budget in limits.budgets]
-        if not all(key in self.accounts for key in keys):
-            return False
-        self.lines = [Line(budget, self.accounts[key]) for budget, key in zip(limits.budgets, keys, strict=True)]
-        self.limits = limits
-        self.window_ends_us = 0
-        return True
-
-    def advance(self, at_us: int, now_ns: int) -> None:
-        """Let time pass: for rates, for the windows of budgets."""
-        self.requests.advance(now_ns)
-        self.tokens.advance(now_ns)
-        self.next_part_ns = next_part_ns(now_ns)
-        self.window_ends_us = _NEVER_US
-        for line in self.lines:
-            line.account.advance(at_us)
-            ends_at = line.account.window.ends_at
-            if ends_at is not None and ends_at < self.window_ends_us:
-                self.window_ends_us = ends_at
-
-    def has_room(self, ask: Ask) -> bool:
-        """Does the whole call fit everywhere? If not, _refusal() knows whether and what that means; after advance()."""
-        limits = self.limits
-        if limits.rpm is not None and self.requests.used >= limits.rpm:
-            return False
-        if limits.tpm is not None and self.tokens.used + ask.tokens > limits.tpm:
-            return False
-        if limits.concurrency is not None and self.slots >= limits.concurrency:
-            return False
-        for line in self.lines:
-            account = line.account
-            left = line.amount - account.spent - account.reserved - account.beyond
-            if left < ((ask.cost_nanousd if line.in_dollars else ask.tokens) or 1):
-                return False
-        return True
-
-    def lacking(self, ask: Ask) -> Line | None:
-        """A budget that has too little left. To a call that costs nothing of its unit only a spent one matters."""
-        for line in self.lines:
-            amount = ask.cost_nanousd if line.in_dollars else ask.tokens
-            account = line.account
-            left = line.amount - account.spent
-            if left <= 0:
-                return line
-            left -= account.reserved + account.beyond
-            if left < (1 if ask.last_call else amount) and amount > 0:
-                return line
-        return None
-
-    def tell(self, now_ns: int, found: list[RateReading]) -> None:
-        """Add its rates; after advance()."""
-        limits = self.limits
-        if limits.rpm is not None:
-            found.append(_reading(Limit.REQUESTS, limits.rpm, self.requests, now_ns))
-        if limits.tpm is not None:
-            found.append(_reading(Limit.TOKENS, limits.tpm, self.tokens, now_ns))
-
-    def spend(self, at_us: int, tokens: int, cost_nanousd: int, but: Sequence[Account] = ()) -> None:
-        """Count this for every budget, but for these accounts and those whose window began after the call did."""
-        for (unit, _), account in self.accounts.items():
-            account.advance(at_us)
-            if account not in but and at_us >= account.window.begins_at:
-                account.spent += cost_nanousd if unit is Unit.USD else tokens
 
 
 class Share:
@@ -201,6 +102,8 @@ class MemoryLimiter:
         self._now_ns = now_ns
         self._now_us = now_us
         self._states: defaultdict[str, State] = defaultdict(State)
+        self._opening: dict[str, asyncio.Task[None]] = {}
+        self._preparing = asyncio.Lock()  # two that read for one account would both add what they find
 
     def reserve(self, ask: Ask, answered: Answered) -> None:
         """As the port says; `answered` is called before this returns."""
@@ -210,7 +113,8 @@ class MemoryLimiter:
         for holder in ask.holders:
             state = self._states[holder.name]
             if state.limits is not holder.limits and not state.bind(holder.limits):
-                answered(StorageUnavailable("What was spent of a budget is not known yet. Try again in a moment."))
+                self._open_soon(holder)
+                answered(StorageUnavailable(NOT_KNOWN))
                 return
             if now_ns >= state.next_part_ns or ask.at_us >= state.window_ends_us:
                 state.advance(ask.at_us, now_ns)
@@ -241,28 +145,59 @@ class MemoryLimiter:
             self._states[holder.name].spend(at_us, tokens, cost_nanousd)
 
     async def prepare(self, holders: Sequence[Holder]) -> None:
-        """As the port says."""
-        at_us = self._now_us()
-        for holder in holders:
-            state = self._states[holder.name]
-            for budget in holder.limits.budgets:
-                fresh = Account(budget.period, at_us)
-                spent = await self._spending.since(fresh.window.begins_at, holder.clients)
-                account = state.accounts.setdefault((budget.unit, budget.period), fresh)
-                account.advance(at_us)
-                account.spent = spent.of(budget.unit)
+        """As the port says. An account that has counted these clients all along knows more than the ledger, and stays.
+
+        Raises StorageUnavailable when the ledger lags behind and an open account would have to be read anew; new ones
+        stay shut then, until somebody asks.
+        """
+        async with self._preparing:
+            for holder in holders:
+                state = self._states[holder.name]
+                for budget in holder.limits.budgets:
+                    key = (budget.unit, budget.period)
+                    if key not in state.accounts:
+                        state.shut.add(key)
+                    if key in state.shut or state.clients != holder.clients:
+                        await self._read(state, key, holder.clients)
+                state.clients = holder.clients if holder.limits.any else ()  # nobody counts for who has no limits
 
     async def reading(self, holder: Holder, at_us: int) -> HolderReading:
-        """As the port says."""
+        """As the port says. Raises StorageUnavailable."""
         state = self._states[holder.name]
         if state.limits is not holder.limits and not state.bind(holder.limits):
             await self.prepare((holder,))
-            state.bind(holder.limits)
+            if not state.bind(holder.limits):
+                raise StorageUnavailable(NOT_KNOWN)
         now_ns = self._now_ns()
         state.advance(at_us, now_ns)
         rates: list[RateReading] = []
         state.tell(now_ns, rates)
         return HolderReading(state.slots, rates, [line.reading() for line in state.lines])
+
+    async def _read(self, state: State, key: AccountKey, clients: Sequence[str]) -> None:
+        """What ends while the ledger is read counts besides: a call too many rather than one too few."""
+        account = state.accounts.setdefault(key, Account(key[1], self._now_us()))
+        account.advance(self._now_us())
+        window, before = account.window, account.spent
+        try:
+            found = await self._spending.since(window.begins_at, clients)
+        except StorageUnavailable:
+            if key in state.shut:
+                return
+            raise
+        if account.window is window:
+            account.spent += found.of(key[0]) - before
+        state.shut.discard(key)
+
+    def _open_soon(self, holder: Holder) -> None:
+        if holder.name not in self._opening:
+            task = self._opening[holder.name] = asyncio.get_running_loop().create_task(self.prepare((holder,)))
+            task.add_done_callback(lambda done: self._opened(holder, done))
+
+    def _opened(self, holder: Holder, task: "asyncio.Task[None]") -> None:
+        del self._opening[holder.name]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            LOG.error("the ledger could not be read for what %s has spent: %s", holder.name, error)
 
 
 def _refusal(ask: Ask, states: Sequence[State], now_ns: int) -> Refusal | None:
@@ -285,11 +220,6 @@ def _refusal(ask: Ask, states: Sequence[State], now_ns: int) -> Refusal | None:
         if limits.concurrency is not None and state.slots >= limits.concurrency and longest < SLOT_WAIT_NS:
             longest, limit, whose = SLOT_WAIT_NS, Limit.CONCURRENCY, place
     return Refusal(limit, ask.holders[whose], longest, _readings(states, now_ns)) if longest else None
-
-
-def _reading(kind: Limit, limit: int, rate: Rate, now_ns: int) -> RateReading:
-    left, reset_ns = limit - rate.used, rate.free_at_ns - now_ns
-    return RateReading(kind, limit, max(0, left), max(0, reset_ns))
 
 
 def _readings(states: Sequence[State], now_ns: int) -> list[RateReading]:

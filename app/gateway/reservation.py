@@ -6,7 +6,7 @@ open when the process died counts in full, until upstream's books say better.
 
 from app.domain.estimate import BYTES_PER_TOKEN, estimate, may_be_billed
 from app.domain.meter import Reading
-from app.domain.records import Outcome, Record, UsageSource
+from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.domain.usage import Usage
 from app.domain.worst_case import WorstCase
 from app.gateway.limits import Grant
@@ -37,15 +37,18 @@ class Reservation:
         """The record is closed: tell the limiter what the call came to.
 
         Where no usage came, what may have been billed is estimated, at no more than the worst case; in the background,
-        where what has been seen says nothing of what follows, at all of it. For a budget, the record says so, too.
+        where what has been seen says nothing of what follows, at all of it. Of half a usage, the other half is. For a
+        budget, the record says so, too.
         """
         tokens = (record.input_tokens or 0) + (record.output_tokens or 0)
-        if record.usage_source is not UsageSource.REPORTED:
+        told = record.usage_source is UsageSource.REPORTED
+        if not told or record.input_tokens is None or record.output_tokens is None:
             output_bytes = reading.output_bytes if record.stream else record.bytes_out
             if not output_bytes and record.outcome in _WHOLE:  # nothing could be read of it, or it came in one event
                 output_bytes = record.bytes_out
-            if may_be_billed(record) or (record.outcome in _ENDED and output_bytes):
+            if told or may_be_billed(record) or (record.outcome in _ENDED and output_bytes):
                 guess = self._guess(record, output_bytes)
+                guess = _completed(record, guess) if told else guess
                 tokens = guess.total_tokens or 0
                 if self._budgeted:
                     write_usage(record, guess, UsageSource.ESTIMATED, prices)
@@ -58,6 +61,14 @@ class Reservation:
             guess = estimate(record.bytes_in, output_bytes, (record.duration_ms or 0) / 1000)
             into, out = min(guess.input_tokens or 0, into), min(guess.output_tokens or 0, out)
         return Usage(input_tokens=into, output_tokens=out, total_tokens=into + out)
+
+
+def _completed(record: Record, guess: Usage) -> Usage:
+    """What upstream has told of the usage, and the guess for the rest: half a usage is not for free either."""
+    into = guess.input_tokens if record.input_tokens is None else record.input_tokens
+    out = guess.output_tokens if record.output_tokens is None else record.output_tokens
+    cost = record.cost_nanousd if record.cost_source is CostSource.REPORTED else None
+    return Usage(into, output_tokens=out, total_tokens=(into or 0) + (out or 0), reported_cost_nanousd=cost)
 
 
 def _affordable(grant: Grant, worst: WorstCase) -> int:

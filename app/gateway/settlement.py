@@ -3,11 +3,15 @@
 from app.domain.errors import ApiError, Draining, UpstreamTimedOut
 from app.domain.estimate import estimate, may_be_billed
 from app.domain.meter import Reading
+from app.domain.money import MAX_USD, NANOUSD_PER_USD
 from app.domain.pricing import cost
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.domain.usage import Usage
 from app.gateway.ports import Ledger, PriceBook
 from app.gateway.services import Services
+
+LARGEST_COST = MAX_USD * NANOUSD_PER_USD
+"""Of one call: no more is believed of a report, and no more is made of a price."""
 
 _OUTCOME_OF_STATUS = {
     "completed": Outcome.COMPLETED,
@@ -95,8 +99,9 @@ def write_usage(record: Record, usage: Usage, source: UsageSource, prices: Price
     for model in (record.model_served, record.model_requested):
         price = prices.price(model) if model else None
         if price is not None:
-            record.cost_nanousd = cost(usage, price)
-            if record.cost_nanousd is not None:
+            priced = cost(usage, price)
+            if priced is not None:
+                record.cost_nanousd = min(priced, LARGEST_COST)  # absurd tokens must not overflow the sums of all
                 record.cost_source = CostSource.ESTIMATED if source is UsageSource.ESTIMATED else CostSource.PRICED
                 record.price = price.as_json()
             return

@@ -1,6 +1,6 @@
 """What budgets start from: what the ledger says that clients have spent since a moment."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from app.domain.budgets import Unit
@@ -20,13 +20,19 @@ class Spent:
 
 
 class Spending:
-    """Asks the ledger, all clients at once."""
+    """Asks the ledger, all clients at once. `caught_up` waits until that has what was settled so far."""
 
-    def __init__(self, reports: Reports) -> None:
+    def __init__(self, reports: Reports, caught_up: Callable[[], Awaitable[None]] | None = None) -> None:
         self._reports = reports
+        self._caught_up = caught_up
 
     async def since(self, begins_at: int, clients: Sequence[str]) -> Spent:
-        """What these have spent together on calls begun then (microseconds UTC) or later."""
+        """What these have spent together on calls begun then (microseconds UTC) or later.
+
+        Raises StorageUnavailable when the ledger does not know all of it yet.
+        """
+        if self._caught_up is not None:
+            await self._caught_up()
         if len(clients) == 1:
             rows = await self._reports.totals(UsageQuery(since=begins_at, client=clients[0]))
         else:

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
+from app.domain.errors import StorageUnavailable
 from app.domain.records import Record
 from app.store.pending import Pending
 from app.store.rows import open_row_of, row_of
@@ -14,6 +15,7 @@ OPEN_ROW_AFTER_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 2.0
 """A caller is let go after this, on disk or not: a stream must end even where a disk hangs."""
 SWEEP_SECONDS = 0.1
+LOOK_SECONDS = 0.005
 CAPACITY = 100_000
 """Records that may wait for storage; about 100 MB at the most."""
 
@@ -97,6 +99,17 @@ class BatchLedger:
         """Whether a record that is settled now would be kept, come what may."""
         full = self.stats.queue_depth >= self._capacity
         return not (self._closed or full) and self._writer.keeps and not self.overdue()
+
+    async def caught_up(self) -> None:
+        """Wait until the database has all that was settled so far, and what dead processes left open is closed.
+
+        Raises StorageUnavailable when that is not so soon: records wait in the spool, or in memory.
+        """
+        last = self._undone[-1] if self._undone else None
+        while last is not None and not last.done and not self.overdue():  # noqa: ASYNC110 - the thread's
+            await asyncio.sleep(LOOK_SECONDS)
+        if self._writer.replaying or (last is not None and not last.done):
+            raise StorageUnavailable("The database does not have all records yet. Try again in a moment.")
 
     def in_flight(self) -> int:
         """Calls that may settle soon: those open for less than 0.25 s or so. Any thread may ask."""

@@ -242,6 +242,30 @@ async def test_budgets_start_from_the_ledger(form: MemoryForm) -> None:
     granted(await form.ask(ask_of(form, alice, cost=5)))
 
 
+async def test_a_change_forgets_nothing_that_the_ledger_does_not_have_yet(form: MemoryForm) -> None:
+    before, after = holder(budgets=(usd(30),)), holder(rpm=100, budgets=(usd(40),))
+    await form.limiter.prepare([before])
+    granted(await form.ask(ask_of(form, before))).settle(0, 10)
+    await form.settled()
+    await form.limiter.prepare([after])  # the record of that call waits in the spool
+    assert [b.spent for b in (await reading(form, after)).budgets] == [10]
+
+
+async def test_a_budget_that_was_away_starts_from_the_ledger_again(form: MemoryForm) -> None:
+    alice, free = holder(budgets=(usd(30),)), holder()
+    await form.limiter.prepare([alice])
+    granted(await form.ask(ask_of(form, alice))).settle(0, 10)
+    under_way = granted(await form.ask(ask_of(form, alice, cost=4)))
+    await form.settled()
+    await form.limiter.prepare([free])
+    form.spending.spent["alice"] = Spent(0, 20)  # nobody has counted since
+    await form.limiter.prepare([alice])
+    assert [(b.spent, b.reserved) for b in (await reading(form, alice)).budgets] == [(20, 4)]
+    under_way.settle(0, 3)
+    await form.settled()
+    assert [(b.spent, b.reserved) for b in (await reading(form, alice)).budgets] == [(23, 0)]
+
+
 async def test_books_correct_what_was_spent(form: MemoryForm) -> None:
     alice = holder(budgets=(usd(30), tokens(500)))
     await form.limiter.prepare([alice])

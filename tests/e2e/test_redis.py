@@ -152,3 +152,16 @@ def test_who_leaves_while_redis_is_asked_gives_everything_back(replica: Replica,
     eventually(given_back, "what was taken")
     (record,) = (record for record in gateway.records() if record["client"] == "alice")
     assert record["outcome"] == "client_closed"
+
+
+def test_a_budget_that_was_taken_away_and_comes_back_knows_what_was_spent_meanwhile(replica: Replica) -> None:
+    gateway = replica("one")
+    key = gateway.new_key("alice")
+    agree(gateway, "alice", budget_tokens={"total": 100_000})
+    used = [post(gateway, key, ask()).json["usage"]["total_tokens"]]
+    agree(gateway, "alice", budget_tokens=None)
+    used += [post(gateway, key, ask()).json["usage"]["total_tokens"] for _ in range(3)]
+    gateway.idle()
+    agree(gateway, "alice", budget_tokens={"total": 100_000})
+    (budget,) = own(gateway, key)["budgets"]
+    assert budget["spent"] == sum(used)

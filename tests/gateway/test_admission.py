@@ -10,6 +10,7 @@ from app.domain.budgets import Budget, Unit
 from app.domain.errors import (
     ApiError,
     AuthenticationFailed,
+    Draining,
     ModelNotAllowed,
     QuotaSpent,
     RateLimited,
@@ -261,6 +262,27 @@ async def test_an_answer_of_which_nothing_can_be_read_is_not_free(house: House, 
     assert (visit.record.output_tokens or 0) > 0
 
 
+@pytest.mark.parametrize(
+    "told", [{"total_tokens": 900}, {"output_tokens": 20}, {"input_tokens": -1, "output_tokens": 20}]
+)
+async def test_an_answer_that_tells_half_a_usage_is_not_free(house: House, told: dict[str, Any]) -> None:
+    await house.agree(limits=usd(1_000_000))
+    visit = house.visit(call())
+    visit.upstream.stream_head()
+    visit.upstream.data(CREATED, DELTA, event("response.completed", response=response(usage=told)))
+    assert visit.record.usage_source is UsageSource.ESTIMATED
+    assert visit.record.output_tokens == told.get("output_tokens", visit.record.output_tokens)
+    assert [b.spent for b in (await standing(house)).budgets] == [visit.record.cost_nanousd]
+    assert visit.record.cost_nanousd
+
+
+async def test_absurd_tokens_are_priced_at_what_sums_can_hold(house: House) -> None:
+    await house.agree(limits=usd(1_000_000))
+    visit = house.visit(call())
+    answer_whole(visit, 2**53 - 1, 1)
+    assert visit.record.cost_nanousd == 10**15
+
+
 # -- rates, slots and their headers ----------------------------------------------------------------------------
 
 
@@ -410,6 +432,19 @@ async def test_who_leaves_while_the_limiter_thinks_takes_nothing(house: House) -
     now = await standing(house)
     assert (now.concurrency, now.rates[0].remaining) == (0, 4)
     assert [(b.spent, b.reserved) for b in now.budgets] == [(30, 0)]
+
+
+async def test_who_waits_for_the_limiter_is_told_that_the_server_stops(house: House) -> None:
+    waiting: list[Callable[[], None]] = []
+    reserve = house.limiter.reserve
+    house.limiter.reserve = lambda ask, answered: waiting.append(lambda: reserve(ask, answered))  # type: ignore[method-assign]
+    await house.agree(limits=Limits(rpm=5, concurrency=5))
+    visit = house.visit(call())
+    house.gateway.stop()
+    waiting[0]()
+    assert isinstance(error_of(visit), Draining)
+    assert house.upstream.calls == []
+    assert (await standing(house)).concurrency == 0
 
 
 # -- models and the safety identifier --------------------------------------------------------------------------

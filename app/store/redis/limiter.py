@@ -102,7 +102,14 @@ class RedisLimiter:
             self.member.tell(Correction(command))
 
     async def prepare(self, holders: Sequence[Holder]) -> None:
-        """As the port says. What cannot be opened now is opened later, and shut until then."""
+        """As the port says. What cannot be opened now is opened later, and shut until then.
+
+        So is what nobody counts for any more: a budget that comes back starts from the ledger.
+        """
+        for holder in holders:
+            for key in self._wording.forget(holder):
+                words = ("HDEL", key, "spent", "members")
+                self.member.tell(Correction(hiredis.pack_command(words)))  # type: ignore[arg-type] # see scripts.py
         await self._openings.open(holders)
 
     async def reading(self, holder: Holder, at_us: int) -> HolderReading:

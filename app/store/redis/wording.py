@@ -59,6 +59,15 @@ class Wording:
             names += fresh
             self._spending.clear()
 
+    def forget(self, holder: Holder) -> list[str]:
+        """Forget the accounts for which this holder has no budget any more. Gives their keys."""
+        kept = set(map(account_name, holder.limits.budgets))
+        gone = [name for name in self.accounts.get(holder.name, ()) if name not in kept]
+        if gone:
+            self.accounts[holder.name] = [name for name in self.accounts[holder.name] if name in kept]
+            self._spending.clear()
+        return [f"weighbridge:a:{holder.name}:{name}" for name in gone]
+
     def spending(self, holders: Iterable[Holder]) -> bytes:
         """The accounts in which calls of these count; empty for none."""
         names = tuple([holder.name for holder in holders])

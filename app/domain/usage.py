@@ -70,7 +70,8 @@ def _reported_cost(value: dict[object, object]) -> int | None:
     charged = parse_usd(cost)
     if charged is None or value.get("is_byok") is not True:
         return charged
-    return with_provider_bill(charged, _details(value, "cost_details", "cost_details").get("upstream_inference_cost"))
+    details = value.get("cost_details")
+    return with_provider_bill(charged, details.get("upstream_inference_cost") if isinstance(details, dict) else None)
 
 
 def with_provider_bill(fee_nanousd: int | None, bill: object) -> int | None:

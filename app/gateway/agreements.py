@@ -12,7 +12,7 @@ from app.domain.keys import check_group_name
 from app.domain.limits import NO_LIMITS
 from app.domain.records import Outcome, Record
 from app.domain.terms import ClientTerms, GroupTerms
-from app.gateway.limits import Holder, HolderReading, Limiter
+from app.gateway.limits import Amendment, Holder, HolderReading, Limiter
 from app.gateway.ports import ClientStore, StoredClient, StoredGroup
 from app.gateway.roster import Roster
 
@@ -112,7 +112,7 @@ class Agreements:
         cost = _more(before.cost_nanousd, after.cost_nanousd)
         holders = self._roster.holders(before.client)
         given_up = before.outcome is Outcome.INTERRUPTED and before.duration_ms is None
-        self._limiter.correct(before.request_id, holders, before.started_at, tokens, cost, given_up=given_up)
+        self._limiter.correct(Amendment(before.request_id, holders, before.started_at, tokens, cost, given_up))
 
     def _reading(self, holder: Holder) -> Awaitable[HolderReading]:
         return self._limiter.reading(holder, self._now_us())

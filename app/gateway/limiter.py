@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from app.domain.budgets import Account, Hold
 from app.domain.errors import StorageUnavailable
 from app.gateway.holder_state import AccountKey, State
-from app.gateway.limits import Answered, Ask, Holder, HolderReading, Limit, RateReading, Refusal
+from app.gateway.limits import Amendment, Answered, Ask, Holder, HolderReading, Limit, RateReading, Refusal
 from app.gateway.spending import Spending
 
 if TYPE_CHECKING:
@@ -130,19 +130,10 @@ class MemoryLimiter:
             state.tell(now_ns, readings)
         answered(MemoryGrant(ask, shares, readings))
 
-    def correct(  # noqa: PLR0913 - all that a correction is
-        self,
-        request_id: str,  # noqa: ARG002 - the only process hears of it once
-        holders: Sequence[Holder],
-        at_us: int,
-        tokens: int,
-        cost_nanousd: int,
-        *,
-        given_up: bool = False,  # noqa: ARG002 - and no other process can give up its calls
-    ) -> None:
-        """As the port says."""
-        for holder in holders:
-            self._states[holder.name].spend(at_us, tokens, cost_nanousd)
+    def correct(self, amendment: Amendment) -> None:
+        """As the port says. The only process hears of it once, and nobody else can have given up its calls."""
+        for holder in amendment.holders:
+            self._states[holder.name].spend(amendment.at_us, amendment.tokens, amendment.cost_nanousd)
 
     async def prepare(self, holders: Sequence[Holder]) -> None:
         """As the port says. An account that has counted these clients all along knows more than the ledger, and stays.

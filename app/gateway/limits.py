@@ -138,6 +138,21 @@ class HolderReading:
     budgets: Sequence[BudgetReading]
 
 
+@dataclass(slots=True, frozen=True)
+class Amendment:
+    """A settled call, begun at `at_us`, came to so much more than the ledger had, or less.
+
+    `given_up`: it was closed for its process. If that is alive after all, what it settles counts, not both.
+    """
+
+    request_id: str
+    holders: Sequence[Holder]
+    at_us: int
+    tokens: int
+    cost_nanousd: int
+    given_up: bool = False
+
+
 class Limiter(Protocol):
     """Keeps what is taken of all limits. Two calls never take the same.
 
@@ -152,19 +167,8 @@ class Limiter(Protocol):
         takes nothing, of rates neither. An ApiError (StorageUnavailable) says that limits cannot be judged.
         """
 
-    def correct(  # noqa: PLR0913 - all that a correction is
-        self,
-        request_id: str,
-        holders: Sequence[Holder],
-        at_us: int,
-        tokens: int,
-        cost_nanousd: int,
-        *,
-        given_up: bool = False,
-    ) -> None:
-        """Books have told that a settled call begun at `at_us` came to so much more (or less): budgets follow, once.
-
-        `given_up`: it was closed for its process. If that is alive after all, what it settles counts, not both.
+    def correct(self, amendment: Amendment) -> None:
+        """Books have told what a settled call came to: budgets follow, once.
 
         Several processes may hear of it, since each takes up at its start what the ledger has unsettled.
         """

@@ -10,7 +10,7 @@ import pytest
 from app.domain.budgets import Budget, Unit
 from app.domain.limits import Limits
 from app.domain.windows import Period, window_of
-from app.gateway.limits import Ask, Grant, Holder, HolderReading, Limit, Refusal
+from app.gateway.limits import Amendment, Ask, Grant, Holder, HolderReading, Limit, Refusal
 from app.gateway.spending import Spent
 from tests.contract.limiter_forms import Answer, MemoryForm, RedisForm
 
@@ -272,11 +272,11 @@ async def test_books_correct_what_was_spent(form: MemoryForm) -> None:
     begun = form.us
     granted(await form.ask(ask_of(form, alice))).settle(100, 10)
     await form.settled()
-    form.limiter.correct("req_1", [alice], begun, -40, 7)
+    form.limiter.correct(Amendment("req_1", [alice], begun, -40, 7))
     await form.settled()
     assert [b.spent for b in (await reading(form, alice)).budgets] == [17, 60]
     await form.pass_seconds(86_400)
-    form.limiter.correct("req_2", [alice], begun, 5, 5)  # of yesterday's
+    form.limiter.correct(Amendment("req_2", [alice], begun, 5, 5))  # of yesterday's
     await form.settled()
     assert [b.spent for b in (await reading(form, alice)).budgets] == [0, 0]
 
@@ -377,7 +377,7 @@ async def test_absurd_amounts_take_what_there_is_and_come_back(form: MemoryForm)
     assert (now.concurrency, [budget.reserved for budget in now.budgets]) == (1, [100, 100])
     grant.settle(2**60, 2**80)
     await form.settled()
-    form.limiter.correct("req_1", [alice], form.us, 2**60, 2**80)
+    form.limiter.correct(Amendment("req_1", [alice], form.us, 2**60, 2**80))
     await form.settled()
     now = await reading(form, alice)
     assert (now.concurrency, [budget.reserved for budget in now.budgets]) == (0, [0, 0])

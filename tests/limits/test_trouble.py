@@ -12,9 +12,9 @@ from app.domain.budgets import Budget, Unit
 from app.domain.errors import ApiError, StorageUnavailable
 from app.domain.limits import Limits
 from app.domain.windows import Period
-from app.gateway.limits import Ask, Grant, Holder, Refusal
+from app.gateway.limits import Amendment, Ask, Grant, Holder, Refusal
 from app.gateway.spending import Spent
-from app.store.redis.grant import Correction
+from app.store.redis.grant import Command
 from app.store.redis.limiter import RedisLimiter
 from app.store.redis.line import TIMEOUT_SECONDS
 from app.store.redis.replies import UNKNOWN
@@ -175,7 +175,7 @@ async def test_what_ends_while_redis_is_away_is_told_once_it_is_back(valkey: Val
                 else:
                     grant.settle(4, 4)
                 grant.settle(50, 50)
-            one.limiter.correct("req_1", [BUDGETED], wall_us(), 0, 3)
+            one.limiter.correct(Amendment("req_1", [BUDGETED], wall_us(), 0, 3))
         await one.stands(BUDGETED, slots=1, reserved=10, spent=15)
 
 
@@ -186,7 +186,7 @@ async def test_what_books_say_of_a_call_counts_once_however_many_processes_ask_t
         grant = await one.granted(BUDGETED)
         grant.settle(9, 9)
         for each in (one, two):
-            each.limiter.correct("req_1", [BUDGETED], wall_us(), 0, -4)
+            each.limiter.correct(Amendment("req_1", [BUDGETED], wall_us(), 0, -4))
             await each.limiter.settled()
         await one.stands(BUDGETED, slots=0, reserved=0, spent=5)
 
@@ -205,7 +205,7 @@ async def test_books_of_a_call_that_was_given_up_count_once_with_what_its_proces
         grant = await cut.granted(BUDGETED, cost=60)
 
         async def told() -> None:
-            other.limiter.correct("req", [BUDGETED], wall_us(), -51, -51, given_up=True)
+            other.limiter.correct(Amendment("req", [BUDGETED], wall_us(), -51, -51, given_up=True))
             await other.limiter.settled()
 
         if how == "told first":
@@ -229,7 +229,7 @@ async def test_what_a_script_breaks_at_is_not_told_for_ever(valkey: ValkeyServer
     """One such thing cost the process a connection every second, and everybody their limits with it."""
     async with shared(valkey, redis_database) as one:
         grant = await one.granted(BUDGETED)
-        one.limiter.member.tell(Correction(Scripts().open.command(b"not JSON")))
+        one.limiter.member.tell(Command(Scripts().open.command(b"not JSON")))
         await one.until(lambda: one.limiter.errors["dropped"] == 1)
         await one.back()
         errors = dict(one.limiter.errors)

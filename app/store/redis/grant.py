@@ -90,8 +90,8 @@ class End:
         return self._script.command(grant.process, grant.number, *told)
 
 
-class Correction:
-    """What books have told, ready made."""
+class Command:
+    """One that is ready made, and says the same however late."""
 
     __slots__ = ("_command", "failures")
 
@@ -100,5 +100,5 @@ class Correction:
         self._command = command
 
     def command(self) -> bytes:
-        """As correct.lua reads it."""
+        """The same each time."""
         return self._command

@@ -13,10 +13,10 @@ from typing import Any, Self
 import hiredis
 
 from app.domain.errors import StorageUnavailable
-from app.gateway.limits import Answered, Ask, Holder, HolderReading
+from app.gateway.limits import Amendment, Answered, Ask, Holder, HolderReading
 from app.gateway.spending import Spending
 from app.store.redis.address import Address
-from app.store.redis.grant import Correction, End, LooseGrant, RedisGrant
+from app.store.redis.grant import Command, End, LooseGrant, RedisGrant
 from app.store.redis.line import Line, Lost
 from app.store.redis.member import LEASE_SECONDS, Member
 from app.store.redis.openings import Openings
@@ -84,22 +84,13 @@ class RedisLimiter:
         else:
             answered(LooseGrant(ask))
 
-    def correct(  # noqa: PLR0913 - all that a correction is
-        self,
-        request_id: str,
-        holders: Sequence[Holder],
-        at_us: int,
-        tokens: int,
-        cost_nanousd: int,
-        *,
-        given_up: bool = False,
-    ) -> None:
+    def correct(self, amendment: Amendment) -> None:
         """As the port says."""
-        accounts = self._wording.spending(holders)
+        accounts = self._wording.spending(amendment.holders)
         if accounts:
-            told = (at_us, min(tokens, MOST), min(cost_nanousd, MOST), accounts, int(given_up))
-            command = self._scripts.correct.command(request_id, *told)
-            self.member.tell(Correction(command))
+            more = (min(amendment.tokens, MOST), min(amendment.cost_nanousd, MOST))
+            told = (amendment.at_us, *more, accounts, int(amendment.given_up))
+            self.member.tell(Command(self._scripts.correct.command(amendment.request_id, *told)))
 
     async def prepare(self, holders: Sequence[Holder]) -> None:
         """As the port says. What cannot be opened now is opened later, and shut until then.
@@ -109,7 +100,7 @@ class RedisLimiter:
         for holder in holders:
             for key in self._wording.forget(holder):
                 words = ("HDEL", key, "spent", "members")
-                self.member.tell(Correction(hiredis.pack_command(words)))  # type: ignore[arg-type] # see scripts.py
+                self.member.tell(Command(hiredis.pack_command(words)))  # type: ignore[arg-type] # see scripts.py
         await self._openings.open(holders)
 
     async def reading(self, holder: Holder, at_us: int) -> HolderReading:

@@ -3,6 +3,7 @@
 The log line, `usage --by request --json` and the admin API all show a record through `record_fields`.
 """
 
+import json
 from functools import lru_cache
 from time import gmtime
 
@@ -37,6 +38,8 @@ def record_fields(record: Record) -> dict[str, object]:
         "client": record.client,
         "key_id": record.key_id,
         "upstream": record.upstream,
+        "upstream_key": record.upstream_key,
+        "transport": record.transport,
         "path": record.path,
         "method": record.method,
         "model_requested": record.model_requested,
@@ -61,7 +64,20 @@ def record_fields(record: Record) -> dict[str, object]:
         "time_to_first_byte_ms": _milliseconds(record.time_to_first_byte_ms),
         "duration_ms": _milliseconds(record.duration_ms),
         "error_type": record.error_type,
+        "error_detail": record.error_detail,
+        "cost_detail": record.cost_detail,
+        "upstream_request_id": record.upstream_request_id,
+        "tries": _parsed(record.tries),
+        "session": record.session,
+        "program": record.program,
+        "tags": _parsed(record.tags),
+        "phases_ms": _parsed(record.phases_ms),
+        "demo": record.demo,
     }
+
+
+def _parsed(text: str | None) -> object:
+    return None if text is None else json.loads(text)
 
 
 def _milliseconds(value: float | None) -> float | None:

@@ -46,6 +46,10 @@ class CostSource(StrEnum):
     ESTIMATED = "estimated"
 
 
+HTTP = "http"
+"""The transport of a call that is one HTTP request."""
+
+
 @dataclass(slots=True)
 class Record:
     """One exchange. Opened at admission, changed only by the exchange that owns it, settled once."""
@@ -82,6 +86,17 @@ class Record:
     time_to_first_byte_ms: float | None = None
     duration_ms: float | None = None
     error_type: str | None = None
+    transport: str = HTTP
+    upstream_key: str | None = None  # the name of the upstream key that was used
+    error_detail: str | None = None  # one sentence on why the call failed; never holds a secret
+    cost_detail: str | None = None  # what the cost does not cover
+    upstream_request_id: str | None = None  # upstream's own `x-request-id`
+    tries: str | None = None  # what each try upstream came to, as JSON: a list of objects
+    session: str | None = None
+    program: str | None = None  # product name of the caller's user agent
+    tags: str | None = None  # as JSON: an object of text to text
+    phases_ms: str | None = None  # as JSON: an object of phase name to milliseconds
+    demo: bool = False  # a call of `serve --demo`: play money
     worst_case: WorstCase | None = None  # while a call with a budget is open: what it counts for should we die
 
     @property

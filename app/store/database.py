@@ -14,7 +14,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from app.domain.records import Outcome
 from app.store import statements
 from app.store.rollups import DAY_MICROSECONDS, Additions, day_of
-from app.store.rows import AMENDED, OUTCOME_AT, Row, Rows, amended_row, id_floor, mended, settled_by_books
+from app.store.rows import OUTCOME_AT, Row, Rows, amended_row, amended_values, id_floor, mended, settled_by_books
 from app.store.tables import days, hours
 
 LOG = logging.getLogger(__name__)
@@ -241,7 +241,7 @@ class Database:
             before = connection.execute(self._amendable, books[:1]).fetchone()
             if before is not None:
                 after = amended_row(before, books)
-                connection.execute(self._amend, (*after[AMENDED], books[0]))
+                connection.execute(self._amend, (*amended_values(after), books[0]))
                 added.replace(before, after)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from app.domain.records import CostSource, Outcome, Record, UsageSource
+from app.domain.records import HTTP, CostSource, Outcome, Record, UsageSource
 from app.store.tables import records
 
 Row = tuple[Any, ...]
@@ -18,8 +18,11 @@ COLUMNS = tuple(column.name for column in records.c)
 SUMS = slice(6, 13)
 """The tokens, and at last the cost."""
 
-AMENDED = slice(4, 16)
-"""From the model served to the price: what an amendment may change (the outcome among it stays as it is)."""
+_AMENDED_PART = slice(4, 16)  # from the model served to the price
+_COST_DETAIL_AT = COLUMNS.index("cost_detail")
+
+AMENDED_COLUMNS = (*COLUMNS[_AMENDED_PART], COLUMNS[_COST_DETAIL_AT])
+"""What an amendment may change (the outcome among it stays as it is)."""
 
 _SERVED_AT, _COST_AT, _USAGE_SOURCE_AT = 4, 12, 13
 
@@ -70,6 +73,17 @@ def row_of(record: Record) -> Row:
         record.duration_ms,
         record.error_type,
         record.background or None,
+        None if record.transport == HTTP else record.transport,
+        record.upstream_key,
+        record.error_detail,
+        record.cost_detail,
+        record.upstream_request_id,
+        record.tries,
+        record.session,
+        record.program,
+        record.tags,
+        record.phases_ms,
+        record.demo or None,
     )
 
 
@@ -111,10 +125,17 @@ def amended_row(before: Row, books: Row) -> Row:
     """
     sums = [old if new is None else new for old, new in zip(before[SUMS], books[SUMS], strict=True)]
     cost_from = before if books[_COST_AT] is None else books
-    source_and_price = cost_from[_USAGE_SOURCE_AT + 1 : AMENDED.stop]
+    source_and_price = cost_from[_USAGE_SOURCE_AT + 1 : _AMENDED_PART.stop]
     served = before[_SERVED_AT] or books[_SERVED_AT]
     begin = (*before[:_SERVED_AT], served, before[OUTCOME_AT])
-    return (*begin, *sums, books[_USAGE_SOURCE_AT], *source_and_price, *before[AMENDED.stop :])
+    after = [*begin, *sums, books[_USAGE_SOURCE_AT], *source_and_price, *before[_AMENDED_PART.stop :]]
+    after[_COST_DETAIL_AT] = cost_from[_COST_DETAIL_AT]
+    return tuple(after)
+
+
+def amended_values(row: Row) -> Row:
+    """The values of AMENDED_COLUMNS in a row."""
+    return (*row[_AMENDED_PART], row[_COST_DETAIL_AT])
 
 
 def record_of(row: Mapping[str, Any]) -> Record:
@@ -125,6 +146,8 @@ def record_of(row: Mapping[str, Any]) -> Record:
     values["cost_source"] = None if values["cost_source"] is None else CostSource(values["cost_source"])
     values["stream"] = bool(values["stream"])
     values["background"] = bool(values["background"])
+    values["transport"] = HTTP if values["transport"] is None else values["transport"]
+    values["demo"] = bool(values["demo"])
     return Record(**values)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from app.store.rollups import DAY_MICROSECONDS, LARGEST_SUM
-from app.store.rows import AMENDED, COLUMNS, SUMS
+from app.store.rows import AMENDED_COLUMNS, COLUMNS, SUMS
 from app.store.tables import IN_PROGRESS, NOT_TOLD, clients, days, groups, hours, progress, records
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def amendable() -> sa.Select[Any]:
 
 def amend() -> sa.ClauseElement:
     """Put what the books say into a row. Parameters: the amended columns, then the id."""
-    values: dict[str, sa.BindParameter[object]] = {name: sa.bindparam(f"new_{name}") for name in COLUMNS[AMENDED]}
+    values: dict[str, sa.BindParameter[object]] = {name: sa.bindparam(f"new_{name}") for name in AMENDED_COLUMNS}
     return sa.update(records).where(records.c.request_id == sa.bindparam("id")).values(values)
 
 

@@ -54,6 +54,22 @@ keys = sa.Table(
     sa.Column("expires_at", sa.BigInteger),
     sa.Column("revoked_at", sa.BigInteger),
     sa.Column("replaced_by", sa.Text),
+    sa.Column("label", sa.Text),
+    sa.Column("last_used_at", sa.BigInteger),
+    sqlite_with_rowid=False,
+)
+
+# Who changed what: keys, limits, clients, streams that an operator ended. `subject` is what was changed (a client, a
+# key id, a request id), `detail` is JSON and holds no secret.
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("audit_id", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), primary_key=True),
+    sa.Column("at", sa.BigInteger, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("detail", sa.Text),
     sqlite_with_rowid=False,
 )
 
@@ -88,6 +104,17 @@ records = sa.Table(
     sa.Column("duration_ms", sa.Double),
     sa.Column("error_type", sa.Text),
     sa.Column("background", sa.Boolean),  # NULL for a call that was not
+    sa.Column("transport", sa.Text),  # NULL for HTTP
+    sa.Column("upstream_key", sa.Text),
+    sa.Column("error_detail", sa.Text),
+    sa.Column("cost_detail", sa.Text),
+    sa.Column("upstream_request_id", sa.Text),
+    sa.Column("tries", sa.Text),
+    sa.Column("session", sa.Text),
+    sa.Column("program", sa.Text),
+    sa.Column("tags", sa.Text),
+    sa.Column("phases_ms", sa.Text),
+    sa.Column("demo", sa.Boolean),  # NULL for a call that costs real money
     sqlite_with_rowid=False,
 )
 

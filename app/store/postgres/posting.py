@@ -17,7 +17,7 @@ from app.store.postgres import statements
 from app.store.postgres.connection import Connection
 from app.store.postgres.rows import acceptable, arrays, is_of_a_row, typed
 from app.store.rollups import Additions, RollUp, day_of
-from app.store.rows import AMENDED, Row, Rows, amended_row, settled_by_books
+from app.store.rows import Row, Rows, amended_row, amended_values, settled_by_books
 from app.store.tables import days, hours
 
 LOG = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class Posting:
             before = self._connection.execute(self._texts.amendable, books[:1]).fetchone()
             if before is not None:
                 after = amended_row(before, books)
-                self._connection.execute(self._texts.amend, (*after[AMENDED], books[0]))
+                self._connection.execute(self._texts.amend, (*amended_values(after), books[0]))
                 self._added.replace(before, after)
 
     def _roll_up(self) -> None:

@@ -31,6 +31,7 @@ clients = sa.Table(
     sa.Column("created_at", sa.BigInteger, nullable=False),
     sa.Column("disabled_at", sa.BigInteger),
     sa.Column("terms", sa.Text),
+    sa.Column("deleted_at", sa.BigInteger),  # the row stays: keys and records name the client
     sqlite_with_rowid=False,
 )
 

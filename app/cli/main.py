@@ -16,7 +16,7 @@ app = typer.Typer(
     cls=Commands,
     help="Weighbridge: a proxy for the Responses API that passes every byte and weighs every token.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # those of commands follow it
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )

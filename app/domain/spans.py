@@ -1,9 +1,10 @@
-"""Spans and moments as people type them: `24h`, `90d`, `2026-11-22`, `2026-11-22T10:00:00Z`."""
+"""Spans and moments as people type them: `24h`, `90d`, `2026-11`, `2026-11-22`, `2026-11-22T10:00:00Z`."""
 
 import re
 from datetime import UTC, datetime, timedelta
 
 _SPAN = re.compile(r"(\d{1,9})\s*(s|m|h|d|w)")
+_MONTH = re.compile(r"\d{4}-\d{2}", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
@@ -21,14 +22,16 @@ def parse_span(text: str) -> int:
 def parse_moment(text: str, now_us: int) -> int:
     """A moment in microseconds UTC: so long ago, or a date or time of ISO 8601 (UTC unless it says otherwise).
 
-    Never before 1970 or after 9999, where nothing was recorded and not everything can be stored or shown.
+    A month or a day stands for its beginning. Never before 1970 or after 9999, where nothing was recorded and not
+    everything can be stored or shown.
     """
     if _SPAN.fullmatch(text.strip().lower()):
         return max(0, now_us - parse_span(text))
     try:
-        when = datetime.fromisoformat(text.strip())
+        text = text.strip()
+        when = datetime.fromisoformat(f"{text}-01" if _MONTH.fullmatch(text) else text)
     except ValueError:
-        message = f"{text!r} is neither a span (24h, 7d) nor a date (2026-11-22, 2026-11-22T10:00Z)."
+        message = f"{text!r} is neither a span (24h, 7d) nor a date (2026-11, 2026-11-22, 2026-11-22T10:00Z)."
         raise ValueError(message) from None
     if when.tzinfo is None:
         when = when.replace(tzinfo=UTC)

@@ -1,10 +1,13 @@
 """A secret is text that must not be shown by accident: one reader, and no other way to its characters."""
 
 import hmac
+import re
 from typing import NoReturn, Self, final
-from urllib.parse import urlsplit, urlunsplit
 
 MASK = "***"
+
+_HOST = r"([\w.-]*|\[[0-9a-fA-F:.]*\])(:\d*)?"
+_ADDRESS = re.compile(rf"{_HOST}(,{_HOST})*", re.ASCII)  # PostgreSQL takes several
 
 
 class Secret:
@@ -70,8 +73,13 @@ class SecretUrl(Secret):
     __slots__ = ()
 
     def masked(self) -> str:
-        parts = urlsplit(self.reveal())
-        login, at, address = parts.netloc.rpartition("@")
-        user = login.partition(":")[0]
-        netloc = f"{user}:{MASK}{at}{address}" if ":" in login else parts.netloc
-        return urlunsplit((parts.scheme, netloc, parts.path, MASK if parts.query else "", ""))
+        """Shows only what is surely no password: nothing but the scheme where somebody left one unescaped."""
+        scheme, _, rest = self.reveal().partition("://")
+        netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
+        login, at, address = netloc.rpartition("@")
+        user, colon, _ = login.partition(":")
+        if "@" in rest[len(netloc) :] or "#" in rest or not _ADDRESS.fullmatch(address):
+            return f"{scheme}://{MASK}"
+        path, mark, _ = rest[len(netloc) :].partition("?")
+        shown = f"{user}:{MASK}" if colon else user
+        return f"{scheme}://{shown}{at}{address}{path}{f'?{MASK}' if mark else ''}"

@@ -50,6 +50,15 @@ def require_admin_or_loopback(request: Request) -> None:
     require_admin(request)
 
 
+def is_operator(request: Request) -> bool:
+    """Whether require_admin_or_loopback() would pass this caller."""
+    try:
+        require_admin_or_loopback(request)
+    except AuthenticationFailed:
+        return False
+    return True
+
+
 def require_any_key(request: Request) -> None:
     """Pass the holder of the admin key or of a client's."""
     try:

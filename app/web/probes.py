@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from app.web.credentials import require_admin_or_loopback, require_any_key
+from app.web.credentials import is_operator, require_admin_or_loopback, require_any_key
 
 router = APIRouter(tags=["operations"])
 
@@ -24,9 +24,13 @@ class Part:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def shown(self) -> dict[str, Any]:
-        """As /readyz has it."""
+        """As /readyz shows it to everybody: a problem may name files, databases and providers."""
         state = "ok" if self.problem is None else "red" if self.red else "degraded"
-        return {"ok": self.problem is None, "state": state, "problem": self.problem, **self.more}
+        return {"ok": self.problem is None, "state": state}
+
+    def explained(self) -> dict[str, Any]:
+        """As /readyz shows it to operators."""
+        return {**self.shown(), "problem": self.problem, **self.more}
 
 
 @router.get("/healthz")
@@ -37,12 +41,16 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
-    """Each part with what is wrong with it, if anything. 503 only when calls should go elsewhere."""
+    """Each part and its state. 503 only when calls should go elsewhere.
+
+    What is wrong with a part is told to operators only: the admin key, or a caller on this machine.
+    """
     parts: Mapping[str, Part] = request.app.state.readiness()
     red = any(part.red for part in parts.values())
     degraded = any(part.problem is not None for part in parts.values())
     status = "not ready" if red else "degraded" if degraded else "ready"
-    shown = {name: part.shown() for name, part in parts.items()}
+    explain = is_operator(request)
+    shown = {name: part.explained() if explain else part.shown() for name, part in parts.items()}
     return JSONResponse({"status": status, "parts": shown}, 503 if red else 200)
 
 

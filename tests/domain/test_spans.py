@@ -33,6 +33,7 @@ def test_no_span(text: str) -> None:
     [
         ("24h", datetime.fromtimestamp(NOW / SECOND, UTC) - timedelta(hours=24)),
         ("2026-11-22", datetime(2026, 11, 22, tzinfo=UTC)),
+        ("2026-11", datetime(2026, 11, 1, tzinfo=UTC)),
         (" 2026-11-22T10:00Z ", datetime(2026, 11, 22, 10, tzinfo=UTC)),
         ("2026-11-22T10:00:00.123456", datetime(2026, 11, 22, 10, 0, 0, 123_456, tzinfo=UTC)),
         ("2026-11-22T10:00+02:00", datetime(2026, 11, 22, 8, tzinfo=UTC)),
@@ -46,7 +47,9 @@ def test_a_moment(text: str, moment: datetime) -> None:
     assert parse_moment(text, NOW) == (moment - EPOCH) // timedelta(microseconds=1)
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "2026-11-22T25:00", "24", "-24h", "10000-01-01"])
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "2026-13-01", "2026-13", "2026-1", "2026-11-22T25:00", "24", "-24h", "10000-01-01"]
+)
 def test_no_moment(text: str) -> None:
     with pytest.raises(ValueError, match="neither a span"):
         parse_moment(text, NOW)

@@ -24,6 +24,7 @@ KEY_ID_LENGTH = 10
 SECRET_LENGTH = 40
 CHECKSUM_LENGTH = 6
 KEY_LENGTH = len(PREFIX) + KEY_ID_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH
+MAX_LABEL_CHARACTERS = 64
 ENTROPY_BYTES = 64
 """Bytes asked of the random source for one key."""
 
@@ -72,7 +73,10 @@ class MintedKey:
 
 @dataclass(slots=True, frozen=True)
 class StoredKey:
-    """A key as storage knows it. Times are microseconds since 1970 UTC; `replaced_by` is the id of the key after it."""
+    """A key as storage knows it. Times are microseconds since 1970 UTC; `replaced_by` is the id of the key after it.
+
+    `label` is what its maker calls it; it is no secret.
+    """
 
     key_id: str
     client: str
@@ -81,6 +85,7 @@ class StoredKey:
     expires_at: int | None
     revoked_at: int | None
     replaced_by: str | None = None
+    label: str | None = None
 
     def state(self, now_us: int) -> KeyState:
         """The state at `now_us`. Revoked is for good: a clock that steps back does not bring the key to life again."""
@@ -134,6 +139,12 @@ def check_client_name(name: str) -> None:
     if not _CLIENT_NAME.fullmatch(name):
         rule = "use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit"
         raise ValueError(f"{name[:80]!r} cannot name a client or group: {rule}")
+
+
+def check_key_label(label: str) -> None:
+    """Raise ValueError unless `label` can stand in lists and log lines."""
+    if label.startswith(PREFIX) or not 0 < len(label) <= MAX_LABEL_CHARACTERS or not label.isprintable():
+        raise ValueError(f"a label has 1 to {MAX_LABEL_CHARACTERS} printable characters, and is no key")
 
 
 def check_group_name(name: str) -> None:

@@ -16,6 +16,7 @@ from app.domain.keys import (
     MintedKey,
     StoredKey,
     check_client_name,
+    check_key_label,
     mint,
     parse,
 )
@@ -125,17 +126,19 @@ class Clients:
         return self._directory.any
 
     async def create_key(
-        self, client: str, *, lifetime_us: int | None = None, client_is_new: bool = False
+        self, client: str, *, lifetime_us: int | None = None, client_is_new: bool = False, label: str | None = None
     ) -> MintedKey:
-        """A new key, for a new client if need be. Raises ValueError for a bad name.
+        """A new key, for a new client if need be. Raises ValueError for a bad name or label.
 
         With `client_is_new` it must be new, else ValueError too: of processes that do this at once, one succeeds.
         """
         check_client_name(client)
+        if label is not None:
+            check_key_label(label)
         now = self._now_us()
         minted = mint(secrets.token_bytes)
         expires_at = None if lifetime_us is None else now + lifetime_us
-        key = StoredKey(minted.key_id, client, minted.digest, now, expires_at, None)
+        key = StoredKey(minted.key_id, client, minted.digest, now, expires_at, None, label=label)
         if self._prepare is not None and self._defaults.limits.any and self._directory.roster.client(client) is None:
             await self._prepare([Holder(f"client:{client}", self._defaults.limits, (client,))])
         await self._store.add_key(key, self._defaults, client_is_new=client_is_new)
@@ -163,7 +166,7 @@ class Clients:
             if not old.good(now):
                 message = f"Key {key_id} is {old.state(now).value}: make a new one with `keys create {old.client}`."
                 raise ValueError(message)
-            minted = await self.create_key(old.client)
+            minted = await self.create_key(old.client, label=old.label)
             end = now + grace_us
             expires_at = end if old.expires_at is None else min(end, old.expires_at)
             return minted, await self._change(old, expires_at=expires_at, revoked_at=None)

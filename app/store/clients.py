@@ -29,6 +29,7 @@ _KEY_COLUMNS = (
     keys.c.expires_at,
     keys.c.revoked_at,
     keys.c.replaced_by,
+    keys.c.label,
 )
 
 _CLIENT_COLUMNS = (clients.c.name, clients.c.created_at, clients.c.disabled_at, clients.c.terms)
@@ -71,6 +72,7 @@ class SqlClients:
             expires_at=key.expires_at,
             revoked_at=key.revoked_at,
             replaced_by=key.replaced_by,
+            label=key.label,
         )
         try:
             await self._writer.run(client, new)

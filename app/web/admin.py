@@ -22,11 +22,12 @@ router = APIRouter(prefix="/admin/api", tags=["admin"], dependencies=[Depends(re
 
 
 class NewKey(BaseModel):
-    """A key to make. `expires_seconds` is its lifetime; without it, it does not expire."""
+    """A key to make. `expires_seconds` is its lifetime; without it, it does not expire. `label` is shown in lists."""
 
     model_config = ConfigDict(extra="forbid")
     client: str
     expires_seconds: Annotated[int, Field(gt=0, le=3_153_600_000)] | None = None
+    label: str | None = None
 
 
 class Rotation(BaseModel):
@@ -49,6 +50,7 @@ def _shown(key: StoredKey, now_us: int) -> dict[str, Any]:
     return {
         "key_id": key.key_id,
         "client": key.client,
+        "label": key.label,
         "state": key.state(now_us).value,
         "created_at": rfc3339(key.created_at),
         "expires_at": None if key.expires_at is None else rfc3339(key.expires_at),
@@ -62,9 +64,10 @@ def _client(client: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @router.get("/server")
-async def server() -> dict[str, Any]:
-    """What is running here."""
-    return {"version": __version__}
+async def server(request: Request) -> dict[str, Any]:
+    """What is running here. `url` is where this machine reaches it, `public_url` where clients do, if that differs."""
+    state = request.app.state
+    return {"version": __version__, "url": state.url, "public_url": state.public_url}
 
 
 @router.post("/keys", status_code=201)
@@ -72,7 +75,8 @@ async def create_key(request: Request, wanted: NewKey) -> dict[str, Any]:
     """Make a key, and its client if that is new. The key is shown here and never again."""
     lifetime = None if wanted.expires_seconds is None else wanted.expires_seconds * 1_000_000
     try:
-        return _minted(wanted.client, await _clients(request).create_key(wanted.client, lifetime_us=lifetime))
+        clients = _clients(request)
+        return _minted(wanted.client, await clients.create_key(wanted.client, lifetime_us=lifetime, label=wanted.label))
     except ValueError as error:
         raise InvalidRequest(str(error), param="client") from None
 

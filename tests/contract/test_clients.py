@@ -1,6 +1,7 @@
 """The contract of the ClientStore port."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -42,6 +43,12 @@ async def test_a_key_is_kept_as_it_was_and_makes_its_client(clients: ClientStore
         StoredClient("alice", NOW, None, NO_TERMS),
         StoredClient("bob", NOW, None, NO_TERMS),
     ]
+
+
+async def test_a_key_keeps_its_label(clients: ClientStore) -> None:
+    labelled = replace(key("a"), label="run")
+    await clients.add_key(labelled)
+    assert (list(await clients.list_keys()), list(await clients.load_keys())) == ([labelled], [labelled])
 
 
 async def test_a_key_id_is_taken_once_and_nothing_is_left_of_the_second(clients: ClientStore) -> None:

@@ -40,7 +40,7 @@ class Call:
         if self.over:
             return
         self.over = True
-        self._let_go()
+        self.forget_request()
         if self.connecting is not None:
             self.connecting.cancel()
         connection, self.connection = self.connection, None
@@ -62,8 +62,8 @@ class Call:
     # -- the connection's side ---------------------------------------------------------------------------------
 
     def answered(self, status: int, headers: Headers) -> None:
-        """From here on the call cannot be repeated: what was sent is no longer needed."""
-        self._let_go()
+        """The answer's head is here."""
+        self.forget_request()
         self.listener.head(status, headers, self.retry_count)
 
     def ended(self) -> None:
@@ -78,8 +78,9 @@ class Call:
         if not self.over:
             self.over = True
             self.connection = None
-            self._let_go()
+            self.forget_request()
             self.listener.broken(fault, self.retry_count)
 
-    def _let_go(self) -> None:
+    def forget_request(self) -> None:
+        """The call cannot be sent again: what was sent is no longer needed."""
         self.head = self.body = b""

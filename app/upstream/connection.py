@@ -3,9 +3,8 @@
                  carry(call)               head complete              message complete
     idle ─────────────────────> asked ─────────────────────> answering ──────────────┐
      ^                            │                              │                   │
-     │                            │ death, nothing heard,        │ death, timeout,   │
-     │                            │ connection was reused        │ not HTTP          │
-     │                            ├──────> pool: once more,      │                   │
+     │                            │ ended_before_call            │ death, timeout,   │
+     │                            ├──────> pool: once more,      │ not HTTP          │
      │                            │        on a fresh one        v                   │
      │                            └──────────────────────────> broken                │
      │        whole, keep-alive, not one byte over                                   │
@@ -20,11 +19,13 @@ the last byte received, and both sides wish to keep it: what a pool hands on by 
 
 import asyncio
 import select
+import time
 from typing import TYPE_CHECKING, cast
 
 import httptools
 
 from app.domain.errors import UpstreamFault, UpstreamProtocolError, UpstreamRedirected
+from app.upstream.framing import IDLE_SECONDS, NOT_HTTP, ends_exactly, fault_of, idle_seconds, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +38,7 @@ MAX_HEAD_BYTES = 128 * 1024
 
 _MAX_HEADERS = 1000
 _HEAD_TOO_LARGE = "Upstream's headers are too large."
-_NOT_HTTP = "Upstream's answer is not HTTP."
 _JOINED_WRITE_BYTES = 16 * 1024
-_LINE_ENDS = (b"\r", b"\n", b"")
 
 
 class Connection(asyncio.Protocol):
@@ -50,7 +49,6 @@ class Connection(asyncio.Protocol):
     ) -> None:
         self._on_idle = on_idle
         self._on_lost = on_lost
-        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._parts: list[bytes] = []  # of the body, out of this read; what the parser finds goes straight in
         self.on_body = self._parts.append
@@ -59,7 +57,11 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self.call: Call | None = None
         self.reused = False
-        self.since = 0.0  # loop time: of the last byte, of the request when none came, of the last end while idle
+        self.since = 0.0  # monotonic: of the last byte, of the request when none came
+        self.usable_until = 0.0  # monotonic, while idle
+        self.repeat_seconds = 0.0  # see ended_before_call; set when the connection is made
+        self._idle_seconds = IDLE_SECONDS
+        self._asked_at = self._ended_at = 0.0
         self._begin()
 
     def _begin(self) -> None:
@@ -91,20 +93,33 @@ class Connection(asyncio.Protocol):
 
         Without that look those bytes would be the next caller's answer. It takes 0.5 us, measured.
         """
-        return self._transport is not None and not self._transport.is_closing() and not self._unread.poll(0)
+        transport = self._transport
+        return not (transport is None or self._ended_at or transport.is_closing() or self._unread.poll(0))
+
+    @property
+    def ended_before_call(self) -> bool:
+        """Had upstream ended this connection before it could have the call? Only then may the call be sent again.
+
+        The end of a reused connection was on its way already if it came within one round trip after the request was
+        sent. The time that connecting took is one round trip. An end that comes later may be an answer to the request:
+        whoever sends it again may pay twice.
+        """
+        return self.reused and not self.heard and self._ended_at - self._asked_at <= self.repeat_seconds
 
     def carry(self, call: "Call") -> None:
         """Send the call's request. Only on an idle, usable connection."""
         transport = cast("asyncio.Transport", self._transport)
         self.call = call
         call.connection = self
-        self.since = self._loop.time()
+        self.since = self._asked_at = time.monotonic()
         head, body = call.head, call.body
         if len(body) <= _JOINED_WRITE_BYTES:
             transport.write(head + body)
         else:  # both leave in one turn of the loop; a join would copy megabytes
             transport.write(head)
             transport.write(body)
+        if not self.reused or not self.repeat_seconds:
+            call.forget_request()
         if call.paused:
             self.pause()
 
@@ -124,7 +139,7 @@ class Connection(asyncio.Protocol):
         """Read on. Silence is counted from now."""
         if self._paused:
             self._paused = False
-            self.since = self._loop.time()
+            self.since = time.monotonic()
             if self.usable:
                 cast("asyncio.Transport", self._transport).resume_reading()
 
@@ -150,12 +165,14 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """Upstream will say no more. What of a request is still unsent would keep the socket open: drop that, too."""
+        self._ended_at = time.monotonic()
         if self._transport is not None:
-            self._loop.call_soon(self._transport.abort)  # soon: TLS is still busy with this very end
+            asyncio.get_running_loop().call_soon(self._transport.abort)  # soon: TLS is still busy with this very end
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: a proper end only for a body that has no other end than this."""
         self._transport = None
+        self._ended_at = self._ended_at or time.monotonic()
         call = self.call
         if call is not None and self.answering and not self._framed and exc is None:
             self.call = None
@@ -172,7 +189,7 @@ class Connection(asyncio.Protocol):
             return
         self.heard = True
         if self.answering:  # a head that dribbles in does not buy time
-            self.since = self._loop.time()
+            self.since = time.monotonic()
         self._bodiless_bytes += len(data)
         fault: UpstreamFault | None = None
         try:
@@ -181,7 +198,7 @@ class Connection(asyncio.Protocol):
             if self._whole:
                 self._surplus = True
             else:
-                fault = _fault_of(error)
+                fault = fault_of(error)
         self._hand_over(data)
         if fault is not None:  # what came before the damage went through: a byte that arrived is a byte that counts
             self.fail(fault)
@@ -193,7 +210,7 @@ class Connection(asyncio.Protocol):
         answered_before = self.answering
         if not answered_before and self._headed:
             self.answering = True
-            self.since = self._loop.time()
+            self.since = time.monotonic()
             call.answered(self._status, self._headers)
             if self.call is not call:
                 return
@@ -210,20 +227,10 @@ class Connection(asyncio.Protocol):
             self.fail(UpstreamProtocolError(_HEAD_TOO_LARGE))
             return
         if self._whole and self.call is call:
-            exact = not self._surplus and self._ends_exactly(data, body_bytes, answered_before=answered_before)
+            exact = not self._surplus and ends_exactly(
+                data, body_bytes, chunked=self._chunked, answered_before=answered_before
+            )
             self._end(call, exact=exact)
-
-    def _ends_exactly(self, data: bytes, body_bytes: int, *, answered_before: bool) -> bool:
-        """Did the answer end with the last byte that came? llhttp skips surplus line ends without a word.
-
-        Where this can not be seen (the last line ends cut in two), the answer is no.
-        """
-        if self._chunked:
-            return data.endswith(b"\r\n0\r\n\r\n") or data == b"0\r\n\r\n"
-        if answered_before:
-            return len(data) == body_bytes
-        head_bytes = len(data) - body_bytes
-        return data.endswith(b"\r\n\r\n", 0, head_bytes) and data[head_bytes - 5 : head_bytes - 4] not in _LINE_ENDS
 
     def _end(self, call: "Call", *, exact: bool) -> None:
         """The answer is whole. Only a socket with nothing left over, either way, may carry another call."""
@@ -232,7 +239,7 @@ class Connection(asyncio.Protocol):
         if exact and self._keep_alive and not transport.is_closing() and not transport.get_write_buffer_size():
             self.resume()
             self.reused = True
-            self.since = self._loop.time()
+            self.usable_until = time.monotonic() + self._idle_seconds
             self._begin()
             self._on_idle(self)
         else:
@@ -257,13 +264,9 @@ class Connection(asyncio.Protocol):
             return
         self._status = self._parser.get_status_code()
         if self._status < 200:
-            self._interim = True
-            if self._status == 101:
-                raise UpstreamRedirected("Upstream tried to switch protocols.")
-            if self._status < 100:
-                raise UpstreamProtocolError(_NOT_HTTP)
+            self._take_interim()
             return
-        if len(self._headers) > _MAX_HEADERS or self._bodiless_bytes > MAX_HEAD_BYTES < _size_of(self._headers):
+        if len(self._headers) > _MAX_HEADERS or self._bodiless_bytes > MAX_HEAD_BYTES < size_of(self._headers):
             raise UpstreamProtocolError(_HEAD_TOO_LARGE)
         sized = False
         for name, value in self._headers:
@@ -273,10 +276,19 @@ class Connection(asyncio.Protocol):
                 if self._chunked or value.strip().lower() != b"chunked":
                     raise UpstreamProtocolError("Upstream uses a transfer coding other than chunked.")
                 self._chunked = True
+            elif name == b"keep-alive":
+                self._idle_seconds = idle_seconds(value)
         self._framed = sized or self._chunked or self._status in (204, 304)
         # llhttp's answer is right only inside this callback
         self._keep_alive = self._framed and self._parser.should_keep_alive()
         self._headed = True
+
+    def _take_interim(self) -> None:
+        self._interim = True
+        if self._status == 101:
+            raise UpstreamRedirected("Upstream tried to switch protocols.")
+        if self._status < 100:
+            raise UpstreamProtocolError(NOT_HTTP)
 
     def on_message_complete(self) -> None:
         """The end of an interim answer, or of the real one."""
@@ -286,13 +298,3 @@ class Connection(asyncio.Protocol):
         elif not self._whole:
             self._whole = True
             self._own_parts = len(self._parts)
-
-
-def _size_of(headers: "Headers") -> int:
-    return sum(len(name) + len(value) for name, value in headers)
-
-
-def _fault_of(error: Exception) -> UpstreamFault:
-    """A fault of ours that a callback raised, or the parser's."""
-    cause = error.__context__
-    return cause if isinstance(cause, UpstreamFault) else UpstreamProtocolError(_NOT_HTTP)

@@ -7,20 +7,22 @@
 Taking, returning and losing a connection are O(1). There is no limit of connections and no queue here: the gateway
 admits no more calls than it can carry (`max_streams`). One timer sweeps for calls that wait too long and for
 connections that idled too long; there is none per call.
+
+A call is sent again only when nobody can have worked on it: see Connection.ended_before_call.
 """
 
 import asyncio
 import socket
 import ssl
+import time
 from dataclasses import dataclass
 
 from app.domain.errors import UpstreamFault, UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
 from app.upstream.call import Call
 from app.upstream.connection import Connection
+from app.upstream.dialing import Dialer
 
-IDLE_SECONDS = 60.0
-"""An idle connection is closed after this time; most load balancers close theirs somewhat later."""
-
+LONGEST_REPEAT_SECONDS = 0.1
 _LONGEST_SWEEP_SECONDS = 1.0
 
 
@@ -47,6 +49,7 @@ class Pool:
 
     def __init__(self, origin: Origin, timeouts: WireTimeouts) -> None:
         self._origin = origin
+        self._dialer = Dialer(origin.host, origin.port)
         self._timeouts = timeouts
         self._idle: dict[Connection, None] = {}  # insertion order: the last one is the freshest
         self._busy: set[Connection] = set()
@@ -61,9 +64,10 @@ class Pool:
 
     def submit(self, call: Call) -> None:
         """Send the call on the freshest idle connection, else on a new one."""
+        now = time.monotonic()
         while self._idle:
             connection, _ = self._idle.popitem()
-            if connection.reusable:
+            if now < connection.usable_until and connection.reusable:
                 self._carry(connection, call)
                 return
             connection.close()
@@ -83,6 +87,7 @@ class Pool:
             self._sweeper.cancel()
         for connection in (*self._idle, *self._busy):
             connection.close()
+        self._dialer.close()
         opening = list(self._opening)
         for task in opening:
             task.cancel()
@@ -118,16 +123,14 @@ class Pool:
 
     async def _dial(self, connection: Connection) -> None:
         origin = self._origin
-        transport, _ = await asyncio.get_running_loop().create_connection(
+        raw, connect_seconds = await self._dialer.dial()
+        connection.repeat_seconds = min(connect_seconds, LONGEST_REPEAT_SECONDS)
+        await asyncio.get_running_loop().create_connection(
             lambda: connection,
-            origin.host,
-            origin.port,
+            sock=raw,
             ssl=origin.tls,
             server_hostname=origin.host if origin.tls is not None else None,
         )
-        raw = transport.get_extra_info("socket")
-        if raw is not None:  # a peer that vanished without a word is noticed by the kernel
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def _carry(self, connection: Connection, call: Call) -> None:
         self._busy.add(connection)
@@ -149,8 +152,8 @@ class Pool:
         if call is None or call.over:
             return
         call.connection = None
-        if connection.reused and not connection.heard and not self._closed:
-            call.retry_count = 1  # it died of old age in our hands; a new one is not `reused`, so this happens once
+        if connection.ended_before_call and call.head and not self._closed:
+            call.retry_count = 1  # the new connection is not a reused one, so this happens once
             self._open(call)
             return
         call.broken(UpstreamProtocolError("Upstream closed the connection before its answer was whole."))
@@ -165,17 +168,16 @@ class Pool:
         self._sweeper = None
         if self._busy or self._idle:
             self._watch()
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         for connection in [c for c in self._busy if c.waiting]:
             limit = self._timeouts.idle if connection.answering else self._timeouts.first_byte
             if now - connection.since > limit:
                 connection.fail(UpstreamTimedOut(_why_timed_out(answering=connection.answering, limit=limit)))
-        while self._idle:
-            oldest = next(iter(self._idle))
-            if now - oldest.since <= IDLE_SECONDS:
-                break
-            del self._idle[oldest]
-            oldest.close()
+            elif now - connection.since > LONGEST_REPEAT_SECONDS and connection.call is not None:
+                connection.call.forget_request()
+        for connection in [c for c in self._idle if now >= c.usable_until]:
+            del self._idle[connection]
+            connection.close()
 
 
 def _why_unreachable(error: Exception) -> str:

@@ -160,15 +160,15 @@ async def _flood(peer: Peer, piece: bytes) -> None:
 
 
 @contextlib.contextmanager
-def deaf_port() -> Any:  # noqa: ANN401 - a context manager of a port number
+def deaf_port(host: str = "127.0.0.1", port: int = 0) -> Any:  # noqa: ANN401 - a context manager of a port number
     """A port at which nobody answers a SYN: it listens, its queue is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((host, port))
         listener.listen(0)
         port = listener.getsockname()[1]
         for _ in range(4):
             waiting = stack.enter_context(socket.socket())
             waiting.setblocking(False)
-            waiting.connect_ex(("127.0.0.1", port))
+            waiting.connect_ex((host, port))
         yield port

@@ -127,14 +127,15 @@ def test_what_is_no_answer_is_502(edge: Gateway, fault_server: FaultServer, name
 
 
 @pytest.mark.parametrize("ending", ["close", "reset"])
-def test_a_connection_that_died_of_age_is_replaced_once(
+def test_a_connection_used_before_that_ends_is_asked_again_at_most_once(
     edge: Gateway, fault_server: FaultServer, ending: Ending
 ) -> None:
+    """On one machine a round trip is as short as the upstream's answer: whether it is asked again is a race."""
     assert say(edge.url, request(edge.key)).only.whole  # leaves a connection
     fault = act(ending=ending)
     call = Weighed(edge, fault_server, fault, ASK_STREAM)
     call.is_refused(502, "upstream_protocol_error", "upstream_error", "none")
-    assert (fault.served, call.record["retry_count"]) == (2, 1)
+    assert fault.served == call.record["retry_count"] + 1 <= 2
 
 
 SILENT = {

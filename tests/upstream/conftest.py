@@ -67,8 +67,10 @@ class Scene:
         self._hearings: list[Hearing] = []
         self.loop_faults: list[dict[str, Any]] = []
 
-    async def serve(self, script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> RawServer:
-        server = await RawServer(script).start(tls, host)
+    async def serve(
+        self, script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", port: int = 0
+    ) -> RawServer:
+        server = await RawServer(script).start(tls, host, port)
         self._servers.append(server)
         return server
 

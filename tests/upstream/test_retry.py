@@ -1,4 +1,4 @@
-"""A call is repeated once, and only when an old connection died before it had said a word."""
+"""A call is sent again once, and only when nobody can have worked on it: design.md, decision 3."""
 
 import asyncio
 from collections.abc import Callable
@@ -7,8 +7,10 @@ import pytest
 
 from app.domain.errors import UpstreamProtocolError, UpstreamUnreachable
 from app.gateway.ports import UpstreamRequest
-from tests.upstream.conftest import LARGE, POST, Scene, empty
-from tests.upstream.raw_server import PATIENCE_SECONDS, HeardRequest, Peer, Script, sized, turns
+from app.upstream.pool import LONGEST_REPEAT_SECONDS
+from app.upstream.wire import Wire
+from tests.upstream.conftest import LARGE, POST, Certificates, Scene, empty
+from tests.upstream.raw_server import PATIENCE_SECONDS, HeardRequest, Peer, Script, canned, sized, turns, until
 
 OWN = sized(b"own")
 Death = Callable[[Peer], None]
@@ -39,14 +41,21 @@ class Mortal:
             self.heard.append(request)
 
 
+def one_round_trip_is(seconds: float, wire: Wire) -> None:
+    """As if the wire's one idle connection had taken so long to connect."""
+    (connection,) = wire._pool._idle
+    connection.repeat_seconds = seconds
+
+
 @DYING
 @pytest.mark.parametrize("request_", [POST, LARGE], ids=["small", "large"])
-async def test_an_old_connection_that_dies_wordless_is_replaced(
+async def test_an_end_within_one_round_trip_was_there_before_the_call(
     scene: Scene, die: Death, request_: UpstreamRequest
 ) -> None:
     upstream = Mortal(die, [1, 1])
     wire, server = await scene.wired(upstream)
     assert (await scene.ask(wire)).retry_count == 0
+    one_round_trip_is(5, wire)
     again = await scene.ask(wire, request_)
     assert (again.body, again.retry_count, server.accepted) == (b"own", 1, 2)
     assert len(upstream.heard) == 3
@@ -54,10 +63,55 @@ async def test_an_old_connection_that_dies_wordless_is_replaced(
 
 
 @DYING
+@pytest.mark.parametrize("request_", [POST, LARGE], ids=["small", "large"])
+async def test_an_end_after_one_round_trip_may_be_upstream_s_answer(
+    scene: Scene, die: Death, request_: UpstreamRequest
+) -> None:
+    upstream = Mortal(die, [1, 1])
+    wire, server = await scene.wired(upstream)
+    await scene.ask(wire)
+    one_round_trip_is(0.000_001, wire)
+    heard = await scene.ask(wire, request_)
+    assert isinstance(heard.fault, UpstreamProtocolError)
+    assert (heard.retry_count, server.accepted, len(upstream.heard)) == (0, 1, 2)
+
+
+async def test_one_round_trip_is_the_time_of_connecting(scene: Scene, perhaps_tls: Certificates | None) -> None:
+    wire, _ = await scene.wired_to(canned(OWN), perhaps_tls)
+    await scene.ask(wire)
+    (connection,) = wire._pool._idle
+    assert 0 < connection.repeat_seconds <= LONGEST_REPEAT_SECONDS
+
+
+async def test_a_request_is_kept_no_longer_than_it_can_be_sent_again(scene: Scene) -> None:
+    async def script(peer: Peer) -> None:
+        await peer.request()
+        await until(lambda: looked)
+        await peer.send(OWN)
+        await peer.request()
+        await peer.until_closed()
+
+    looked = False
+    wire, _ = await scene.wired(script)
+    first = scene.open(wire)
+    await until(lambda: wire.connections()["busy"] == 1)
+    (connection,) = wire._pool._busy
+    assert connection.call is not None
+    assert connection.call.body == b"", "a new connection's call is never sent again"
+    looked = True
+    await first.finished()
+    scene.open(wire)
+    assert connection.call is not None
+    assert connection.call.body == POST.body
+    await until(lambda: connection.call is not None and connection.call.body == b"")
+
+
+@DYING
 async def test_when_the_new_connection_dies_too_that_is_the_end(scene: Scene, die: Death) -> None:
     upstream = Mortal(die, [1, 0, 1])
     wire, server = await scene.wired(upstream)
     await scene.ask(wire)
+    one_round_trip_is(5, wire)
     heard = await scene.ask(wire)
     assert isinstance(heard.fault, UpstreamProtocolError)
     assert (heard.status, heard.retry_count, server.accepted, len(upstream.heard)) == (None, 1, 2, 3)
@@ -79,6 +133,7 @@ async def test_after_one_byte_nothing_is_repeated(scene: Scene, die: Death, last
     upstream = Mortal(die, [1], last_words)
     wire, server = await scene.wired(upstream)
     await scene.ask(wire)
+    one_round_trip_is(5, wire)
     heard = await scene.ask(wire)
     assert isinstance(heard.fault, UpstreamProtocolError)
     assert (heard.retry_count, heard.ended, server.accepted, len(upstream.heard)) == (0, False, 1, 2)
@@ -94,6 +149,7 @@ async def test_when_nobody_listens_any_more_the_repeat_is_reported_too(scene: Sc
 
     wire, server = await scene.wired(script)
     await scene.ask(wire)
+    one_round_trip_is(5, wire)
     heard = await scene.ask(wire)
     assert isinstance(heard.fault, UpstreamUnreachable)
     assert heard.retry_count == 1
@@ -103,6 +159,7 @@ async def test_a_repeat_can_be_cancelled(scene: Scene) -> None:
     upstream = Mortal(Peer.reset, [1, 1])
     wire, _ = await scene.wired(upstream)
     await scene.ask(wire)
+    one_round_trip_is(5, wire)
     hearing = scene.open(wire)
     async with asyncio.timeout(PATIENCE_SECONDS):
         while not wire.connections()["opening"]:

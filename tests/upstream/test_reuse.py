@@ -1,11 +1,11 @@
 """Which connections carry a second call. The next caller is somebody else: it must read nothing but its own answer."""
 
 import select
+import time
 from collections.abc import Callable
 
 import pytest
 
-from app.upstream import pool
 from app.upstream.wire import Wire
 from tests.upstream.conftest import LARGE, Scene
 from tests.upstream.hearing import Hearing
@@ -185,19 +185,51 @@ async def test_the_connection_used_last_is_used_next(scene: Scene) -> None:
     assert (server.accepted, len(set(spoken[3:]))) == (3, 1)
 
 
-async def test_idle_connections_expire_oldest_first(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_connections_expire_each_at_its_time(scene: Scene) -> None:
     wire, server = await scene.wired(canned(*[OWN] * 20), first_byte=0.2)
     calls = [scene.open(wire) for _ in range(3)]
     for call in calls:
         await call.finished()
-    oldest, *_ = wire._pool._idle
-    oldest.since -= pool.IDLE_SECONDS
+    first, second, third = wire._pool._idle
+    second.usable_until = 0
     await until(lambda: idle(wire) == 2)
-    assert oldest not in wire._pool._idle
-    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.01)
-    await until(lambda: idle(wire) == 0)
+    assert second not in wire._pool._idle
+    third.usable_until = 0
     assert (await scene.ask(wire)).body == b"own"
-    assert server.accepted == 4
+    assert (list(wire._pool._idle), server.accepted) == ([first], 3), "the freshest was too old, and was not used"
+
+
+KEEP_ALIVE = {
+    b"timeout=5": 4.0,
+    b"timeout=5, max=100": 4.0,
+    b"max=100,TIMEOUT = 10": 9.0,
+    b'timeout="5"': 4.0,
+    b"timeout=1": 0.5,
+    b"timeout=0": 0.0,
+    b"timeout=3600": 55.0,
+    b"timeout=56": 55.0,
+    b"timeout=": 55.0,
+    b"timeout=-1": 55.0,
+    b"timeout=9999999999999": 55.0,
+    b"": 55.0,
+    b",=,": 55.0,
+}
+
+
+@pytest.mark.parametrize(("value", "seconds"), KEEP_ALIVE.items())
+async def test_a_connection_idles_for_less_than_upstream_waits(scene: Scene, value: bytes, seconds: float) -> None:
+    wire, _ = await scene.wired(canned(sized(b"own", b"Keep-Alive: " + value)))
+    before = time.monotonic()
+    await scene.ask(wire)
+    (connection,) = wire._pool._idle
+    assert before + seconds <= connection.usable_until <= time.monotonic() + seconds
+
+
+async def test_a_connection_is_not_used_when_upstream_may_be_closing_it(scene: Scene) -> None:
+    wire, server = await scene.wired(canned(*[sized(b"own", b"keep-alive: timeout=0")] * 3))
+    for number in range(1, 4):
+        assert (await scene.ask(wire)).retry_count == 0
+        assert server.accepted == number
 
 
 async def test_a_connection_that_upstream_closed_while_idle_is_not_used(scene: Scene) -> None:

@@ -1,0 +1,48 @@
+"""What the bytes and headers of an answer say about its connection: where the answer ends, how long it may idle."""
+
+from app.domain.errors import UpstreamFault, UpstreamProtocolError
+from app.domain.headers import Headers
+
+IDLE_SECONDS = 55.0
+"""How long an idle connection is kept. Many load balancers close theirs after 60 s."""
+
+NOT_HTTP = "Upstream's answer is not HTTP."
+_MARGIN_SECONDS = 1.0
+_LONGEST_TIMEOUT_DIGITS = 9
+_LINE_ENDS = (b"\r", b"\n", b"")
+
+
+def ends_exactly(data: bytes, body_bytes: int, *, chunked: bool, answered_before: bool) -> bool:
+    """Did a whole answer end with the last byte that came? llhttp skips surplus line ends without a word.
+
+    `data` is the last read, of which `body_bytes` were of the body; `answered_before` says that the head had come in
+    an earlier one. Where the end can not be seen (the last line ends cut in two), the answer is no.
+    """
+    if chunked:
+        return data.endswith(b"\r\n0\r\n\r\n") or data == b"0\r\n\r\n"
+    if answered_before:
+        return len(data) == body_bytes
+    head_bytes = len(data) - body_bytes
+    return data.endswith(b"\r\n\r\n", 0, head_bytes) and data[head_bytes - 5 : head_bytes - 4] not in _LINE_ENDS
+
+
+def idle_seconds(keep_alive: bytes) -> float:
+    """How long a connection may idle when upstream says `Keep-Alive: timeout=5, max=100`: less than upstream waits."""
+    for part in keep_alive.lower().split(b","):
+        name, _, value = part.partition(b"=")
+        digits = value.strip().strip(b'"')
+        if name.strip() == b"timeout" and digits.isdigit() and len(digits) <= _LONGEST_TIMEOUT_DIGITS:
+            timeout = float(digits)
+            return min(IDLE_SECONDS, timeout - min(_MARGIN_SECONDS, timeout / 2))
+    return IDLE_SECONDS
+
+
+def size_of(headers: Headers) -> int:
+    """The bytes of their names and values."""
+    return sum(len(name) + len(value) for name, value in headers)
+
+
+def fault_of(error: Exception) -> UpstreamFault:
+    """What ended the parsing: a fault of ours that a callback raised, or the parser's."""
+    cause = error.__context__
+    return cause if isinstance(cause, UpstreamFault) else UpstreamProtocolError(NOT_HTTP)

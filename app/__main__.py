@@ -2,8 +2,14 @@
 
 import os
 import sys
+from typing import NoReturn
 
+from app.private_files import UntrustedFile
+from app.standard_output import CannotPrint, watch_standard_output
 from app.stop_signals import hear_stops, leave_when_told
+
+UNTRUSTED = 2
+"""The exit code where a file in the state directory may be somebody else's."""
 
 
 def main() -> None:
@@ -12,12 +18,20 @@ def main() -> None:
         leave_when_told()  # before the rest is loaded, which takes most of a start
     hear_stops()
     _fill_gaps()
+    watch_standard_output()
     from app.cli.main import app
 
     try:
-        app(prog_name="weighbridge")
-    finally:
-        _let_go()
+        try:
+            app(prog_name="weighbridge")
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except UntrustedFile as error:
+        sys.stderr.write(f"weighbridge: {error}\n")
+        sys.exit(UNTRUSTED)
+    except CannotPrint as error:
+        _stop_printing(error)
 
 
 def _fill_gaps() -> None:
@@ -27,22 +41,14 @@ def _fill_gaps() -> None:
     os.close(opened)
 
 
-def _let_go() -> None:
-    """Write what was printed and is not written yet; exit code 1 when that cannot be done, as of any failure.
+def _stop_printing(error: CannotPrint) -> NoReturn:
+    """Exit code 1, as for any failure. Whoever has closed the pipe, as `head` does, has read enough and hears nothing.
 
-    Python would end with 120 and a traceback. Whoever has closed the pipe, as `head` does, has read enough.
+    Python would end with 120 and a traceback.
     """
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        pass
-    except OSError as error:
-        sys.stderr.write(f"weighbridge: what was to be printed cannot be written: {error.strerror}\n")
-    else:
-        return
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or it is tried again
+    if not error.reader_left:
+        sys.stderr.write(f"weighbridge: {error}\n")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what is left of it goes there
     sys.exit(1)
 
 

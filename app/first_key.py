@@ -6,10 +6,10 @@ A process that dies in between leaves the note behind. The next start then knows
 makes another. The first one stays good: it may have been seen at the last moment, and else nobody has it.
 """
 
-import os
 from pathlib import Path
 
 from app.gateway.clients import Clients
+from app.private_files import check_own, write_whole
 
 FIRST_CLIENT = "default"
 NOTE_NAME = "first-key-not-shown"
@@ -23,7 +23,11 @@ class FirstKey:
         self._note = state_dir / NOTE_NAME
 
     async def to_show(self) -> str | None:
-        """The key of the client `default`, if this is the first start that lives to show one. Call shown() then."""
+        """The key of the client `default`, if this is the first start that lives to show one. Call shown() then.
+
+        Raises UntrustedFile.
+        """
+        check_own(self._note)
         if self._note.exists():
             if await self._others_made():
                 self.shown()
@@ -40,7 +44,7 @@ class FirstKey:
 
     async def _made_here(self) -> str | None:
         """None when another process with the same database makes it at this moment: that one will show it."""
-        self._write_note()
+        write_whole(self._note, b"")  # on disk before the key is: a power cut may not keep the one without the other
         try:
             return (await self._clients.create_key(FIRST_CLIENT, client_is_new=True)).text
         except ValueError:
@@ -50,16 +54,3 @@ class FirstKey:
     async def _others_made(self) -> bool:
         """Has somebody made keys since? Then they have one."""
         return any(client["name"] != FIRST_CLIENT for client in await self._clients.list_clients())
-
-    def _write_note(self) -> None:
-        """On disk before the key is: a power cut may not keep the one without the other."""
-        descriptor = os.open(self._note, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        directory = os.open(self._note.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

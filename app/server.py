@@ -24,6 +24,7 @@ from typing import Any
 
 import uvicorn
 
+from app.private_files import check_own, write_whole
 from app.settings import Settings
 from app.web.application import Application
 from app.web.doorkeeper import Doorkeeper, DoorLimits
@@ -173,7 +174,7 @@ def write_note(state_dir: Path, url: str, admin: socket.socket) -> Path:
     """Say in the state directory that a server runs, and where. Gives the file."""
     note = state_dir / "server.json"
     content = {"pid": os.getpid(), "url": url, "admin_socket": admin.getsockname()}
-    note.write_text(json.dumps(content) + "\n", "utf-8")
+    write_whole(note, f"{json.dumps(content)}\n".encode())
     return note
 
 
@@ -210,11 +211,15 @@ def admin_socket(state_dir: Path) -> Iterator[socket.socket]:
         path = state_dir / "admin.sock"
         if len(os.fsencode(path)) > _LONGEST_SOCKET_PATH:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="weighbridge-"))) / "admin.sock"
+        check_own(path)
         path.unlink(missing_ok=True)
         listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-        listener.bind(os.fspath(path))
+        before = os.umask(0o177)  # private from the first moment, and without a name that could lead elsewhere by then
+        try:
+            listener.bind(os.fspath(path))
+        finally:
+            os.umask(before)
         stack.callback(path.unlink, missing_ok=True)
-        path.chmod(0o600)
         listener.listen(16)
         yield listener
 

@@ -73,7 +73,8 @@ def _run(settings: "Settings", refused: tuple[str, ...], *, demo: bool) -> int:
         log.close()
         print(f"weighbridge: {problem}", file=sys.stderr)
         return 1
-    log.close()
+    finally:
+        log.close()
     return 0
 
 
@@ -93,13 +94,17 @@ def _run_workers(settings: "Settings", refused: tuple[str, ...], count: int, *, 
 
 def _log(settings: "Settings", refused: tuple[str, ...]) -> "LogOutput":
     import logging
+    import os
 
+    from app.settings.cautions import cautions
     from app.telemetry.logging import configure_logging, log_uncaught
 
     log = configure_logging(settings.log.format, settings.log.level, _secrets(settings))
     log_uncaught()
     for measure in refused:
         logging.getLogger("app").warning("hardening: %s", measure)
+    for caution in cautions(settings, os.environ):
+        logging.getLogger("app").warning("%s", caution)
     return log
 
 

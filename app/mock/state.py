@@ -34,7 +34,7 @@ class MockState:
         scheme, _, key = headers.get("authorization", "").partition(" ")
         borne = key.strip() if scheme.lower() == "bearer" else None
         wanted = self.options.key
-        if wanted is not None and not hmac.compare_digest((borne or "").encode(), wanted.encode()):
+        if wanted is not None and not (borne and hmac.compare_digest(borne.encode(), wanted.encode())):
             raise Refusal(401)
         return borne
 

@@ -1,21 +1,40 @@
 """The key of operators: set by them, or made at the first start."""
 
-import os
 import secrets
+from pathlib import Path
 
+from app.private_files import UntrustedFile, read_own, write_whole
+from app.settings.credentials import LEAST_SECRET_CHARACTERS, Candidate
 from app.settings.model import Settings
+
+FILE_NAME = "admin-key"
 
 
 def admin_key(settings: Settings) -> str:
-    """The admin key: from the settings, or from the state directory, where the first call makes one (0600)."""
+    """The admin key: from the settings, or from the state directory, where the first call makes one (0600).
+
+    An empty file there is what a power cut or a full disk has left: a new key is made. Raises UntrustedFile, also for a
+    file that holds no key, and OSError.
+    """
     if settings.server.admin_key is not None:
         return settings.server.admin_key.reveal()
-    path = settings.storage.state_dir / "admin-key"
-    try:
-        return path.read_text("ascii").strip()
-    except FileNotFoundError:
+    path = settings.storage.state_dir / FILE_NAME
+    key = _kept(path)
+    if key is None:
         key = f"wb-admin-{secrets.token_urlsafe(32)}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(key + "\n")
-        return key
+        write_whole(path, f"{key}\n".encode("ascii"))
+    return key
+
+
+def _kept(path: Path) -> str | None:
+    """The key in the file; None when there is none, or nothing but blanks and the zeros of a lost write."""
+    try:
+        text = read_own(path).strip(b"\0 \t\r\n").decode("ascii", "replace")
+    except FileNotFoundError:
+        return None
+    if not text:
+        return None
+    found = Candidate.of(str(path), text, least=LEAST_SECRET_CHARACTERS)
+    if found.fault is not None:
+        raise UntrustedFile(f"{path} cannot be used: {found.fault}. Delete it, and the next start makes a new key")
+    return text

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from app.settings.credentials import Candidate
+from app.settings.credentials import LEAST_SECRET_CHARACTERS, Candidate
 from app.settings.environment import CONFIG_VARIABLE
 from app.settings.faults import Fault, did_you_mean
 from app.settings.model import NOT_IN_FILES, sections
@@ -97,11 +97,13 @@ class FileSource(Source):
 
     def _read_keys(self, environ: Mapping[str, str]) -> None:
         self.put_key("upstream", "key", [*self._in_file("upstream", "key_file"), *self._in_variable(environ)])
-        self.put_key("server", "admin_key", self._in_file("server", "admin_key_file"))
+        self.put_key("server", "admin_key", self._in_file("server", "admin_key_file", LEAST_SECRET_CHARACTERS))
 
-    def _in_file(self, section: str, key: str) -> list[Candidate]:
+    def _in_file(self, section: str, key: str, least: int = 1) -> list[Candidate]:
         path = self._tree.get(section, {}).get(key)
-        return [Candidate.in_file(self._origin(f"{section}.{key}"), path)] if isinstance(path, Path) else []
+        return (
+            [Candidate.in_file(self._origin(f"{section}.{key}"), path, least=least)] if isinstance(path, Path) else []
+        )
 
     def _in_variable(self, environ: Mapping[str, str]) -> list[Candidate]:
         """The key in the variable that key_env names. Unset is no fault yet, since few commands need the key."""

@@ -10,6 +10,10 @@ from typing import Self
 from app.settings.secret import Secret
 
 MAX_KEY_CHARACTERS = 4096
+LEAST_SECRET_CHARACTERS = 16
+"""Of a secret that opens something here, as the admin key does: a shorter one can be guessed. Upstream keys may be
+shorter, as local servers have them; answers are not watched for those."""
+
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY_CHARACTERS}}}", re.ASCII)
 
 
@@ -22,24 +26,29 @@ class Candidate:
     fault: str | None = None
 
     @classmethod
-    def of(cls, origin: str, text: str) -> Self:
-        """Check a key: 1 to 4,096 printable ASCII characters, no spaces. Newlines at the end are not part of it."""
+    def of(cls, origin: str, text: str, *, least: int = 1) -> Self:
+        """Check a secret: up to 4,096 printable ASCII characters, no spaces. Newlines at the end are not part of it."""
         text = text.rstrip("\r\n")
         if not text:
-            return cls(origin, fault="the key is empty")
+            return cls(origin, fault="it is empty")
         if not _KEY.fullmatch(text):
             return cls(origin, fault="the key must be 1 to 4,096 printable ASCII characters, without spaces")
+        if len(text) < least:
+            return cls(
+                origin,
+                fault=f"it has {len(text)} characters, and {least} are the least: `openssl rand -hex 32` makes one",
+            )
         return cls(origin, Secret(text))
 
     @classmethod
-    def in_file(cls, origin: str, path: Path) -> Self:
+    def in_file(cls, origin: str, path: Path, *, least: int = 1) -> Self:
         """The key in a file; the file is read no further than a key can be long."""
         try:
             with path.open("rb") as file:
                 content = file.read(MAX_KEY_CHARACTERS + 3)  # room for a line end, and one too many
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             return cls(origin, fault=f"cannot read {path}: {getattr(error, 'strerror', None) or 'not a file name'}")
-        return cls.of(origin, content.decode("ascii", errors="replace"))
+        return cls.of(origin, content.decode("ascii", errors="replace"), least=least)
 
 
 def settle(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
@@ -56,13 +65,13 @@ def settle(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
     return candidates[:1]
 
 
-def variable_candidates(names: Sequence[str], environ: Mapping[str, str]) -> Iterator[Candidate]:
+def variable_candidates(names: Sequence[str], environ: Mapping[str, str], *, least: int = 1) -> Iterator[Candidate]:
     """The keys in variables and in the files that their `..._FILE` twins name. An empty variable is not set."""
     for name in names:
         if text := environ.get(name):
-            yield Candidate.of(f"env {name}", text)
+            yield Candidate.of(f"env {name}", text, least=least)
         if path := environ.get(f"{name}_FILE"):
-            yield Candidate.in_file(f"env {name}_FILE", Path(path))
+            yield Candidate.in_file(f"env {name}_FILE", Path(path), least=least)
 
 
 def systemd_candidate(environ: Mapping[str, str]) -> Iterator[Candidate]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from app.settings.credentials import systemd_candidate, variable_candidates
+from app.settings.credentials import LEAST_SECRET_CHARACTERS, systemd_candidate, variable_candidates
 from app.settings.faults import Fault, did_you_mean
 from app.settings.source import Source
 
@@ -79,7 +79,8 @@ class EnvironmentSource(Source):
     def _read_keys(self, environ: Mapping[str, str]) -> None:
         upstream = [*variable_candidates(UPSTREAM_KEY_VARIABLES, environ), *systemd_candidate(environ)]
         self.put_key("upstream", "key", upstream)
-        self.put_key("server", "admin_key", [*variable_candidates((ADMIN_KEY_VARIABLE,), environ)])
+        admin = variable_candidates((ADMIN_KEY_VARIABLE,), environ, least=LEAST_SECRET_CHARACTERS)
+        self.put_key("server", "admin_key", [*admin])
         for name in URL_VARIABLES:
             if environ.get(f"{name}_FILE"):
                 section, _, key = VARIABLES[name].partition(".")

@@ -20,6 +20,9 @@ class Secret:
     __hash__ = None  # type: ignore[assignment]  # a hash in a log would be something to guess against
 
     def __init__(self, text: str) -> None:
+        """Raises ValueError for an empty text: an empty secret would be one that everybody knows."""
+        if not text:
+            raise ValueError("a secret is not empty")
         self.__text = text
 
     @final

@@ -34,7 +34,7 @@ class Source(PydanticBaseSettingsSource):
         setting = f"{section}.{key}"
         if setting in PATHS and isinstance(value, str | Path):
             value = self._absolute(Path(value), base) if value else value
-        elif setting in SECRET_URLS and isinstance(value, str):
+        elif setting in SECRET_URLS and isinstance(value, str) and value:
             value = Secret(value)
         self._tree.setdefault(section, {})[key] = value
         self.origins[setting] = origin

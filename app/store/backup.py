@@ -8,6 +8,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from app.private_files import sync_directory
 from app.store.faults import StoreDamaged, StoreFault
 
 
@@ -58,8 +59,4 @@ def _finish(unfinished: Path, target: Path) -> None:
         raise StoreFault(f"{target} exists: a backup overwrites nothing") from None
     except OSError:  # a file system without links
         unfinished.rename(target)
-    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync_directory(target.parent)

@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from app.private_files import make_own_directory, open_own, sync_directory, write_all, write_whole
 from app.store.lines import Lines, decoded, encoded
 from app.store.rows import Rows
 
@@ -75,7 +76,7 @@ class Spool:
         assert self._appending is not None  # noqa: S101 - for the type checker
         lines = encoded(rows)
         try:
-            _write_all(self._appending, lines)
+            write_all(self._appending, lines)
             _sync(self._appending)
         except OSError:
             self._abandon_file(self._appending)
@@ -115,15 +116,13 @@ class Spool:
             self._reading = None
 
     def _begin_file(self) -> None:
-        if not self._directory.is_dir():
-            self._directory.mkdir(mode=0o700)
-            _sync_directory(self._directory.parent)
+        make_own_directory(self._directory)
         path = self._path(_WAITING, self._number + 1)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = open_own(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND)
         self._number += 1
         self._appending, self._good_bytes = descriptor, 0
         self._waiting.append(path)
-        _sync_directory(self._directory)
+        sync_directory(self._directory)
 
     def _abandon_file(self, descriptor: int) -> None:
         """After a write that failed nothing is known of the file's end: cut it back, and go on in a new one."""
@@ -153,16 +152,11 @@ class Spool:
             self._keep_damaged(path)
         self._forget_file()
         path.unlink()
-        _sync_directory(self._directory)
+        sync_directory(self._directory)
 
     def _keep_damaged(self, path: Path) -> None:
         aside = self._path(_DAMAGED, _number_of(path))
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            _write_all(descriptor, b"".join(piece.rstrip(b"\n") + b"\n" for piece in self._damaged_here))
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        write_whole(aside, b"".join(piece.rstrip(b"\n") + b"\n" for piece in self._damaged_here))
         self._count_damaged(len(self._damaged_here), aside.name, "they are not what was written")
 
     def _set_file_aside(self, error: OSError) -> None:
@@ -200,18 +194,3 @@ def _size(path: Path) -> int:
 def _number_of(path: Path) -> int:
     digits = path.stem.rpartition("-")[2]
     return int(digits) if digits.isdecimal() else 0
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
-def _sync_directory(path: Path) -> None:
-    """Without it, a power cut could take the file's name."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

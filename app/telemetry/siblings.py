@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from app.private_files import write_whole
 from app.telemetry.metrics import Metrics
 
 INTERVAL_SECONDS = 1.0
@@ -72,11 +73,10 @@ class Siblings:
 
     def _write_kindly(self) -> Mapping[str, Any]:
         """Write its own page, and give it. A full disk hides nothing from who asks here."""
-        fresh, mine = self._path.with_suffix(".new"), self._mine()
+        mine = self._mine()
         try:
             with self._writing:
-                fresh.write_text(json.dumps(mine), "utf-8")
-                fresh.replace(self._path)
+                write_whole(self._path, json.dumps(mine).encode(), durable=False)
         except OSError as error:
             _log.warning("the numbers of this worker cannot be written for the others: %s", error)
         return mine

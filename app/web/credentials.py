@@ -29,7 +29,8 @@ def require_admin(request: Request) -> None:
     given = _authorization(request) or b""
     scheme, _, key = given.partition(b" ")
     wanted: bytes = request.app.state.admin_key.encode("ascii")
-    if scheme.lower() != b"bearer" or not hmac.compare_digest(key.strip(), wanted):
+    key = key.strip()
+    if scheme.lower() != b"bearer" or not key or not hmac.compare_digest(key, wanted):
         message = "This needs the admin key: `Authorization: Bearer` and what is in the state directory's admin-key."
         raise AuthenticationFailed(message)
 

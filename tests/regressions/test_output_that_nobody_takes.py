@@ -38,3 +38,19 @@ def test_input_and_output_that_are_closed(tmp_path: Path) -> None:
     code, said = ended(tmp_path, subprocess.DEVNULL, "sh", "-c", 'exec "$@" <&- >&-', "sh")
     assert code == 0
     assert len(said.splitlines()) == 1
+
+
+def test_a_disk_that_is_full_long_before_the_end(tmp_path: Path) -> None:
+    """What is more than a buffer holds is written while the command works: that ended in a traceback."""
+    env = clean_environment(tmp_path, WEIGHBRIDGE_STATE_DIR=str(tmp_path / "state"))
+    for arguments in (("config", "example"), ("serve", "--demo", "--port", "0")):
+        with Path("/dev/full").open("wb") as full:
+            done = subprocess.run(
+                [*COMMAND, *arguments], env=env, stdout=full, stderr=subprocess.PIPE, text=True,
+                timeout=START_SECONDS, check=False,
+            )  # fmt: skip
+        assert done.returncode == 1
+        said = "weighbridge: what was to be printed cannot be written: No space left on device"
+        assert done.stderr.splitlines()[-1] == said
+        assert "Traceback" not in done.stderr
+    assert (tmp_path / "state" / "first-key-not-shown").exists()  # the next start shows one

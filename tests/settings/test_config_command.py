@@ -66,7 +66,7 @@ def test_the_example_passes_the_check_as_it_stands(tmp_path: Path) -> None:
 def test_the_example_with_all_its_samples_switched_on_is_right_too(tmp_path: Path) -> None:
     text = uncommented(run("example").stdout)
     for name in ("upstream-key", "admin-key"):
-        (tmp_path / name).write_text("sk-1")
+        (tmp_path / name).write_text("a-key-of-20-character")
         text = text.replace(f"/run/secrets/{name}", name)
     config = tmp_path / "w.toml"
     config.write_text(text)

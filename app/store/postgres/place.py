@@ -6,6 +6,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from app.private_files import read_own, write_whole
 from app.store.database import Statement
 from app.store.postgres import statements
 from app.store.postgres.address import Address
@@ -30,11 +31,14 @@ class PostgresPlace:
         self._lease_seconds = lease_seconds
 
     def open(self) -> PostgresDatabase:
-        """Connect. Raises Trouble, or OSError when the directory cannot be written."""
+        """Connect. Raises Trouble, UntrustedFile, or OSError when the directory cannot be written."""
         note = self.state_dir / PROCESS_NAME
-        predecessor = note.read_text("ascii").strip() if note.exists() else None
+        try:
+            predecessor = read_own(note).decode("ascii", "replace").strip() or None
+        except FileNotFoundError:
+            predecessor = None
         database = PostgresDatabase(self._address, Presence(self._process, self._lease_seconds), predecessor)
-        note.write_text(f"{suffix_of(self._process)}\n", "ascii")
+        write_whole(note, f"{suffix_of(self._process)}\n".encode("ascii"))
         return database
 
     def compiled(self, statement: sa.ClauseElement) -> Statement:

@@ -17,7 +17,7 @@ from app.domain.errors import StorageUnavailable
 from app.domain.headers import towards_client, towards_upstream
 from app.domain.leaving import GRACE_SECONDS
 from app.domain.pricing import price_from_config
-from app.domain.records import Record
+from app.domain.records import Record, book_of
 from app.domain.request_ids import RequestIds
 from app.domain.strain import Strain
 from app.domain.worst_case import Assumptions
@@ -92,7 +92,7 @@ async def _open(
     store = await stack.enter_async_context(_store(settings, committed, lock_wait_seconds, process))
     directory = KeyDirectory()
     redis = await _redis(settings, store, clock, stack)
-    limiter = redis or MemoryLimiter(Spending(store.reports, store.ledger.caught_up), time.monotonic_ns, clock.wall_us)
+    limiter = redis or _memory_limiter(settings, store, clock)
     clients = Clients(store.clients, directory, clock.wall_us, settings.client_defaults.terms, limiter.prepare)
     await clients.load()
     agreements = Agreements(store.clients, directory.roster, limiter, clock.wall_us)
@@ -170,8 +170,15 @@ async def _redis(settings: Settings, store: Store, clock: Clock, stack: AsyncExi
     if url is None:
         return None
     fail_open = settings.limits.rates_without_redis == "open"
-    limiter = redis_limiter(url.reveal(), Spending(store.reports), clock.wall_us, fail_open=fail_open)
+    spending = Spending(store.reports, book=book_of(settings.upstream.name))
+    limiter = redis_limiter(url.reveal(), spending, clock.wall_us, fail_open=fail_open)
     return await stack.enter_async_context(limiter)
+
+
+def _memory_limiter(settings: Settings, store: Store, clock: Clock) -> MemoryLimiter:
+    """Limits of this process alone."""
+    spending = Spending(store.reports, store.ledger.caught_up, book=book_of(settings.upstream.name))
+    return MemoryLimiter(spending, time.monotonic_ns, clock.wall_us)
 
 
 def _upstream(settings: Settings) -> tuple[Wire, KeyGuard]:
@@ -265,6 +272,7 @@ def _publish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway, r
     app.state.public_url = settings.server.public_url
     app.state.upstream = {"name": settings.upstream.name, "base_url": settings.upstream.base_url}
     app.state.reports = store.reports
+    app.state.book = book_of(settings.upstream.name)
     app.state.readiness = readiness
     app.state.admin_key = admin_key(settings)
     origins = frozenset(origin.encode("ascii") for origin in settings.server.allowed_origins)

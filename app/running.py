@@ -8,6 +8,7 @@ Everything is closed in reverse, whatever happened. A signal never ends the proc
 import secrets
 from contextlib import AsyncExitStack
 
+from app.domain.records import DEMO_UPSTREAM
 from app.first_key import FirstKey
 from app.main import create_app
 from app.server import CannotListenError, listen, serve
@@ -52,11 +53,15 @@ async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
 
 
 async def with_mock(settings: Settings, stack: AsyncExitStack) -> Settings:
-    """Start the mock upstream on a free port of this machine and point the settings to it."""
+    """Start the mock upstream on a free port of this machine and point the settings to it.
+
+    Limits stay in this process: in Redis the real book's are kept.
+    """
     from app.mock.options import MockOptions
     from app.mock.server import running_mock
 
     key = f"sk-mock-{secrets.token_hex(16)}"
     url = await stack.enter_async_context(running_mock(MockOptions(key=key)))
-    upstream = settings.upstream.model_copy(update={"name": "mock", "base_url": url, "key": Secret(key)})
-    return settings.model_copy(update={"upstream": upstream})
+    upstream = settings.upstream.model_copy(update={"name": DEMO_UPSTREAM, "base_url": url, "key": Secret(key)})
+    storage = settings.storage.model_copy(update={"redis_url": None})
+    return settings.model_copy(update={"upstream": upstream, "storage": storage})

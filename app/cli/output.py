@@ -1,7 +1,9 @@
-"""Printing: JSON for programs, aligned columns for people. Data goes to stdout."""
+"""Printing: JSON and CSV for programs, aligned columns for people. Data goes to stdout."""
 
+import csv
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -43,3 +45,24 @@ def _cell(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return visible(str(value))
+
+
+class CsvOutput:
+    """CSV on stdout; the header is printed at once. Values are written as JSON has them, text without quotes."""
+
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._writer = csv.DictWriter(sys.stdout, list(columns))
+        self._writer.writeheader()
+
+    def write(self, row: Mapping[str, object]) -> None:
+        """Print one row."""
+        self._writer.writerow({name: _csv_cell(value) for name, value in row.items()})
+
+
+def _csv_cell(value: object) -> object:
+    """A spreadsheet takes text that begins like a formula for one; names of models come from strangers."""
+    if isinstance(value, bool | dict | list):
+        return json.dumps(value)
+    if not isinstance(value, str):
+        return value
+    return visible(f"'{value}" if value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value)

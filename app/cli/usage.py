@@ -1,18 +1,15 @@
 """`weighbridge usage`: the ledger, summed or record by record."""
 
-import csv
-import json
-import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from app.cli.options import ConfigOption, JsonOption
-from app.cli.output import print_json, print_table, visible
+from app.cli.output import CsvOutput, print_json, print_table
+from app.cli.usage_records import NOTHING_FOUND, print_records
 
 if TYPE_CHECKING:
     from app.upstream.http_client import HttpClient
@@ -27,19 +24,6 @@ COLUMNS = {
     "cost_usd": "cost_usd",
     "unknown_usage": "unknown",
 }
-NUMBERS = frozenset(("http_status", "input_tokens", "output_tokens", "cost_usd", "duration_ms"))
-REQUEST_COLUMNS = (
-    "started_at",
-    "client",
-    "model_served",
-    "outcome",
-    "http_status",
-    "input_tokens",
-    "output_tokens",
-    "cost_usd",
-    "duration_ms",
-    "request_id",
-)
 
 
 class By(StrEnum):
@@ -52,40 +36,147 @@ class By(StrEnum):
     REQUEST = "request"
 
 
+class SortBy(StrEnum):
+    """What the lines are sorted by, if not by themselves."""
+
+    COST = "cost"
+
+
+class Form(StrEnum):
+    """How lines are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
 def usage(
-    since: Annotated[str | None, typer.Option(metavar="24h|DATE", help="From when on.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="24h|DATE", help="From when on: 24h, 2026-11, 2026-11-22T10:00.")
+    ] = None,
     until: Annotated[str | None, typer.Option(metavar="24h|DATE", help="Until when, exclusive.")] = None,
     client: Annotated[str | None, typer.Option(metavar="CLIENT", help="Only this client.")] = None,
     model: Annotated[str | None, typer.Option(metavar="MODEL", help="Only this model, as served.")] = None,
-    upstream: Annotated[str | None, typer.Option(metavar="NAME", help="Only this upstream; a demo's is mock.")] = None,
-    by: Annotated[By, typer.Option(help="What a line is.")] = By.CLIENT,
+    upstream: Annotated[str | None, typer.Option(metavar="NAME", help="Only this upstream.")] = None,
+    outcome: Annotated[
+        str | None, typer.Option(metavar="OUTCOME", help="Only calls that ended so: completed, failed, timeout...")
+    ] = None,
+    by: Annotated[list[By] | None, typer.Option(help="What a line is. [default: client]")] = None,
+    sort: Annotated[SortBy | None, typer.Option(help="The dearest first.")] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="No more than N lines; those of days, hours and calls: the last."),
+    ] = None,
+    demo: Annotated[bool, typer.Option("--demo", help="Only calls of `serve --demo`.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Real calls and calls of `serve --demo`.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Show what was used and what it cost. Times are UTC."""
+    from app.cli.admin_client import run_admin
+
+    form = _form(as_csv=as_csv, as_json=as_json)
+    line = _only_one(by or [By.CLIENT])
+    if demo and everything:
+        message = "--demo and --all exclude each other"
+        raise typer.BadParameter(message)
+    _check_span(since, until)
+    given = {
+        "since": since,
+        "until": until,
+        "client": client,
+        "model": model,
+        "upstream": upstream,
+        "outcome": _checked_outcome(outcome),
+        "sort": sort,
+        "limit": limit,
+        "book": "demo" if demo else "all" if everything else None,
+    }
+    query = {name: str(value) for name, value in given.items() if value is not None}
+
+    async def work(admin: "HttpClient") -> None:
+        await (_show_records(admin, query, form) if line is By.REQUEST else _show_sums(admin, query, line, form))
+
+    run_admin(work, config)
+
+
+async def _show_records(admin: "HttpClient", query: Mapping[str, str], form: Form) -> None:
+    from app.cli.admin_client import call
+
+    await print_records(admin, query, as_csv=form is Form.CSV, as_json=form is Form.JSON)
+    if "book" not in query:
+        _say_what_is_left_out((await call(admin, "GET", "/usage", params=query))["left_out"])
+
+
+async def _show_sums(admin: "HttpClient", query: Mapping[str, str], by: By, form: Form) -> None:
+    from app.cli.admin_client import call
+
+    found = await call(admin, "GET", "/usage", params={**query, "by": by.value})
+    rows: list[dict[str, Any]] = found["rows"]
+    if form is Form.JSON:
+        print_json(rows)
+    elif form is Form.CSV:
+        await _print_csv(admin, query, rows, by)
+    elif rows:
+        _print_sums(rows, by)
+    if not rows and form is not Form.JSON:
+        typer.echo(NOTHING_FOUND, err=True)
+    _say_what_is_left_out(found["left_out"])
+
+
+async def _print_csv(admin: "HttpClient", query: Mapping[str, str], rows: Sequence[Mapping[str, Any]], by: By) -> None:
+    """Print the rows; the header comes from the sums of everything, which are always there."""
+    from app.cli.admin_client import call
+
+    (in_all,) = (await call(admin, "GET", "/usage", params=query))["rows"]
+    output = CsvOutput([by.value, *in_all])
+    for row in rows:
+        output.write(row)
+
+
+def _print_sums(rows: Sequence[Mapping[str, Any]], by: By) -> None:
+    lines = [[row[by.value], *(row[name] for name in COLUMNS)] for row in rows]
+    if len(rows) > 1:
+        lines.append(["total", *(_sum(row[name] for row in rows) for name in COLUMNS)])
+    print_table((by.value, *COLUMNS.values()), lines, numbers=frozenset(COLUMNS.values()))
+    if unknown := sum(row["unknown_usage"] for row in rows):
+        calls = "1 call has" if unknown == 1 else f"{unknown:,} calls have"
+        typer.echo(f"{calls} no known usage (failed or cut off): not in the sums.", err=True)
+
+
+def _say_what_is_left_out(left_out: Mapping[str, Any] | None) -> None:
+    if left_out is None or not left_out["requests"]:
+        return
+    calls = "1 call" if left_out["requests"] == 1 else f"{left_out['requests']:,} calls"
+    if left_out["book"] == "demo":
+        typer.echo(f"Not shown: {calls} of the demo. `usage --demo` shows them, `usage --all` everything.", err=True)
+    else:
+        typer.echo(
+            f"Not shown: {calls} that cost money, since the demo runs. `usage --all` shows everything.", err=True
+        )
+
+
+def _form(*, as_csv: bool, as_json: bool) -> Form:
     if as_csv and as_json:
         message = "--csv and --json exclude each other"
         raise typer.BadParameter(message)
-    _check_span(since, until)
-    given = {"since": since, "until": until, "client": client, "model": model, "upstream": upstream, "by": by.value}
-    query = {name: value for name, value in given.items() if value is not None}
-    if by is By.REQUEST:
-        _show_requests(query, config, as_csv=as_csv, as_json=as_json)
-        return
-    rows: list[dict[str, Any]] = _fetch(query, config)
-    if as_json:
-        print_json(rows)
-    elif rows and as_csv:
-        _print_csv(rows)
-    elif rows:
-        lines = [[row[by.value], *(row[name] for name in COLUMNS)] for row in rows]
-        if len(rows) > 1:
-            lines.append(["total", *(_sum(row[name] for row in rows) for name in COLUMNS)])
-        print_table((by.value, *COLUMNS.values()), lines, numbers=frozenset(COLUMNS.values()))
-        _explain_unknown(rows)
-    else:
-        _say_nothing_found()
+    return Form.CSV if as_csv else Form.JSON if as_json else Form.TABLE
+
+
+def _only_one(by: Sequence[By]) -> By:
+    if len(by) > 1:
+        message = "give it once: a line is one thing"
+        raise typer.BadParameter(message, param_hint="--by")
+    return by[0]
+
+
+def _checked_outcome(text: str | None) -> str | None:
+    from app.domain.records import Outcome
+
+    if text is not None and text not in set(Outcome):
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(Outcome)}", param_hint="--outcome")
+    return text
 
 
 def _check_span(since: str | None, until: str | None) -> None:
@@ -104,73 +195,6 @@ def _moment(text: str | None, option: str, now_us: int) -> int | None:
         raise typer.BadParameter(str(error), param_hint=option) from None
 
 
-def _show_requests(query: Mapping[str, str], config: Path | None, *, as_csv: bool, as_json: bool) -> None:
-    from app.cli.admin_client import CommandFailedError, lines_of, run_admin
-
-    async def work(admin: "HttpClient") -> None:
-        writer: Any = None
-        rows: list[Sequence[object]] = []
-        async with admin.stream("GET", "/admin/api/usage", params=query) as answer:
-            if answer.is_error:
-                await answer.aread()
-                raise CommandFailedError(answer.json()["error"]["message"])
-            async for line in lines_of(answer):
-                if as_json:
-                    sys.stdout.write(visible(line) + "\n")
-                    continue
-                record = json.loads(line)
-                if not as_csv:
-                    rows.append([_cell(record, name) for name in REQUEST_COLUMNS])
-                    continue
-                if writer is None:
-                    writer = csv.DictWriter(sys.stdout, list(record))
-                    writer.writeheader()
-                writer.writerow({name: _harmless(value) for name, value in record.items()})
-        if rows:
-            print_table(REQUEST_COLUMNS, rows, numbers=NUMBERS)
-        elif not as_json and writer is None:
-            _say_nothing_found()
-
-    run_admin(work, config)
-
-
-def _fetch(query: Mapping[str, str], config: Path | None) -> list[dict[str, Any]]:
-    from app.cli.admin_client import call, run_admin
-
-    async def work(admin: "HttpClient") -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = (await call(admin, "GET", "/usage", params=query))["rows"]
-        return rows
-
-    return run_admin(work, config)
-
-
-def _cell(record: Mapping[str, Any], name: str) -> object:
-    value = record[name]
-    if name == "started_at":
-        return value[:19] + "Z"
-    if name == "model_served":
-        return value or record["model_requested"]
-    return round(value) if isinstance(value, float) else value
-
-
-def _print_csv(rows: Sequence[Mapping[str, Any]]) -> None:
-    if rows:
-        writer = csv.DictWriter(sys.stdout, list(rows[0]))
-        writer.writeheader()
-        writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
-
-
-def _say_nothing_found() -> None:
-    typer.echo("Nothing is in the ledger for that.", err=True)
-
-
-def _harmless(value: object) -> object:
-    """A spreadsheet takes text that begins so for a formula; names of models come from strangers."""
-    if not isinstance(value, str):
-        return value
-    return visible(f"'{value}" if value[:1] in ("=", "+", "-", "@", "\t", "\r") else value)
-
-
 def _sum(values: Iterable[object]) -> object:
     from decimal import Decimal
 
@@ -178,10 +202,3 @@ def _sum(values: Iterable[object]) -> object:
     if any(isinstance(value, str) for value in known):
         return format(sum((Decimal(str(value)) for value in known), Decimal(0)).normalize(), "f")
     return sum(value for value in known if isinstance(value, int)) if known else None
-
-
-def _explain_unknown(rows: Sequence[Mapping[str, Any]]) -> None:
-    unknown = sum(row["unknown_usage"] for row in rows)
-    if unknown:
-        calls = "1 call has" if unknown == 1 else f"{unknown:,} calls have"
-        typer.echo(f"{calls} no known usage (failed or cut off): not in the sums.", err=True)

@@ -82,3 +82,7 @@ def _parsed(text: str | None) -> object:
 
 def _milliseconds(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
+
+
+RECORD_FIELDS = tuple(record_fields(Record("", 0, "", "", "", "")))
+"""The names of the fields, in order."""

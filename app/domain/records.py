@@ -46,6 +46,23 @@ class CostSource(StrEnum):
     ESTIMATED = "estimated"
 
 
+class Book(StrEnum):
+    """The two books of the ledger: calls that cost money, and calls of `serve --demo`, which cost play money."""
+
+    REAL = "real"
+    DEMO = "demo"
+
+
+DEMO_UPSTREAM = "mock"
+"""The upstream inside `serve --demo`. No other may have this name: roll-ups, which know a call's upstream, keep the
+books apart by it."""
+
+
+def book_of(upstream: str) -> Book:
+    """The book of the calls of an upstream."""
+    return Book.DEMO if upstream == DEMO_UPSTREAM else Book.REAL
+
+
 HTTP = "http"
 """The transport of a call that is one HTTP request."""
 

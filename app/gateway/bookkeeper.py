@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from app.domain.backoff import backoff_seconds
-from app.domain.records import NOTHING_TO_TELL, Record, UsageSource
+from app.domain.records import NOTHING_TO_TELL, Record, UsageSource, book_of
 from app.domain.usage import Usage
 from app.gateway.ports import Books, NoBooks, StillRunning, UnsettledReports
 from app.gateway.services import Services
@@ -74,6 +74,7 @@ class Bookkeeper:
         amended: Callable[[Record, Record], None] = lambda *_: None,
         interrupted: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._book = book_of(services.upstream.name)  # upstream knows nothing of the calls in the other one
         self._books = books
         self._reports = reports
         self._ledger = services.ledger
@@ -168,7 +169,7 @@ class Bookkeeper:
                 self._behind = True
                 raise
             known = len(self._cases)
-            self.take(page)
+            self.take(record for record in page if book_of(record.upstream) is self._book)
             if len(page) < _PAGE or self._behind:
                 return
             if len(self._cases) == known and page[-1].started_at == since:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from app.domain.errors import ApiError, AuthenticationFailed, Draining, Overloaded
 from app.domain.headers import HeaderRule, Headers
 from app.domain.leaving import DEFAULT_POLICY, LeavePolicy
-from app.domain.records import Record
+from app.domain.records import Book, Record, book_of
 from app.domain.request_ids import RequestIds
 from app.gateway.admission import Admission
 from app.gateway.body import CallFacts, read_body
@@ -48,6 +48,7 @@ class Gateway:
         self._ids = ids
         self._to_upstream = to_upstream
         self._max_streams = max_streams
+        self._demo = book_of(services.upstream.name) is Book.DEMO
         self._open: set[Exchange] = set()
         self.draining = False
         self.strained = False  # set by who looks at the event loop (app.domain.strain)
@@ -98,7 +99,8 @@ class Gateway:
         """Begin an exchange; from here on it is in the ledger, however it ends. The door then sends or leaves."""
         services = self._services
         now = services.clock.wall_us()
-        record = Record(self._ids.next(now), now, ticket.client, ticket.key_id, services.upstream.name, path, method)
+        request_id, upstream = self._ids.next(now), services.upstream.name
+        record = Record(request_id, now, ticket.client, ticket.key_id, upstream, path, method, demo=self._demo)
         started = services.clock.monotonic()
         exchange: Exchange
         if ticket.terms is None:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from app.domain.budgets import Unit
+from app.domain.records import Book
 from app.gateway.ports import Reports, UsageQuery
 
 
@@ -20,11 +21,14 @@ class Spent:
 
 
 class Spending:
-    """Asks the ledger, all clients at once. `caught_up` waits until that has what was settled so far."""
+    """Asks one book of the ledger, all clients at once. `caught_up` waits until that has what was settled so far."""
 
-    def __init__(self, reports: Reports, caught_up: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self, reports: Reports, caught_up: Callable[[], Awaitable[None]] | None = None, *, book: Book = Book.REAL
+    ) -> None:
         self._reports = reports
         self._caught_up = caught_up
+        self._book = book
 
     async def since(self, begins_at: int, clients: Sequence[str]) -> Spent:
         """What these have spent together on calls begun then (microseconds UTC) or later.
@@ -34,9 +38,9 @@ class Spending:
         if self._caught_up is not None:
             await self._caught_up()
         if len(clients) == 1:
-            rows = await self._reports.totals(UsageQuery(since=begins_at, client=clients[0]))
+            rows = await self._reports.totals(UsageQuery(since=begins_at, client=clients[0], book=self._book))
         else:
-            rows = await self._reports.totals(UsageQuery(since=begins_at, by="client"))
+            rows = await self._reports.totals(UsageQuery(since=begins_at, by="client", book=self._book))
             rows = [row for row in rows if row["client"] in set(clients)]
         tokens = sum((row["input_tokens"] or 0) + (row["output_tokens"] or 0) for row in rows)
         return Spent(tokens, sum(row["cost_nanousd"] or 0 for row in rows))

@@ -16,6 +16,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.domain.pricing import price_from_config
+from app.domain.records import DEMO_UPSTREAM
 from app.settings.addresses import (
     LOOPBACK_NAMES,
     is_loopback,
@@ -34,6 +35,8 @@ from app.settings.secret import Secret, SecretUrl
 from app.settings.section import AnyCase, Count, Section, lowered
 from app.settings.source import Source
 
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}$"
+
 NOT_IN_FILES = frozenset({"key", "admin_key"})
 """Fields that hold what a key file or a variable held; the TOML file names those instead."""
 
@@ -48,6 +51,12 @@ def _with_loopback(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(parse_origin, values)))
+
+
+def _not_the_demos(name: str) -> str:
+    if name == DEMO_UPSTREAM:
+        raise ValueError(f"must not be {name}: so the upstream of `serve --demo` is called in the ledger")
+    return name
 
 
 def _absolute(path: Path) -> Path:
@@ -139,7 +148,7 @@ class Upstream(Section):
         default="https://openrouter.ai/api/v1",
         description="Where calls go. https only, unless the host is loopback; no user name or password.",
     )
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}$")] = Field(
+    name: Annotated[str, Field(pattern=_NAME), AfterValidator(_not_the_demos)] = Field(
         default_factory=lambda given: upstream_name(given["base_url"]),
         description="Its name in the ledger. Without it: openrouter, openai or azure by the host, else the host.",
         examples=["openrouter"],

@@ -6,11 +6,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.domain.records import NOTHING_TO_TELL, Record
-from app.gateway.ports import UsageQuery
+from app.gateway.ports import MOST_SORTED, Sort, UsageQuery
 from app.store.reader import Reader
 from app.store.rows import id_floor, record_of
 from app.store.tables import HAS_BOOKS, NOT_TOLD, records
-from app.store.totals import SUMS, model_of_record, span, totals_statement
+from app.store.totals import SUMS, chosen_records, span, totals_statement
 
 PAGE_ROWS = 200
 """Makes a page 5 ms of the loop's time; the streams it carries must not notice an export."""
@@ -35,19 +35,35 @@ class SqlReports:
         Exact to the microsecond while records are kept, and to the hour for what is older.
         Raises ValueError for another `by`.
         """
-        return [_with_rest(row) for row in await self._reader.rows(totals_statement(query))]
+        return _cut([_with_rest(row) for row in await self._reader.rows(totals_statement(query))], query)
 
     async def records(self, query: UsageQuery) -> AsyncIterator[Record]:
-        """The records, newest last, read page by page: however many, memory stays small and no lock is held between."""
+        """The records, newest last, read page by page: however many, memory stays small and no lock is held between.
+
+        By cost they are read at once, and are MOST_SORTED at the most.
+        """
+        chosen = [*span(query.since, query.until), *chosen_records(query)]
+        if query.sort is Sort.COST:
+            for row in await self._reader.rows(_dearest(chosen, query.limit)):
+                yield record_of(row)
+            return
+        if query.limit is not None:
+            chosen += await self._newest(chosen, query.limit)
         after = ""
         while True:
-            page = sa.select(records).where(*_conditions(query), records.c.request_id > after)
+            page = sa.select(records).where(*chosen, records.c.request_id > after)
             rows = await self._reader.rows(page.order_by(records.c.request_id).limit(PAGE_ROWS))
             for row in rows:
                 yield record_of(row)
             if len(rows) < PAGE_ROWS:
                 return
             after = rows[-1]["request_id"]
+
+    async def _newest(self, chosen: list[sa.ColumnElement[bool]], count: int) -> list[sa.ColumnElement[bool]]:
+        """A condition that leaves the newest `count` records; none when there are no more than that."""
+        ids = sa.select(records.c.request_id).where(*chosen).order_by(records.c.request_id.desc())
+        found = await self._reader.rows(ids.limit(1).offset(count - 1))
+        return [records.c.request_id >= row["request_id"] for row in found]
 
     async def unsettled(self, since: int, most: int = PAGE_ROWS) -> Sequence[Record]:
         """Calls begun since then whose usage only upstream's books can tell, oldest first, at most so many.
@@ -71,15 +87,20 @@ def unsettled_statement(since: int) -> sa.Select[Any]:
     )
 
 
-def _conditions(query: UsageQuery) -> list[sa.ColumnElement[bool]]:
-    conditions = span(query.since, query.until)
-    if query.client is not None:
-        conditions.append(records.c.client == query.client)
-    if query.model is not None:
-        conditions.append(model_of_record == query.model)
-    if query.upstream is not None:
-        conditions.append(records.c.upstream == query.upstream)
-    return conditions
+def _dearest(chosen: list[sa.ColumnElement[bool]], limit: int | None) -> sa.Select[Any]:
+    most = MOST_SORTED if limit is None else min(limit, MOST_SORTED)
+    order = (records.c.cost_nanousd.desc().nulls_last(), records.c.request_id)
+    return sa.select(records).where(*chosen).order_by(*order).limit(most)
+
+
+def _cut(rows: list[dict[str, Any]], query: UsageQuery) -> list[dict[str, Any]]:
+    """The rows in the order asked for, and no more than asked for."""
+    if query.sort is Sort.COST:
+        rows.sort(key=lambda row: -1 if row["cost_nanousd"] is None else row["cost_nanousd"], reverse=True)
+    if query.limit is None:
+        return rows
+    newest = query.by in {"day", "hour"} and query.sort is not Sort.COST
+    return rows[-query.limit :] if newest else rows[: query.limit]
 
 
 def _with_rest(row: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@
                                                    ^ days are added up until here
 
 Calls still open are in no roll-up and are found by their index. Of hours whose records are no longer kept there are
-only roll-ups: there, a bound within an hour takes in the whole hour.
+only roll-ups: there, a bound within an hour takes in the whole hour. Roll-ups know three kinds of outcome only, so a
+report of one outcome is made of the records alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.records import Outcome
+from app.domain.records import DEMO_UPSTREAM, Book, Outcome
 from app.gateway.ports import UsageQuery
 from app.store import rows
 from app.store.extremes import Greatest, Least
@@ -69,9 +70,37 @@ def span(since: int | None, until: int | None) -> list[Condition]:
     return conditions
 
 
+def chosen_records(query: UsageQuery) -> list[Condition]:
+    """The records of a report, whenever they began."""
+    wanted = _chosen(query, records.c.client, model_of_record, records.c.upstream)
+    if query.outcome is Outcome.IN_PROGRESS:
+        wanted.append(records.c.outcome == IN_PROGRESS)
+    elif query.outcome is not None:
+        wanted.append(records.c.outcome == str(query.outcome))
+    return wanted
+
+
+def _chosen(
+    query: UsageQuery, client: sa.ColumnElement[Any], model: sa.ColumnElement[Any], upstream: sa.ColumnElement[Any]
+) -> list[Condition]:
+    chosen: list[Condition] = []
+    if query.client is not None:
+        chosen.append(client == query.client)
+    if query.model is not None:
+        chosen.append(model == query.model)
+    if query.upstream is not None:
+        chosen.append(upstream == query.upstream)
+    if query.book is not None:
+        chosen.append((upstream == DEMO_UPSTREAM) if query.book is Book.DEMO else (upstream != DEMO_UPSTREAM))
+    return chosen
+
+
 def _parts(query: UsageQuery) -> Iterator[sa.Select[Any]]:
     """Each is added up by itself: to hand its rows on one by one would cost more than to read them."""
     since, until = query.since or 0, query.until or 0
+    if query.outcome is not None:
+        yield _of_records(query, span(since, until))
+        return
     width = _resolution(query)
     first, last = _up(since, width), max(_up(since, width), until - until % width)
     if width == DAY_MICROSECONDS:
@@ -90,7 +119,7 @@ def _parts(query: UsageQuery) -> Iterator[sa.Select[Any]]:
         yield _of_rollups(query, hours, hour_of(bounds[0]), gone)
     # No bounds of ids here: they would lead the planner away from the index, to all records of the span.
     began = records.c.started_at.between(since, until - 1)
-    yield _of_records(query, [records.c.outcome == IN_PROGRESS, began], weighed=False)
+    yield _of_records(query, [records.c.outcome == IN_PROGRESS, began])
 
 
 def _resolution(query: UsageQuery) -> int:
@@ -113,13 +142,7 @@ def _ends(since: int, until: int, width: int) -> Sequence[Bounds]:
 
 def _of_rollups(query: UsageQuery, table: sa.Table, since: Moment, until: Moment) -> sa.Select[Any]:
     begins_at, kind, requests = table.c.begins_at, table.c.kind, table.c.requests
-    chosen = [begins_at >= since, begins_at < until]
-    if query.client is not None:
-        chosen.append(table.c.client == query.client)
-    if query.model is not None:
-        chosen.append(table.c.model == query.model)
-    if query.upstream is not None:
-        chosen.append(table.c.upstream == query.upstream)
+    chosen = [begins_at >= since, begins_at < until, *_chosen(query, table.c.client, table.c.model, table.c.upstream)]
     counts = {
         "requests": requests,
         "completed": sa.case((kind == _COMPLETED, requests), else_=0),
@@ -132,15 +155,9 @@ def _of_rollups(query: UsageQuery, table: sa.Table, since: Moment, until: Moment
     return _added_up(query, (begins_at, table.c.client, sa.func.nullif(table.c.model, "")), counts, told, chosen)
 
 
-def _of_records(query: UsageQuery, conditions: list[Condition], *, weighed: bool = True) -> sa.Select[Any]:
-    """Without `weighed` only counts: what an open call says of its tokens is what is set aside for it."""
-    chosen = list(conditions)
-    if query.client is not None:
-        chosen.append(records.c.client == query.client)
-    if query.model is not None:
-        chosen.append(model_of_record == query.model)
-    if query.upstream is not None:
-        chosen.append(records.c.upstream == query.upstream)
+def _of_records(query: UsageQuery, conditions: list[Condition]) -> sa.Select[Any]:
+    """Open calls are counted only: what one says of its tokens is what is set aside for it."""
+    chosen = [*conditions, *chosen_records(query)]
     outcome = records.c.outcome
     ended = outcome.not_in([_REJECTED, str(Outcome.IN_PROGRESS)])
     no_usage = sa.or_(records.c.input_tokens.is_(None), records.c.output_tokens.is_(None))
@@ -152,7 +169,7 @@ def _of_records(query: UsageQuery, conditions: list[Condition], *, weighed: bool
         "unknown_usage": _one_if(sa.and_(ended, no_usage)),
         "unknown_cost": _one_if(sa.and_(ended, records.c.cost_nanousd.is_(None))),
     }
-    told = {name: records.c[name] if weighed else sa.case((ended, records.c[name])) for name in SUMS}
+    told = {name: sa.case((outcome != IN_PROGRESS, records.c[name])) for name in SUMS}
     return _added_up(query, (records.c.started_at, records.c.client, model_of_record), counts, told, chosen)
 
 

@@ -61,7 +61,7 @@ async def usage(
     start, end = moment(since or "30d", now), moment(until, now)
 
     async def rows(by: str | None) -> list[dict[str, Any]]:
-        found = await reports.totals(UsageQuery(since=start, until=end, client=caller.client, by=by))
+        found = await reports.totals(UsageQuery(start, end, caller.client, by=by, book=request.app.state.book))
         return [report_row(row, by) for row in found]
 
     totals = await rows(None)
@@ -98,5 +98,5 @@ def _tightest(readings: Readings) -> BudgetReading | None:
 async def _spent(request: Request, client: str, period: Period) -> float:
     reports: Reports = request.app.state.reports
     window = window_of(period, request.app.state.clock.wall_us())
-    rows = await reports.totals(UsageQuery(since=window.begins_at, client=client))
+    rows = await reports.totals(UsageQuery(window.begins_at, client=client, book=request.app.state.book))
     return float(sum(row["cost_nanousd"] or 0 for row in rows) / NANOUSD_PER_USD)

@@ -1,7 +1,8 @@
 """The admin API: what operators do while the server runs. The command line is its first client."""
 
 from collections.abc import AsyncIterator, Mapping
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Query, Request
@@ -12,11 +13,12 @@ from app import __version__
 from app.domain.errors import InvalidRequest, NotFound
 from app.domain.keys import MintedKey, StoredKey
 from app.domain.record_json import record_fields, rfc3339
+from app.domain.records import Book
 from app.gateway.clients import Clients
 from app.gateway.ports import Reports, UsageQuery
 from app.web.credentials import require_admin
 from app.web.terms import agreements_of, client_terms_shown, standing_shown
-from app.web.usage_report import moment, report_row
+from app.web.usage_report import UsageParameters, report_row
 
 router = APIRouter(prefix="/admin/api", tags=["admin"], dependencies=[Depends(require_admin)])
 
@@ -119,7 +121,7 @@ async def show_client(request: Request, name: str) -> dict[str, Any]:
         message = f"There is no client {name[:64]!r}."
         raise NotFound(message)
     reports: Reports = request.app.state.reports
-    totals = await reports.totals(UsageQuery(client=name))
+    totals = await reports.totals(UsageQuery(client=name, book=request.app.state.book))
     keys = [_shown(key, now) for key in await _clients(request).list_keys() if key.client == name]
     usage = report_row(totals[0]) if totals else None
     readings = await agreements_of(request).readings(name)
@@ -128,24 +130,24 @@ async def show_client(request: Request, name: str) -> dict[str, Any]:
 
 
 @router.get("/usage")
-async def usage(  # noqa: PLR0913, PLR0917 - the query has as many parts
-    request: Request,
-    since: Annotated[str | None, Query()] = None,
-    until: Annotated[str | None, Query()] = None,
-    client: Annotated[str | None, Query()] = None,
-    model: Annotated[str | None, Query()] = None,
-    by: Annotated[Literal["client", "model", "day", "hour", "request"] | None, Query()] = None,
-    upstream: Annotated[str | None, Query()] = None,
-) -> Response:
+async def usage(request: Request, wanted: Annotated[UsageParameters, Query()]) -> Response:
     """The ledger: sums as one JSON document, or with by=request each record as one line of JSON."""
-    now = request.app.state.clock.wall_us()
     reports: Reports = request.app.state.reports
-    column = None if by == "request" else by
-    query = UsageQuery(moment(since, now), moment(until, now), client, model, column, upstream=upstream)
-    if by == "request":
+    query = wanted.query(request.app.state.clock.wall_us(), request.app.state.book)
+    if wanted.by == "request":
         return StreamingResponse(_lines(reports, query), media_type="application/x-ndjson")
-    rows = [report_row(row, by) for row in await reports.totals(query)]
-    return Response(orjson.dumps({"by": by, "rows": rows}), media_type="application/json")
+    rows = [report_row(row, query.by) for row in await reports.totals(query)]
+    document = {"by": query.by, "rows": rows, "left_out": await _left_out(reports, wanted, query)}
+    return Response(orjson.dumps(document), media_type="application/json")
+
+
+async def _left_out(reports: Reports, wanted: UsageParameters, query: UsageQuery) -> dict[str, Any] | None:
+    """The other book, and how many calls it has of what was asked for; None when the caller has chosen a book."""
+    if wanted.book is not None or query.book is None:
+        return None
+    book = Book.REAL if query.book is Book.DEMO else Book.DEMO
+    rows = await reports.totals(replace(query, book=book, by=None))
+    return {"book": book, "requests": sum(row["requests"] for row in rows)}
 
 
 async def _lines(reports: Reports, query: UsageQuery) -> AsyncIterator[bytes]:

@@ -113,7 +113,8 @@ def test_nothing_to_show(counted: Gateway) -> None:
 @pytest.mark.parametrize("form", [(), ("--csv",)], ids=["table", "csv"])
 def test_no_record_to_show(counted: Gateway, form: tuple[str, ...]) -> None:
     done = counted.command("usage", "--by", "request", "--client", "nobody", *form)
-    assert (done.stdout, done.stderr) == ("", "Nothing is in the ledger for that.\n")
+    header = ",".join(RECORD_FIELDS) + "\n" if form else ""
+    assert (done.stdout, done.stderr) == (header, "Nothing is in the ledger for that.\n")
 
 
 def test_one_upstream(counted: Gateway) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.domain.records import Outcome, Record, UsageSource
-from app.gateway.ports import Reports, UnsettledReports, UsageQuery
+from app.domain.records import Book, Outcome, Record, UsageSource, book_of
+from app.gateway.ports import Reports, Sort, UnsettledReports, UsageQuery
 from app.store.opening import Store
 from app.store.reports import PAGE_ROWS
 from app.store.totals import SUMS
@@ -35,6 +35,8 @@ def chosen(records: Sequence[Record], query: UsageQuery) -> list[Record]:
         and query.client in {None, record.client}
         and query.model in {None, record.model_served or record.model_requested}
         and query.upstream in {None, record.upstream}
+        and query.book in {None, book_of(record.upstream)}
+        and query.outcome in {None, record.outcome}
     ]
 
 
@@ -78,6 +80,8 @@ def queries() -> list[UsageQuery]:
             by=chance.choice([None, *GROUPS]),
             bucket_offset=chance.choice([0, HOUR, -5 * HOUR, 11 * HOUR // 2]),
             upstream=chance.choice([None, None, None, "mock"]),
+            book=chance.choice([None, None, *Book]),
+            outcome=chance.choice([None, None, None, Outcome.TIMEOUT, Outcome.IN_PROGRESS, Outcome.COMPLETED]),
         )
         for _ in range(100)
     )
@@ -126,6 +130,22 @@ async def test_records_are_read_page_by_page_and_none_twice(store: Store) -> Non
     records = some_records(2 * PAGE_ROWS)
     await settle(store.ledger, *records)
     assert [record async for record in store.reports.records(UsageQuery())] == records
+
+
+async def test_the_dearest_and_the_newest(store: Store) -> None:
+    records = some_records(300)
+    await settle(store.ledger, *records)
+    dearest = sorted(records, key=lambda r: -1 if r.cost_nanousd is None else r.cost_nanousd, reverse=True)
+    for limit in (1, 7, 300, 1000):
+        newest = UsageQuery(limit=limit)
+        assert [record async for record in store.reports.records(newest)] == records[-limit:]
+        sorted_ = UsageQuery(limit=limit, sort=Sort.COST)
+        assert [record async for record in store.reports.records(sorted_)] == dearest[:limit]
+    by_hour = UsageQuery(by="hour", limit=2)
+    assert [dict(row) for row in await store.reports.totals(by_hour)] == expected(records, by_hour)[-2:]
+    by_model = UsageQuery(by="model", limit=1, sort=Sort.COST)
+    most = max(expected(records, by_model), key=lambda row: row["cost_nanousd"])
+    assert [dict(row) for row in await store.reports.totals(by_model)] == [most]
 
 
 async def test_reading_can_stop_anywhere(store: Store) -> None:

@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.domain.headers import Headers
-from app.domain.records import Record
+from app.domain.records import Book, Record
 from app.gateway.agreements import Agreements
 from app.gateway.clients import Clients
 from app.gateway.ports import UsageQuery
@@ -62,6 +62,7 @@ def make_app(house: House) -> Application:
     app.state.readiness = lambda: {"storage": Part()}
     app.state.render_metrics = lambda: (b"# metrics\n", "text/plain; version=1.0.0")
     app.state.reports = EmptyReports()
+    app.state.book = Book.REAL
     app.state.admin_key = ADMIN_KEY
     app.hot = ResponsesEndpoint(house.gateway, MAX_BODY_BYTES)
     return app

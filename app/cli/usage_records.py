@@ -1,0 +1,65 @@
+"""The records of the ledger as `usage --by request` prints them: a table, CSV, or one line of JSON each."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from app.cli.output import CsvOutput, print_table, visible
+
+if TYPE_CHECKING:
+    from app.upstream.http_client import HttpClient
+
+NOTHING_FOUND = "Nothing is in the ledger for that."
+
+COLUMNS = (
+    "started_at",
+    "client",
+    "model_served",
+    "outcome",
+    "http_status",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "duration_ms",
+    "request_id",
+)
+NUMBERS = frozenset(("http_status", "input_tokens", "output_tokens", "cost_usd", "duration_ms"))
+
+
+async def print_records(admin: "HttpClient", query: Mapping[str, str], *, as_csv: bool, as_json: bool) -> None:
+    """Print the records that a query of the admin API finds, as they come. Raises CommandFailedError."""
+    from app.cli.admin_client import CommandFailedError, lines_of
+    from app.domain.record_json import RECORD_FIELDS
+
+    output = CsvOutput(RECORD_FIELDS) if as_csv else None
+    rows: list[Sequence[object]] = []
+    found = False
+    async with admin.stream("GET", "/admin/api/usage", params={**query, "by": "request"}) as answer:
+        if answer.is_error:
+            await answer.aread()
+            raise CommandFailedError(answer.json()["error"]["message"])
+        async for line in lines_of(answer):
+            found = True
+            if as_json:
+                sys.stdout.write(visible(line) + "\n")
+            elif output is not None:
+                output.write(json.loads(line))
+            else:
+                record = json.loads(line)
+                rows.append([_cell(record, name) for name in COLUMNS])
+    if rows:
+        print_table(COLUMNS, rows, numbers=NUMBERS)
+    elif not (found or as_json):
+        typer.echo(NOTHING_FOUND, err=True)
+
+
+def _cell(record: Mapping[str, Any], name: str) -> object:
+    value = record[name]
+    if name == "started_at":
+        return value[:19] + "Z"
+    if name == "model_served":
+        return value or record["model_requested"]
+    return round(value) if isinstance(value, float) else value

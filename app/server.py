@@ -167,6 +167,11 @@ def uvicorn_config(app: Application, protocol: Any, keep_alive_seconds: int) -> 
 def url_of(listener: socket.socket) -> str:
     """Where the server is reached."""
     host, port = listener.getsockname()[:2]
+    return address_url(host, port)
+
+
+def address_url(host: str, port: int) -> str:
+    """Where a server that listens there is reached from this machine."""
     return f"http://{_shown_host(_reachable(host))}:{port}"
 
 

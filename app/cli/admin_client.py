@@ -6,7 +6,7 @@ Either way one process writes the database. With no server the command holds the
 import json
 import sys
 import time
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
@@ -14,7 +14,7 @@ from urllib.parse import quote
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 
     from app.settings import Settings
     from app.upstream.http_client import HttpAnswer, HttpClient
@@ -32,8 +32,6 @@ class CommandFailedError(Exception):
 
 def run_admin(work: "Callable[[HttpClient], Awaitable[Result]]", config: Path | None = None) -> Result:
     """Run `work` with a client of the admin API. Exits 1 with a sentence on stderr when it fails."""
-    import uvloop
-
     from app.cli.config import load_or_exit
 
     settings = load_or_exit(config)
@@ -42,11 +40,7 @@ def run_admin(work: "Callable[[HttpClient], Awaitable[Result]]", config: Path | 
         async with _client(settings) as client:
             return await work(client)
 
-    try:
-        return uvloop.run(with_client())
-    except CommandFailedError as error:
-        print(f"weighbridge: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
+    return _run(with_client())
 
 
 def ask(method: str, path: str, config: Path | None, **arguments: Any) -> Any:  # noqa: ANN401 - JSON
@@ -56,6 +50,25 @@ def ask(method: str, path: str, config: Path | None, **arguments: Any) -> Any:  
         return await call(client, method, path, **arguments)
 
     return run_admin(work, config)
+
+
+def ask_running(work: "Callable[[HttpClient], Awaitable[Result]]", config: Path | None = None) -> Result | None:
+    """Run `work` with a client of the server that runs; None when none does. Makes nothing. Exits as run_admin does."""
+    from app.cli.config import load_or_exit
+
+    settings = load_or_exit(config)
+
+    async def with_client() -> Result | None:
+        client = await _running(settings.storage.state_dir, settings)
+        if client is None:
+            return None
+        with _endings_told():
+            try:
+                return await work(client)
+            finally:
+                await client.aclose()
+
+    return _run(with_client())
 
 
 async def call(client: "HttpClient", method: str, path: str, **arguments: Any) -> Any:  # noqa: ANN401 - JSON
@@ -82,20 +95,38 @@ async def lines_of(answer: "HttpAnswer") -> "AsyncIterator[str]":
         yield rest.decode()
 
 
-@asynccontextmanager
-async def _client(settings: "Settings") -> "AsyncIterator[HttpClient]":
-    from app.store.faults import StoreFault
+def _run(work: "Coroutine[Any, Any, Result]") -> Result:
+    import uvloop
+
+    try:
+        return uvloop.run(work)
+    except CommandFailedError as error:
+        print(f"weighbridge: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _endings_told() -> "Iterator[None]":
     from app.upstream.http_client import Unreachable
 
     try:
-        async with AsyncExitStack() as stack:
-            yield await _reached(settings, stack)
-    except StoreFault as error:
-        raise CommandFailedError(str(error)) from None
+        yield
     except Unreachable:
         raise CommandFailedError(
             "the server ended before it answered; see whether it has done it, then try again"
         ) from None
+
+
+@asynccontextmanager
+async def _client(settings: "Settings") -> "AsyncIterator[HttpClient]":
+    from app.store.faults import StoreFault
+
+    try:
+        with _endings_told():
+            async with AsyncExitStack() as stack:
+                yield await _reached(settings, stack)
+    except StoreFault as error:
+        raise CommandFailedError(str(error)) from None
 
 
 async def _reached(settings: "Settings", stack: AsyncExitStack) -> "HttpClient":

@@ -5,7 +5,21 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-ORDER = ("serve", "keys", "clients", "groups", "usage", "reconcile", "config", "db", "mock-upstream", "version")
+ORDER = (
+    "serve",
+    "keys",
+    "clients",
+    "groups",
+    "connect",
+    "run",
+    "usage",
+    "reconcile",
+    "doctor",
+    "config",
+    "db",
+    "mock-upstream",
+    "version",
+)
 """Commands as they are needed one after another; those that are not named here come last."""
 
 

@@ -6,6 +6,7 @@ import typer
 
 from app.cli import clients, config, db, groups, keys
 from app.cli.commands import Commands
+from app.cli.connect import connect
 from app.cli.mock_upstream import mock_upstream
 from app.cli.reconcile import reconcile
 from app.cli.serve import serve
@@ -41,6 +42,7 @@ app.command()(serve)
 app.add_typer(keys.app)
 app.add_typer(clients.app)
 app.add_typer(groups.app)
+app.command()(connect)
 app.command()(usage)
 app.command()(reconcile)
 app.add_typer(config.app)

@@ -10,7 +10,21 @@ import pytest
 from app import __version__
 from tests.e2e.program import COMMAND, clean_environment, run
 
-COMMANDS = ("serve", "keys", "clients", "groups", "usage", "reconcile", "config", "db", "mock-upstream", "version")
+COMMANDS = (
+    "serve",
+    "keys",
+    "clients",
+    "groups",
+    "connect",
+    "run",
+    "usage",
+    "reconcile",
+    "doctor",
+    "config",
+    "db",
+    "mock-upstream",
+    "version",
+)
 PROMISED_SECONDS = 0.3
 
 

@@ -1,0 +1,65 @@
+"""Where clients reach the server: as the one that runs says it, else as the settings do."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.welcome import MODEL
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from app.upstream.http_client import HttpClient
+
+_PREFIX = "/api/v1"
+_NAMES_WITH_VENDOR = frozenset(("openrouter", "mock"))
+"""Upstreams whose names of models begin with a vendor."""
+
+
+@dataclass(slots=True, frozen=True)
+class ServerAddress:
+    """`url` is where this machine reaches it, `public_url` where clients do. `upstream` is the upstream's name."""
+
+    url: str
+    public_url: str
+    upstream: str
+    running: bool
+
+    @property
+    def base_url(self) -> str:
+        """What clients are given as their base URL."""
+        return self.public_url + _PREFIX
+
+    @property
+    def local_base_url(self) -> str:
+        """The same for programs on this machine."""
+        return self.url + _PREFIX
+
+    @property
+    def model(self) -> str:
+        """A model for examples, by the name that upstream has for it."""
+        return MODEL if self.upstream in _NAMES_WITH_VENDOR else MODEL.rpartition("/")[2]
+
+
+def locate(config: Path | None) -> ServerAddress:
+    """Where the server is. Changes nothing. Exits 2 when the settings have faults."""
+    from app.cli.admin_client import ask_running
+    from app.cli.config import load_or_exit
+
+    found = ask_running(address_of, config)
+    return from_settings(load_or_exit(config)) if found is None else found
+
+
+async def address_of(client: "HttpClient") -> ServerAddress:
+    """The address of the server that this client of the admin API reaches. Raises CommandFailedError."""
+    from app.cli.admin_client import call
+
+    server, upstream = await call(client, "GET", "/server"), await call(client, "GET", "/upstream")
+    return ServerAddress(server["url"], server["public_url"] or server["url"], upstream["name"], running=True)
+
+
+def from_settings(settings: "Settings") -> ServerAddress:
+    """Where a server with these settings would be."""
+    from app.server import address_url
+
+    url = address_url(settings.server.host, settings.server.port)
+    return ServerAddress(url, settings.server.public_url or url, settings.upstream.name, running=False)

@@ -20,7 +20,7 @@
     │   ├── UpstreamAuthFailed    502     upstream_auth             x-should-retry: false
     │   ├── UpstreamRedirected    502     upstream_redirect
     │   ├── UpstreamErrorReplaced 502     upstream_error
-    │   └── UpstreamTimedOut      504     upstream_timeout
+    │   └── UpstreamTimedOut      504     upstream_timeout          x-should-retry: false
     ├── Overloaded                503     overloaded                retry-after
     ├── Draining                  503     draining                  retry-after
     └── StorageUnavailable        503     storage_unavailable       retry-after
@@ -170,6 +170,7 @@ class UpstreamTimedOut(UpstreamFault):
     """No first byte in time, or silence in mid-stream for too long."""
 
     status, error_type = 504, "upstream_timeout"
+    headers = NO_RETRY  # upstream may still be at work on it
 
 
 class Overloaded(ApiError):

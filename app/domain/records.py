@@ -115,6 +115,15 @@ class Record:
     phases_ms: str | None = None  # as JSON: an object of phase name to milliseconds
     demo: bool = False  # a call of `serve --demo`: play money
     worst_case: WorstCase | None = None  # while a call with a budget is open: what it counts for should we die
+    held: bool = False  # nobody has told what it came to, and so it counts by its worst case
+
+    def count_worst_case(self, worst: WorstCase) -> None:
+        """Nobody has told what the call came to: it counts by what was set aside for it, until somebody does."""
+        self.held = True
+        self.usage_source = UsageSource.ESTIMATED
+        self.input_tokens, self.output_tokens, self.total_tokens = worst.input_tokens, worst.output_tokens, worst.tokens
+        self.cost_nanousd = worst.cost_nanousd
+        self.cost_source = None if worst.cost_nanousd is None else CostSource.ESTIMATED
 
     @property
     def has_books(self) -> bool:

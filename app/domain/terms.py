@@ -65,7 +65,7 @@ def read_client_terms(text: str | None) -> ClientTerms:
     return ClientTerms(
         limits=_limits(fields),
         models=_models(fields),
-        on_disconnect=LeavePolicy.parse(fields.get("on_disconnect", "cancel")),
+        on_disconnect=LeavePolicy.parse(fields.get("on_disconnect", "auto")),
         safety_identifier=fields.get("safety_identifier", False),
         output_ceiling=fields.get("output_ceiling"),
         hard_stop=fields.get("hard_stop", False),

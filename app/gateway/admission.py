@@ -18,11 +18,13 @@ import orjson
 from app.domain.errors import ApiError, InvalidRequest, ModelNotAllowed, StorageUnavailable
 from app.domain.safety_identifier import with_safety_identifier
 from app.domain.worst_case import Assumptions, WorstCase, worst_case
-from app.gateway.limited_exchange import LimitedExchange
+from app.gateway.hard_stop import HardStop
 from app.gateway.limits import Ask, Grant, Limiter, Refusal
+from app.gateway.phase import Phase
 from app.gateway.ports import UpstreamRequest
 from app.gateway.refusals import refusal_error
-from app.gateway.reservation import Reservation
+from app.gateway.relay import Exchange
+from app.gateway.reservation import Asked, Reservation
 from app.gateway.roster import HeldTerms
 from app.gateway.services import Services
 
@@ -49,9 +51,8 @@ class Admission:
         self._limiter = limiter
         self._rules = rules
 
-    def begin(self, exchange: LimitedExchange, fields: Mapping[str, Any], request: UpstreamRequest) -> None:
+    def begin(self, exchange: Exchange, terms: HeldTerms, fields: Mapping[str, Any], request: UpstreamRequest) -> None:
         """Send the call upstream if the terms allow it, else answer it; now, or when the limiter has answered."""
-        terms = exchange.terms
         try:
             if terms.models:
                 fields = _readable(fields)
@@ -60,16 +61,17 @@ class Admission:
             if terms.safety_identifier is not None:
                 request = _identified(request, terms.safety_identifier, has_one="safety_identifier" in fields)
             if terms.holders or terms.hard_stop:
-                self._reserve(exchange, fields, request)
+                self._reserve(exchange, terms, fields, request)
                 return
         except ApiError as error:
             _reject(exchange, error, request)
             return
         exchange.begin(request)
 
-    def _reserve(self, exchange: LimitedExchange, fields: Mapping[str, Any], request: UpstreamRequest) -> None:
+    def _reserve(
+        self, exchange: Exchange, terms: HeldTerms, fields: Mapping[str, Any], request: UpstreamRequest
+    ) -> None:
         """Raises ApiError when the call may not even ask."""
-        terms = exchange.terms
         if terms.budgeted and not self._ledger.keeps:
             raise StorageUnavailable("The ledger does not take records, and this client has a budget.")
         worst = self._worst_case(terms, fields, len(request.body)) if terms.weighed else UNWEIGHED
@@ -80,7 +82,29 @@ class Admission:
         record = exchange.record
         ask = Ask(record.request_id, terms.holders, record.started_at, into + out, cost or 0, self._rules.last_call)
         exchange.asking = True
-        self._limiter.reserve(ask, partial(_answered, exchange, request, ask, worst))
+        asked = Asked(worst, terms, several=fields.get("models") is not None)
+        self._limiter.reserve(ask, partial(self._answered, exchange, request, ask, asked))
+
+    def _answered(
+        self,
+        exchange: Exchange,
+        request: UpstreamRequest,
+        ask: Ask,
+        asked: Asked,
+        answer: Grant | Refusal | ApiError,
+    ) -> None:
+        exchange.asking = False
+        if isinstance(answer, (ApiError, Refusal)):
+            error = answer if isinstance(answer, ApiError) else refusal_error(answer, ask)
+            _reject(exchange, error, request)
+        elif exchange.phase is Phase.WAITING:
+            exchange.reservation = reservation = Reservation(answer, asked)
+            if asked.terms.budgeted:
+                exchange.record.worst_case = asked.worst
+            stop_at = reservation.stop_at_tokens
+            exchange.begin(request, None if stop_at is None else HardStop(exchange, stop_at))
+        else:
+            answer.give_back()
 
     def _worst_case(self, terms: HeldTerms, fields: Mapping[str, Any], size: int) -> WorstCase:
         assumed = self._rules.assumed
@@ -94,30 +118,10 @@ class Admission:
         return worst
 
 
-def _answered(
-    exchange: LimitedExchange,
-    request: UpstreamRequest,
-    ask: Ask,
-    worst: WorstCase,
-    answer: Grant | Refusal | ApiError,
-) -> None:
-    exchange.asking = False
-    if isinstance(answer, (ApiError, Refusal)):
-        if exchange.waiting:
-            _reject(exchange, answer if isinstance(answer, ApiError) else refusal_error(answer, ask), request)
-    elif exchange.waiting:
-        terms = exchange.terms
-        exchange.reservation = Reservation(answer, worst, terms)
-        if terms.budgeted:
-            exchange.record.worst_case = worst
-        exchange.begin(request)
-    else:
-        answer.give_back()
-
-
-def _reject(exchange: LimitedExchange, error: ApiError, request: UpstreamRequest) -> None:
-    exchange.record.bytes_in = len(request.body)
-    exchange.reject(error)
+def _reject(exchange: Exchange, error: ApiError, request: UpstreamRequest) -> None:
+    if exchange.phase is Phase.WAITING:
+        exchange.record.bytes_in = len(request.body)
+        exchange.reject(error)
 
 
 def _identified(request: UpstreamRequest, identifier: str, *, has_one: bool) -> UpstreamRequest:

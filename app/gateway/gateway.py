@@ -11,7 +11,8 @@ from app.domain.request_ids import RequestIds
 from app.gateway.admission import Admission
 from app.gateway.body import CallFacts, read_body
 from app.gateway.clients import KeyDirectory
-from app.gateway.limited_exchange import LimitedExchange, StoppedExchange
+from app.gateway.ending import Ending
+from app.gateway.phase import Phase
 from app.gateway.ports import Downstream, UpstreamRequest
 from app.gateway.relay import Exchange
 from app.gateway.roster import HeldTerms
@@ -66,12 +67,12 @@ class Gateway:
             await asyncio.sleep(_LOOK_SECONDS)
         self.stop()
         for exchange in list(self._open):
-            exchange.interrupt()
+            exchange.end_by(Ending.DOOR_FAILED)
 
     def stop(self) -> None:
         """End what is open now: each is recorded as interrupted, and its client told or cut off."""
         for exchange in list(self._open):
-            exchange.stop()
+            exchange.end_by(Ending.SERVER_STOPPED)
 
     def new_id(self) -> str:
         """An id for an answer that is no exchange."""
@@ -102,13 +103,7 @@ class Gateway:
         request_id, upstream = self._ids.next(now), services.upstream.name
         record = Record(request_id, now, ticket.client, ticket.key_id, upstream, path, method, demo=self._demo)
         started = services.clock.monotonic()
-        exchange: Exchange
-        if ticket.terms is None:
-            exchange = Exchange(record, downstream, services, self._over, started, ticket.on_disconnect)
-        else:
-            kind = StoppedExchange if ticket.terms.hard_stop else LimitedExchange
-            exchange = limited = kind(record, downstream, services, self._over, started, ticket.on_disconnect)
-            limited.terms = ticket.terms
+        exchange = Exchange(record, downstream, services, self._over, started, ticket.on_disconnect, ticket.terms)
         self._open.add(exchange)
         services.observer.streams_changed(1)
         return exchange
@@ -140,6 +135,8 @@ class Gateway:
         `facts` are those of a body that was judged already, since it does not read quickly (app.gateway.body).
         """
         record = exchange.record
+        if exchange.phase is not Phase.WAITING:
+            return  # its key was revoked while it was read: it is answered already
         try:
             facts = facts or read_body(body)
         except ApiError as error:
@@ -150,8 +147,8 @@ class Gateway:
         record.stream = facts.stream
         record.background = facts.fields.get("background") is True
         request = UpstreamRequest(record.method, path, self._to_upstream.select(headers), body)
-        if isinstance(exchange, LimitedExchange):
-            self._admission.begin(exchange, facts.fields, request)
+        if exchange.terms is not None:
+            self._admission.begin(exchange, exchange.terms, facts.fields, request)
         else:
             exchange.begin(request)
 

@@ -57,6 +57,10 @@ class UpstreamListener(Protocol):
 class UpstreamCall(Protocol):
     """A call under way. After cancel() the listener hears nothing more."""
 
+    @property
+    def sent(self) -> bool:
+        """Was the whole request written? If not, upstream cannot have worked on it. Stays when the call is over."""
+
     def cancel(self) -> None:
         """Close the upstream connection at once, at whatever stage. Harmless when the call is over."""
 

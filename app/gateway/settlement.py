@@ -51,12 +51,17 @@ def note_response(record: Record, reading: Reading, ledger: Ledger) -> None:
         ledger.note(record)
 
 
-def close_record(record: Record, outcome: Outcome, duration_ms: float, reading: Reading, services: Services) -> None:
-    """Make the record of an exchange final: how and when it ended, and what was read of it."""
+def close_record(  # noqa: PLR0913 - all that is known at the end
+    record: Record, outcome: Outcome, duration_ms: float, reading: Reading, services: Services, *, sent: bool
+) -> None:
+    """Make the record of an exchange final: how and when it ended, and what was read of it.
+
+    `sent` says whether upstream got the whole request: if not, nothing can be billed.
+    """
     record.outcome = outcome
     record.duration_ms = duration_ms
     record.finished_at = record.started_at + int(duration_ms * 1000)
-    _write_reading(record, reading, services)
+    _write_reading(record, reading, services, sent=sent)
     if record.error_type is None and outcome is Outcome.FAILED:
         record.error_type = "upstream_error"
 
@@ -67,7 +72,7 @@ def settle_by_books(record: Record, usage: Usage, model: str | None, prices: Pri
     write_usage(record, usage, UsageSource.SETTLED, prices)
 
 
-def _write_reading(record: Record, reading: Reading, services: Services) -> None:
+def _write_reading(record: Record, reading: Reading, services: Services, *, sent: bool) -> None:
     """Put what was read of the answer into the record; without a usage, if wished, an estimate of what is billed."""
     record.response_id = reading.response_id
     record.model_served = reading.model
@@ -77,7 +82,7 @@ def _write_reading(record: Record, reading: Reading, services: Services) -> None
         write_usage(record, reading.usage, UsageSource.REPORTED, services.prices)
         return
     output_bytes = reading.output_bytes if record.stream else record.bytes_out
-    if services.estimates and may_be_billed(record):
+    if services.estimates and sent and may_be_billed(record):
         usage = estimate(record.bytes_in, output_bytes, (record.duration_ms or 0) / 1000)
         write_usage(record, usage, UsageSource.ESTIMATED, services.prices)
 

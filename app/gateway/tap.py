@@ -40,6 +40,16 @@ class Tap:
         return self._meter.reading if self._meter is not None else _READ_BEFORE_KNOWN
 
     @property
+    def is_stream(self) -> bool:
+        """Are events read?"""
+        return isinstance(self._meter, StreamMeter)
+
+    @property
+    def is_plain(self) -> bool:
+        """Is the answer read as it comes, without a content coding?"""
+        return self._decoder is None
+
+    @property
     def outcome_at_end(self) -> Outcome:
         """For an answer that ended properly without saying how it went: a stream was cut, a document was odd.
 

@@ -76,7 +76,8 @@ class ClientDefaults(Section):
         default=(), description='Models that may be used, such as ["openai/*"]; empty allows all.'
     )
     on_disconnect: Annotated[str, AfterValidator(_policy)] = Field(
-        default="cancel", description="What happens upstream when the client leaves: cancel, drain or drain:SECONDS."
+        default="auto",
+        description="What happens upstream when the client leaves: auto, cancel, drain or drain:SECONDS.",
     )
     safety_identifier: bool = Field(default=False, description="Tell upstream a hash of the client's name.")
     output_ceiling: Positive | None = Field(

@@ -19,9 +19,9 @@ SUMS = slice(6, 13)
 """The tokens, and at last the cost."""
 
 _AMENDED_PART = slice(4, 16)  # from the model served to the price
-_COST_DETAIL_AT = COLUMNS.index("cost_detail")
+_COST_DETAIL_AT, _HELD_AT = map(COLUMNS.index, ("cost_detail", "held"))
 
-AMENDED_COLUMNS = (*COLUMNS[_AMENDED_PART], COLUMNS[_COST_DETAIL_AT])
+AMENDED_COLUMNS = (*COLUMNS[_AMENDED_PART], COLUMNS[_COST_DETAIL_AT], COLUMNS[_HELD_AT])
 """What an amendment may change (the outcome among it stays as it is)."""
 
 _SERVED_AT, _COST_AT, _USAGE_SOURCE_AT = 4, 12, 13
@@ -84,6 +84,7 @@ def row_of(record: Record) -> Row:
         record.tags,
         record.phases_ms,
         record.demo or None,
+        record.held or None,
     )
 
 
@@ -94,15 +95,8 @@ def open_row_of(record: Record) -> Row:
     """
     worst = record.worst_case
     if worst is not None:
-        record = replace(
-            record,
-            usage_source=UsageSource.ESTIMATED,
-            input_tokens=worst.input_tokens,
-            output_tokens=worst.output_tokens,
-            total_tokens=worst.tokens,
-            cost_nanousd=worst.cost_nanousd,
-            cost_source=None if worst.cost_nanousd is None else CostSource.ESTIMATED,
-        )
+        record = replace(record)
+        record.count_worst_case(worst)
     row = row_of(record)
     return (*row[:OUTCOME_AT], str(Outcome.IN_PROGRESS), *row[OUTCOME_AT + 1 :])
 
@@ -130,12 +124,13 @@ def amended_row(before: Row, books: Row) -> Row:
     begin = (*before[:_SERVED_AT], served, before[OUTCOME_AT])
     after = [*begin, *sums, books[_USAGE_SOURCE_AT], *source_and_price, *before[_AMENDED_PART.stop :]]
     after[_COST_DETAIL_AT] = cost_from[_COST_DETAIL_AT]
+    after[_HELD_AT] = None
     return tuple(after)
 
 
 def amended_values(row: Row) -> Row:
     """The values of AMENDED_COLUMNS in a row."""
-    return (*row[_AMENDED_PART], row[_COST_DETAIL_AT])
+    return (*row[_AMENDED_PART], row[_COST_DETAIL_AT], row[_HELD_AT])
 
 
 def record_of(row: Mapping[str, Any]) -> Record:
@@ -148,6 +143,7 @@ def record_of(row: Mapping[str, Any]) -> Record:
     values["background"] = bool(values["background"])
     values["transport"] = HTTP if values["transport"] is None else values["transport"]
     values["demo"] = bool(values["demo"])
+    values["held"] = bool(values["held"])
     return Record(**values)
 
 

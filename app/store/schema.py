@@ -15,7 +15,7 @@ from app.store.faults import SchemaTooNew, StoreDamaged, StoreFault
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest revision in migrations/versions (a test compares them)."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

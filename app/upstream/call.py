@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from app.domain.errors import UpstreamFault
+from app.domain.errors import UpstreamFault, UpstreamUnreachable
 from app.domain.headers import Headers
 from app.gateway.ports import UpstreamListener
 
@@ -23,7 +23,7 @@ def is_sendable(head: bytes, lines: int) -> bool:
 class Call:
     """Implements the gateway's UpstreamCall. First it is connecting (has a task), then it is on a connection."""
 
-    __slots__ = ("body", "connecting", "connection", "head", "listener", "over", "paused", "retry_count")
+    __slots__ = ("body", "connecting", "connection", "head", "listener", "over", "paused", "retry_count", "written")
 
     def __init__(self, head: bytes, body: bytes, listener: UpstreamListener) -> None:
         self.head = head  # request line and headers with the blank line
@@ -34,11 +34,18 @@ class Call:
         self.retry_count = 0
         self.paused = False
         self.over = False
+        self.written = False  # was the whole request handed to the kernel? As the connection left it
+
+    @property
+    def sent(self) -> bool:
+        """Was the whole request handed to the kernel? It stays so when the call is over."""
+        return self.written or (self.connection is not None and self.connection.all_written)
 
     def cancel(self) -> None:
         """Close upstream's connection at once, at whatever stage; the listener hears nothing more."""
         if self.over:
             return
+        self.written = self.sent
         self.over = True
         self.forget_request()
         if self.connecting is not None:
@@ -69,7 +76,7 @@ class Call:
     def ended(self) -> None:
         """The answer is whole."""
         if not self.over:
-            self.over = True
+            self.over = self.written = True
             self.connection = None
             self.listener.end()
 
@@ -77,6 +84,7 @@ class Call:
         """There will be no (further) answer."""
         if not self.over:
             self.over = True
+            self.written = self.sent and not isinstance(fault, UpstreamUnreachable)  # that was a fresh attempt
             self.connection = None
             self.forget_request()
             self.listener.broken(fault, self.retry_count)

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, cast
 import httptools
 
 from app.domain.errors import UpstreamFault, UpstreamProtocolError, UpstreamRedirected
-from app.upstream.framing import IDLE_SECONDS, NOT_HTTP, ends_exactly, fault_of, idle_seconds, size_of
+from app.upstream import framing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +33,6 @@ if TYPE_CHECKING:
     from app.domain.headers import Headers
     from app.upstream.call import Call
 
-MAX_HEAD_BYTES = 128 * 1024
-"""Of headers, and of reads in a row that bring no byte of the body; real providers send 1-4 KB."""
-
-_MAX_HEADERS = 1000
-_HEAD_TOO_LARGE = "Upstream's headers are too large."
 _JOINED_WRITE_BYTES = 16 * 1024
 
 
@@ -60,7 +55,7 @@ class Connection(asyncio.Protocol):
         self.since = 0.0  # monotonic: of the last byte, of the request when none came
         self.usable_until = 0.0  # monotonic, while idle
         self.repeat_seconds = 0.0  # see ended_before_call; set when the connection is made
-        self._idle_seconds = IDLE_SECONDS
+        self._idle_seconds = framing.IDLE_SECONDS
         self._asked_at = self._ended_at = 0.0
         self._begin()
 
@@ -105,6 +100,11 @@ class Connection(asyncio.Protocol):
         whoever sends it again may pay twice.
         """
         return self.reused and not self.heard and self._ended_at - self._asked_at <= self.repeat_seconds
+
+    @property
+    def all_written(self) -> bool:
+        """Has the kernel taken all that was to be sent? TLS hides up to 64 KiB in the transport below."""
+        return self._transport is not None and not self._transport.get_write_buffer_size()
 
     def carry(self, call: "Call") -> None:
         """Send the call's request. Only on an idle, usable connection."""
@@ -151,10 +151,10 @@ class Connection(asyncio.Protocol):
     def fail(self, fault: UpstreamFault) -> None:
         """End the call with `fault` and drop the socket."""
         call, self.call = self.call, None
-        if self._transport is not None:
-            self._transport.abort()
         if call is not None:
             call.broken(fault)
+        if self._transport is not None:
+            self._transport.abort()
 
     # -- what the socket does ----------------------------------------------------------------------------------
 
@@ -171,9 +171,11 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: a proper end only for a body that has no other end than this."""
+        call = self.call
+        if call is not None:
+            call.written = self.all_written
         self._transport = None
         self._ended_at = self._ended_at or time.monotonic()
-        call = self.call
         if call is not None and self.answering and not self._framed and exc is None:
             self.call = None
             self._on_lost(self, None)
@@ -198,7 +200,7 @@ class Connection(asyncio.Protocol):
             if self._whole:
                 self._surplus = True
             else:
-                fault = fault_of(error)
+                fault = framing.fault_of(error)
         self._hand_over(data)
         if fault is not None:  # what came before the damage went through: a byte that arrived is a byte that counts
             self.fail(fault)
@@ -223,14 +225,12 @@ class Connection(asyncio.Protocol):
             body_bytes = len(body)
             self._bodiless_bytes = 0
             call.listener.data(body)
-        elif self._bodiless_bytes > MAX_HEAD_BYTES and not self._whole:
-            self.fail(UpstreamProtocolError(_HEAD_TOO_LARGE))
+        elif self._bodiless_bytes > framing.MAX_HEAD_BYTES and not self._whole:
+            self.fail(UpstreamProtocolError(framing.HEAD_TOO_LARGE))
             return
         if self._whole and self.call is call:
-            exact = not self._surplus and ends_exactly(
-                data, body_bytes, chunked=self._chunked, answered_before=answered_before
-            )
-            self._end(call, exact=exact)
+            exactly = framing.ends_exactly(data, body_bytes, chunked=self._chunked, answered_before=answered_before)
+            self._end(call, exact=exactly and not self._surplus)
 
     def _end(self, call: "Call", *, exact: bool) -> None:
         """The answer is whole. Only a socket with nothing left over, either way, may carry another call."""
@@ -266,8 +266,8 @@ class Connection(asyncio.Protocol):
         if self._status < 200:
             self._take_interim()
             return
-        if len(self._headers) > _MAX_HEADERS or self._bodiless_bytes > MAX_HEAD_BYTES < size_of(self._headers):
-            raise UpstreamProtocolError(_HEAD_TOO_LARGE)
+        if framing.too_large(self._headers, self._bodiless_bytes):
+            raise UpstreamProtocolError(framing.HEAD_TOO_LARGE)
         sized = False
         for name, value in self._headers:
             if name == b"content-length":
@@ -277,7 +277,7 @@ class Connection(asyncio.Protocol):
                     raise UpstreamProtocolError("Upstream uses a transfer coding other than chunked.")
                 self._chunked = True
             elif name == b"keep-alive":
-                self._idle_seconds = idle_seconds(value)
+                self._idle_seconds = framing.idle_seconds(value)
         self._framed = sized or self._chunked or self._status in (204, 304)
         # llhttp's answer is right only inside this callback
         self._keep_alive = self._framed and self._parser.should_keep_alive()
@@ -288,7 +288,7 @@ class Connection(asyncio.Protocol):
         if self._status == 101:
             raise UpstreamRedirected("Upstream tried to switch protocols.")
         if self._status < 100:
-            raise UpstreamProtocolError(NOT_HTTP)
+            raise UpstreamProtocolError(framing.NOT_HTTP)
 
     def on_message_complete(self) -> None:
         """The end of an interim answer, or of the real one."""

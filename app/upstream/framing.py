@@ -6,6 +6,11 @@ from app.domain.headers import Headers
 IDLE_SECONDS = 55.0
 """How long an idle connection is kept. Many load balancers close theirs after 60 s."""
 
+MAX_HEAD_BYTES = 128 * 1024
+"""Of headers, and of reads in a row that bring no byte of the body; real providers send 1-4 KB."""
+
+MAX_HEADERS = 1000
+HEAD_TOO_LARGE = "Upstream's headers are too large."
 NOT_HTTP = "Upstream's answer is not HTTP."
 _MARGIN_SECONDS = 1.0
 _LONGEST_TIMEOUT_DIGITS = 9
@@ -37,9 +42,11 @@ def idle_seconds(keep_alive: bytes) -> float:
     return IDLE_SECONDS
 
 
-def size_of(headers: Headers) -> int:
-    """The bytes of their names and values."""
-    return sum(len(name) + len(value) for name, value in headers)
+def too_large(headers: Headers, head_bytes: int) -> bool:
+    """Are these too many headers, or too long? The head came in no more than `head_bytes`."""
+    if len(headers) > MAX_HEADERS:
+        return True
+    return head_bytes > MAX_HEAD_BYTES and sum(len(name) + len(value) for name, value in headers) > MAX_HEAD_BYTES
 
 
 def fault_of(error: Exception) -> UpstreamFault:

@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Send
 
 from app.domain.errors import ApiError
 from app.domain.headers import Headers
+from app.gateway.phase import Phase
 from app.web.answering import Answering
 from app.web.errors import error_answer
 
@@ -81,7 +82,7 @@ class AsgiDownstream:
         self._size += len(chunk)
         if self._size > HIGH_WATER_BYTES and not self._paused and self._running:
             self._paused = True
-            self.exchange.pause()
+            self.exchange.held.pause()
         self._wake()
 
     def finish(self) -> None:
@@ -107,7 +108,7 @@ class AsgiDownstream:
 
     def _announce(self) -> None:
         """Send the head, unless it has gone out with bytes behind it, or waits for the commit together with them."""
-        if self._head is None or self.exchange.committing:
+        if self._head is None or self.exchange.phase is Phase.COMMITTING:
             return
         answering = self._answering
         if answering is not None and answering.at_once and not self._sending and not self._parts:
@@ -176,7 +177,8 @@ class AsgiDownstream:
                 return True
             if self._fault is not None:
                 raise self._fault
-            if self._head is not None and (self._parts or self._finished or not self.exchange.committing):
+            waits = self.exchange.phase is Phase.COMMITTING and not (self._parts or self._finished)
+            if self._head is not None and not waits:
                 (status, headers), self._head = self._head, None
                 await self._hand({"type": "http.response.start", "status": status, "headers": headers})
             elif self._parts:
@@ -189,7 +191,7 @@ class AsgiDownstream:
                     return True
                 if self._paused and self._size <= HIGH_WATER_BYTES:
                     self._paused = False
-                    self.exchange.resume()
+                    self.exchange.held.resume()
             elif self._finished:
                 await self._hand({"type": "http.response.body", "body": b"", "more_body": False})
                 return True

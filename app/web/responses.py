@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from app.domain.errors import ApiError, Draining, InvalidRequest, UpgradeNotSupported
 from app.domain.headers import Headers
 from app.gateway.body import read_in_steps, reads_quickly
+from app.gateway.ending import Ending
 from app.gateway.gateway import Gateway
 from app.gateway.relay import Exchange
 from app.gateway.steps import AbandonedError
@@ -50,7 +51,7 @@ class ResponsesEndpoint:
         try:
             await self._serve(exchange, downstream, headers, values, receive)
         except BaseException:  # the server is stopping and has waited long enough, or it could not send the answer
-            exchange.interrupt()
+            exchange.end_by(Ending.DOOR_FAILED)
             raise
 
     async def _serve(

@@ -41,7 +41,7 @@ class GroupChange(BaseModel):
 
 
 class ClientChange(GroupChange):
-    """As of a group, and what only clients have. `on_disconnect` is cancel, drain or drain:SECONDS."""
+    """As of a group, and what only clients have. `on_disconnect` is auto, cancel, drain or drain:SECONDS."""
 
     on_disconnect: str | None = None
     safety_identifier: bool = False
@@ -127,7 +127,7 @@ def _group(group: StoredGroup, agreements: Agreements) -> dict[str, Any]:
 def _client_terms(terms: ClientTerms, change: ClientChange) -> ClientTerms:
     """Raises ValueError."""
     given = change.model_fields_set
-    policy = LeavePolicy.parse(change.on_disconnect or "cancel") if "on_disconnect" in given else terms.on_disconnect
+    policy = LeavePolicy.parse(change.on_disconnect or "auto") if "on_disconnect" in given else terms.on_disconnect
     identified = change.safety_identifier if "safety_identifier" in given else terms.safety_identifier
     return ClientTerms(
         limits=_limits(terms.limits, change),

@@ -16,7 +16,6 @@ COMMANDS = (
     "clients",
     "groups",
     "connect",
-    "run",
     "usage",
     "reconcile",
     "config",

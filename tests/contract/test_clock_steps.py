@@ -12,6 +12,7 @@ import pytest
 
 from app.domain.records import Outcome, Record
 from app.gateway.calendar import DOUBT_SECONDS, Calendar
+from app.gateway.ending import Ending
 from app.gateway.ports import UsageQuery
 from app.store.inspection import inspect
 from app.store.rollups import HOUR_MICROSECONDS
@@ -126,7 +127,7 @@ async def test_the_clock_was_set_back_while_the_server_was_down(town: Town, tmp_
             town.go_on(SECONDS)
             store.ledger.sweep()
             await town.end(town.begin())
-        left_open[0].exchange.interrupt()  # its process is no more
+        left_open[0].exchange.end_by(Ending.DOOR_FAILED)  # its process is no more
     async with open_store(tmp_path) as store:
         kept = await read_back(store)
     assert len({record.request_id for record in kept}) == 6

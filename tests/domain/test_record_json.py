@@ -24,7 +24,12 @@ def test_names_and_order_are_the_contracts() -> None:
 
 def test_every_field_of_a_record_is_shown_but_what_the_contract_does_not_name() -> None:
     renamed = {"cost_nanousd": "cost_usd"}
-    shown = {renamed.get(field.name, field.name) for field in fields(Record)} - {"price", "background", "worst_case"}
+    shown = {renamed.get(field.name, field.name) for field in fields(Record)} - {
+        "price",
+        "background",
+        "worst_case",
+        "held",
+    }
     assert shown == set(RECORD_FIELDS)
 
 

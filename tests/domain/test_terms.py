@@ -24,7 +24,7 @@ BUDGETS = st.lists(
 ).map(lambda found: NO_LIMITS.with_budgets(*found))
 LIMITS = st.builds(Limits, COUNTS, COUNTS, COUNTS, BUDGETS)
 MODELS = st.none() | st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=4).map(tuple)
-POLICIES = st.sampled_from(["cancel", "drain", "drain:7"]).map(LeavePolicy.parse)
+POLICIES = st.sampled_from(["auto", "cancel", "drain", "drain:7"]).map(LeavePolicy.parse)
 CLIENT_TERMS = st.builds(
     ClientTerms,
     limits=LIMITS,

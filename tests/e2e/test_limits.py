@@ -242,9 +242,15 @@ def test_a_stream_is_stopped_hard_only_where_that_is_agreed(team: Gateway) -> No
     agree(team, "bounded", output_ceiling=20)
     assert post(team, key, long_story).whole
     agree(team, "bounded", hard_stop=True)
-    assert not post(team, key, long_story).whole
+    answer = post(team, key, long_story)
+    assert answer.whole
+    *_, last = (json.loads(line[5:]) for line in answer.body.splitlines() if line.startswith(b"data:"))
+    assert (last["type"], last["response"]["incomplete_details"]) == (
+        "response.incomplete",
+        {"reason": "max_output_tokens"},
+    )
     record = next(r for r in team.records() if r["client"] == "bounded" and r["error_type"] == "output_ceiling")
-    assert record["outcome"] == "interrupted"
+    assert record["outcome"] == "incomplete"
 
 
 def test_upstream_is_told_who_calls_only_where_that_is_agreed(team: Gateway) -> None:

@@ -49,6 +49,7 @@ class HandCall:
         self.request = request
         self.listener = listener
         self.over = False
+        self.sent = True
         self.cancelled = asyncio.Event()
         self.paused = asyncio.Event()
         self.resumed = asyncio.Event()

@@ -23,9 +23,10 @@ from app.domain.records import Outcome, UsageSource
 from app.domain.windows import Period
 from app.gateway.admission import AdmissionRules
 from app.gateway.body import JUDGED_BY_LIMITS, CallFacts, read_in_steps
+from app.gateway.ending import Ending
 from app.gateway.limits import HolderReading
 from app.gateway.ports import StoredClient
-from app.store.rows import COLUMNS, SUMS, open_row_of
+from app.store.rows import COLUMNS, open_row_of
 from tests.gateway.house import COMPLETED, CREATED, DELTA, RULES, House, Visit, event, response, usage
 
 PRICE = Price(input=1_000_000_000, output=1_000_000_000)  # 1000 nano-dollars a token
@@ -183,13 +184,10 @@ async def test_an_open_call_holds_its_worst_case_in_the_ledger(house: House) -> 
     assert row["input_tokens"] + row["output_tokens"] == row["total_tokens"] == worst(call())
     assert row["cost_nanousd"] == 1000 * worst(call())
     visit.upstream.broken(UpstreamProtocolError("gone"))
-    assert (visit.record.usage_source, visit.record.input_tokens, visit.record.cost_nanousd) == (
-        UsageSource.NONE,
-        None,
-        None,
-    )
-    assert open_row_of(visit.record)[SUMS] == (None,) * 7
-    assert [b.spent for b in (await standing(house)).budgets] == [0]
+    assert (visit.record.usage_source, visit.record.total_tokens) == (UsageSource.ESTIMATED, worst(call()))
+    assert visit.record.cost_nanousd == row["cost_nanousd"]
+    assert visit.record.held
+    assert [b.spent for b in (await standing(house)).budgets] == [row["cost_nanousd"]]
 
 
 async def test_who_hangs_up_is_counted_by_an_estimate_no_higher_than_the_worst_case(house: House) -> None:
@@ -376,11 +374,11 @@ WAYS_OUT: list[tuple[Step, ...]] = [
     (lambda call: call.upstream.head(401),),
     (lambda call: call.upstream.json_head(429), data(b'{"error":{}}'), end),
     (lambda call: call.upstream.head(307),),
-    (leave,),
+    (leave, begin),  # kept until the head has come
     (begin, data(DELTA), leave),
     (begin, data(COMPLETED), leave),
-    (begin, lambda call: call.exchange.interrupt()),
-    (lambda call: call.exchange.stop(),),
+    (begin, lambda call: call.exchange.end_by(Ending.DOOR_FAILED)),
+    (lambda call: call.exchange.end_by(Ending.SERVER_STOPPED),),
     (begin, data(b"data: sk-or-v1-0123456789abcdef\n\n")),
 ]
 
@@ -402,7 +400,7 @@ async def test_a_thousand_calls_that_end_in_every_way_leave_no_slot_taken(at_onc
                 step(ending)
             house.ledger.commit()
     for one in open_:
-        one.exchange.interrupt()
+        one.exchange.end_by(Ending.DOOR_FAILED)
     now = await standing(house)
     assert (now.concurrency, [b.reserved for b in now.budgets], house.gateway.in_flight) == (0, [0], 0)
     assert now.budgets[0].spent == sum(r.cost_nanousd or 0 for r in house.ledger.settled.values())

@@ -5,8 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from app.domain.errors import UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
+from app.domain.leaving import LeavePolicy
 from app.domain.pricing import price_from_config
 from app.domain.records import CostSource, Outcome, Record, UsageSource
+from app.gateway.ending import Ending
 from tests.gateway.house import CREATED, DELTA, JSON_CALL, STREAM_CALL, House, Visit, event, response
 
 INTO = -(-len(STREAM_CALL) // 3)
@@ -47,6 +49,7 @@ def test_an_estimate_is_priced_and_says_so(house: House) -> None:
 
 @pytest.mark.parametrize(("seconds", "out"), [(0.5, 50), (12, 1200), (600, 32_768)])
 def test_thought_that_is_not_shown_is_counted_by_time(house: House, seconds: float, out: int) -> None:
+    house.put_terms(on_disconnect=LeavePolicy.parse("cancel"))
     visit = house.visit(JSON_CALL)
     house.time.advance(seconds)
     visit.exchange.leave()
@@ -71,19 +74,19 @@ def fall_silent(visit: Visit) -> None:
 
 
 def stopped_before_an_answer(visit: Visit) -> None:
-    visit.exchange.stop()
+    visit.exchange.end_by(Ending.SERVER_STOPPED)
 
 
 def stopped_in_an_answer(visit: Visit) -> None:
     visit.upstream.stream_head()
     visit.upstream.data(CREATED, DELTA)
-    visit.exchange.stop()
+    visit.exchange.end_by(Ending.SERVER_STOPPED)
 
 
 def stopped_in_a_refusal(visit: Visit) -> None:
     visit.upstream.json_head(429)
     visit.upstream.data(b'{"error":')
-    visit.exchange.stop()
+    visit.exchange.end_by(Ending.SERVER_STOPPED)
 
 
 def not_reached(visit: Visit) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Callable
 import pytest
 
 from app.domain.errors import Draining, UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
+from app.domain.leaving import LeavePolicy
 from app.domain.records import Outcome, UsageSource
+from app.gateway.ending import Ending
 from tests.gateway.house import (
     COMPLETED,
     CREATED,
@@ -91,7 +93,7 @@ def leave(visit: Visit) -> None:
 
 
 def interrupt(visit: Visit) -> None:
-    visit.exchange.interrupt()
+    visit.exchange.end_by(Ending.DOOR_FAILED)
 
 
 def stop(visit: Visit) -> None:
@@ -195,6 +197,7 @@ def test_who_has_no_answer_when_the_server_stops_is_told(house: House, *, collec
 def test_whoever_goes_at_whatever_stage_takes_upstream_along(
     house: House, stage: str, goodbye: Callable[[Visit], None]
 ) -> None:
+    house.put_terms(on_disconnect=LeavePolicy.parse("cancel"))
     visit = house.arrive() if stage == "unsent" else house.visit()
     if stage == "collecting":
         visit.upstream.json_head(400)
@@ -383,7 +386,7 @@ def test_much_that_is_held_makes_upstream_wait_for_the_commit(house: House) -> N
     assert not visit.upstream.paused.is_set()
     visit.upstream.data(FLOOD)
     assert visit.upstream.paused.is_set()
-    visit.exchange.resume()
+    visit.exchange.held.resume()
     assert visit.upstream.paused.is_set(), "the client's having caught up does not make room"
     visit.commit()
     assert not visit.upstream.paused.is_set()
@@ -395,10 +398,10 @@ def test_the_commit_does_not_wake_upstream_for_a_client_that_is_slow(house: Hous
     visit.upstream.stream_head()
     visit.upstream.data(COMPLETED, FLOOD)
     if earlier:
-        visit.exchange.pause()
+        visit.exchange.held.pause()
     else:  # slow because of what the commit lets go, as a door with a small buffer says it
-        visit.client.on_body = visit.exchange.pause
+        visit.client.on_body = visit.exchange.held.pause
     visit.commit()
     assert visit.upstream.paused.is_set()
-    visit.exchange.resume()
+    visit.exchange.held.resume()
     assert not visit.upstream.paused.is_set()

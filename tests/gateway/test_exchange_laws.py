@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from app.domain.errors import UpstreamFault, UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
 from app.domain.leaving import nearly_done
 from app.domain.records import Outcome, UsageSource
+from app.gateway.ending import Ending
 from tests.gateway.house import COMPLETED, CREATED, DELTA, DONE, JSON_CALL, STREAM_CALL, House, event, response
 
 FAILED = event("response.failed", response=response("failed"))
@@ -146,7 +147,7 @@ class ExchangeLaws(RuleBasedStateMachine):
     @rule(slow=st.booleans())
     def the_client_is_slow_or_not(self, slow: bool) -> None:
         self.slow = slow
-        (self.visit.exchange.pause if slow else self.visit.exchange.resume)()
+        (self.visit.exchange.held.pause if slow else self.visit.exchange.held.resume)()
 
     @rule()
     def commit(self) -> None:
@@ -160,10 +161,11 @@ class ExchangeLaws(RuleBasedStateMachine):
         self.parting = (self.visit.client.received, self.visit.client.ending)
         self.gone = True
         if self.trouble == "shutdown":
-            self.visit.exchange.interrupt()
+            self.visit.exchange.end_by(Ending.DOOR_FAILED)
         else:
             self.loop.run(self.visit.exchange.leave)
-        graced = self.trouble == "client" and self.passing and nearly_done(self.last) and not self.settled_before
+        nearly = not self.headed or (self.passing and (not self.stream or nearly_done(self.last)))
+        graced = self.trouble == "client" and nearly and not self.settled_before
         assert self.visit.upstream.over is not graced
         assert self.visit.settled is not graced
 
@@ -171,7 +173,7 @@ class ExchangeLaws(RuleBasedStateMachine):
     @rule()
     def time_passes(self) -> None:
         """More of it than any policy waits for upstream once the client is gone."""
-        self.loop.pass_time(1000)
+        self.loop.pass_time(4000)
         assert self.visit.upstream.over
         assert self.visit.settled
 

@@ -1,10 +1,18 @@
 """A client that leaves: upstream is cancelled, unless its policy or a nearly finished answer says to read on."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
-from app.domain.leaving import DEFAULT_POLICY, DRAIN_SECONDS, GRACE_SECONDS, LeavePolicy, nearly_done
+from app.domain.leaving import (
+    DEFAULT_POLICY,
+    DRAIN_SECONDS,
+    GRACE_SECONDS,
+    UNSTREAMED_SECONDS,
+    LeavePolicy,
+    nearly_done,
+)
 from app.domain.records import Outcome
 from tests.gateway.house import House, Visit
 
@@ -28,7 +36,7 @@ def passing(policy: str, *chunks: bytes) -> Visit:
     return visit
 
 
-@pytest.mark.parametrize("text", ["cancel", "drain", "drain:5", "drain:0"])
+@pytest.mark.parametrize("text", ["auto", "cancel", "drain", "drain:5", "drain:0"])
 def test_a_policy_reads_as_it_is_written(text: str) -> None:
     assert str(LeavePolicy.parse(text)) == text
 
@@ -40,12 +48,20 @@ def test_other_policies_are_refused(text: str) -> None:
 
 
 def test_how_long_upstream_is_read_on() -> None:
-    assert DEFAULT_POLICY.wait_seconds(b"") == 0
-    assert DEFAULT_POLICY.wait_seconds(DELTA) == 0
-    assert DEFAULT_POLICY.wait_seconds(DELTA + ITEM_DONE) == GRACE_SECONDS
-    assert DEFAULT_POLICY.wait_seconds(ITEM_DONE + DELTA) == 0
-    assert LeavePolicy.parse("drain").wait_seconds(b"") == DRAIN_SECONDS
-    assert LeavePolicy.parse("drain:7").wait_seconds(DELTA) == 7
+    auto, cancel, drain = map(LeavePolicy.parse, ("auto", "cancel", "drain"))
+    for policy in (auto, cancel):
+        in_stream = partial(policy.wait_seconds, stream=True, answering=True)
+        assert in_stream(last_chunk=b"") == 0
+        assert in_stream(last_chunk=DELTA) == 0
+        assert in_stream(last_chunk=DELTA + ITEM_DONE) == GRACE_SECONDS
+        assert in_stream(last_chunk=ITEM_DONE + DELTA) == 0
+    assert auto == DEFAULT_POLICY
+    assert auto.wait_seconds(stream=True, answering=False) == GRACE_SECONDS
+    assert cancel.wait_seconds(stream=True, answering=False) == 0
+    assert auto.wait_seconds(stream=False, answering=False) == UNSTREAMED_SECONDS
+    assert cancel.wait_seconds(stream=False, answering=False) == 0
+    assert drain.wait_seconds(stream=True, answering=False) == DRAIN_SECONDS
+    assert LeavePolicy.parse("drain:7").wait_seconds(stream=True, answering=True, last_chunk=DELTA) == 7
 
 
 def test_model_text_cannot_pretend_that_an_item_is_done() -> None:

@@ -56,7 +56,7 @@ async def test_a_good_store_has_no_findings_with_and_without_a_server(path: Path
          "foreign keys: a row of keys names one of clients that is not there"),
         ("UPDATE records SET outcome = 'in_progress' WHERE request_id = (SELECT min(request_id) FROM records)",
          "calls open though their process has ended: 1;"),
-        ("UPDATE alembic_version SET version_num = '0001'", "the schema is 0001, not 0006: `weighbridge db upgrade`"),
+        ("UPDATE alembic_version SET version_num = '0001'", "the schema is 0001, not 0007: `weighbridge db upgrade`"),
         ("DROP TABLE alembic_version", "there is no database"),
     ],
 )  # fmt: skip

@@ -7,6 +7,7 @@ import pytest
 from starlette.types import Message
 
 from app.domain.errors import NotFound
+from app.gateway.ending import Ending
 from app.web.downstream import HIGH_WATER_BYTES, AsgiDownstream
 from tests.gateway.forms import HandCall
 from tests.gateway.house import COMPLETED, CREATED, DELTA, JSON_CALL, House
@@ -184,6 +185,6 @@ async def test_a_server_that_stops_leaves_a_record_of_it(house: House) -> None:
     stage.running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await stage.running
-    stage.exchange.interrupt()
+    stage.exchange.end_by(Ending.DOOR_FAILED)
     assert stage.call.cancelled.is_set()
     assert JSON_CALL not in b"".join(body for body, _ in stage.server.bodies)

@@ -89,7 +89,7 @@ async def _open(
             exchange_log(records)
 
     process = secrets.randbits(32)
-    store = await stack.enter_async_context(_store(settings, committed, lock_wait_seconds, process))
+    store = await stack.enter_async_context(_store(settings, committed, lock_wait_seconds, process, log))
     directory = KeyDirectory()
     redis = await _redis(settings, store, clock, stack)
     limiter = redis or _memory_limiter(settings, store, clock)
@@ -149,19 +149,29 @@ def _lag_observer(metrics: Metrics, gateway: Gateway, strain: Strain) -> Callabl
 
 
 def _store(
-    settings: Settings, committed: Callable[[list[Record]], None], lock_wait_seconds: float, process: int
+    settings: Settings,
+    committed: Callable[[list[Record]], None],
+    lock_wait_seconds: float,
+    process: int,
+    log: LogOutput | None,
 ) -> AbstractAsyncContextManager[Store]:
     url = settings.storage.database_url
     return opened_store(
         None if url is None else url.reveal(),
         settings.storage.state_dir,
         process=process,
+        open_calls=0 if log is None else _slots(settings),  # commands let no call in
         on_committed=committed,
         lock_wait_seconds=lock_wait_seconds,
         relaxed=settings.ledger.durability == "relaxed",
         retention_days=settings.ledger.retention_days,
         now=Calendar(Clock()).now,
     )
+
+
+def _slots(settings: Settings) -> int:
+    """Room for all calls that may be open, and for those whose records are on their way to disk."""
+    return settings.server.max_streams + settings.server.max_streams // 10 + 1000
 
 
 async def _redis(settings: Settings, store: Store, clock: Clock, stack: AsyncExitStack) -> "RedisLimiter | None":

@@ -11,6 +11,7 @@ import errno
 import os
 import shlex
 import stat
+import sys
 from pathlib import Path
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -50,6 +51,16 @@ def write_all(descriptor: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def allocate(descriptor: int, size: int) -> None:
+    """Give an open file so many bytes, with room for them on the disk; zeros where it was shorter. Raises OSError."""
+    if sys.platform == "linux":
+        os.posix_fallocate(descriptor, 0, size)
+        return
+    length = os.fstat(descriptor).st_size
+    os.lseek(descriptor, length, os.SEEK_SET)
+    write_all(descriptor, bytes(max(0, size - length)))
 
 
 def sync_directory(path: Path) -> None:

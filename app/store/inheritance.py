@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from app.store.left_calls import settle_left_calls
 from app.store.lock import LOCK_NAME
+from app.store.open_calls import left_in
 from app.store.spool import SPOOL_NAME
 
 WORKERS = "worker-*"
@@ -18,14 +20,18 @@ _FILES = "records-*.jsonl"
 def inherit(state_dir: Path, heir: Path, *, keep: int) -> int:
     """Move spooled files below `state_dir` to the spool of `heir`, except those of its first `keep` workers.
 
-    The caller holds the lock of `state_dir`. Spools of workers that still run stay. Gives how many files were moved.
+    What their tables of open calls hold goes there, too. The caller holds the lock of `state_dir`. What belongs to
+    workers that still run stays. Gives how many files were moved.
     """
     stay = {state_dir / f"worker-{number}" for number in range(1, keep + 1)} | {heir}
     moved = 0
     for folder in (state_dir, *sorted(state_dir.glob(WORKERS))):
-        if folder in stay or not any(folder.glob(f"{SPOOL_NAME}/{_FILES}")):
+        if folder in stay or not (any(folder.glob(f"{SPOOL_NAME}/{_FILES}")) or left_in(folder)):
             continue
         with _ours(folder, state_dir) as ours:
+            if ours:
+                heir.mkdir(mode=0o700, parents=True, exist_ok=True)
+                settle_left_calls(folder, heir)
             for path in sorted(folder.glob(f"{SPOOL_NAME}/{_FILES}")) if ours else ():
                 spool = heir / SPOOL_NAME
                 spool.mkdir(mode=0o700, parents=True, exist_ok=True)

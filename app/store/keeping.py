@@ -12,11 +12,13 @@ import logging
 import time
 from collections.abc import Callable
 
+from app.domain.records import Outcome
 from app.store.backlog import Backlog
 from app.store.batch import Batch
 from app.store.database import Result, Statement
 from app.store.pending import Pending
 from app.store.place import Place
+from app.store.rows import OUTCOME_AT
 from app.store.spool import Spool
 from app.store.stats import LedgerStats
 from app.store.upkeep import Upkeep
@@ -223,6 +225,7 @@ class Keeping:
             unwritable = self._database.write(rows)
             self._spool.done()
             self._stats.replayed += len(rows.settled) - unwritable
+            self._stats.interrupted += sum(row[OUTCOME_AT] == Outcome.INTERRUPTED for row in rows.settled)
             self._stats.damaged = self._spool.damaged
         elif self._backlog:
             self._commit_backlog()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from app.domain.errors import StorageUnavailable
 from app.domain.records import Record
+from app.store.open_calls import OpenCalls
 from app.store.pending import Pending
 from app.store.rows import open_row_of, row_of
 from app.store.stats import LedgerStats
@@ -21,13 +22,14 @@ CAPACITY = 100_000
 
 
 class BatchLedger:
-    """The gateway's Ledger port. A call costs a dictionary entry and a few appends; all else is the writer's.
+    """The gateway's Ledger port. A call costs a slot, dictionary entries and a few appends; all else is the writer's.
 
     `clock` gives seconds, monotonic. A record that finds the queue full is dropped and counted (`stats.overflowed`).
-    `relaxed` lets callers go at once, before their records are on disk.
+    `relaxed` lets callers go at once, before their records are on disk. `open_calls` is what a `kill -9` leaves of
+    calls; without it, it leaves nothing of the youngest.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its writer, and what a store may be opened with
         self,
         writer: Writer,
         stats: LedgerStats,
@@ -35,8 +37,11 @@ class BatchLedger:
         clock: Callable[[], float],
         capacity: int = CAPACITY,
         relaxed: bool = False,
+        open_calls: OpenCalls | None = None,
     ) -> None:
         self.stats = stats
+        self._open_calls = open_calls
+        self._slots: dict[str, int] = {}  # by request id: of calls that are not settled
         self._writer = writer
         self._clock = clock
         self._capacity = capacity
@@ -50,13 +55,21 @@ class BatchLedger:
         self._closed = False
 
     def admit(self, record: Record) -> None:
-        """The call is under way. Its row is written once it has been open for 0.25 s."""
+        """The call is under way. Its row is written once it has been open for 0.25 s; at once if it has no slot."""
+        if self._open_calls is not None:
+            slot = self._open_calls.fill(record)
+            if not slot:
+                self._writer.put_open([open_row_of(record)])
+                return
+            self._slots[record.request_id] = slot
         self._young[record.request_id] = (self._clock(), record)
         if self._timer is None:
             self._arm()
 
     def note(self, record: Record) -> None:
         """More is known of an open call, as its generation id. Its row, if it has one, follows within 0.1 s or so."""
+        if self._open_calls is not None and (slot := self._slots.get(record.request_id)):
+            self._open_calls.note(slot, record)
         if record.request_id in self._young:
             return
         self._noted[record.request_id] = record
@@ -70,6 +83,7 @@ class BatchLedger:
         """
         self._young.pop(record.request_id, None)
         self._noted.pop(record.request_id, None)
+        slot = self._slots.pop(record.request_id, 0)  # if the record is dropped, the slot tells of the call
         self.stats.taken += 1
         if self._closed or self.stats.queue_depth > self._capacity:
             self.stats.overflowed += 1
@@ -77,9 +91,9 @@ class BatchLedger:
             return
         if self._relaxed:
             self._loop.call_soon(durable)
-            pending = Pending(record, None, self._clock())
+            pending = Pending(record, None, self._clock(), slot)
         else:
-            pending = Pending(record, durable, self._clock())
+            pending = Pending(record, durable, self._clock(), slot)
             self._waiting.append(pending)
         self._undone.append(pending)
         self._writer.put(pending)
@@ -123,10 +137,16 @@ class BatchLedger:
             return False
 
     def deliver(self, batch: list[Pending]) -> None:
-        """Let the callers of a batch go on."""
+        """Let the callers of a batch go on. Those of a batch in trouble come again, once it is kept."""
+        cleared = []
         for pending in batch:
             pending.done = True
             pending.release()
+            if pending.slot and pending.kept:
+                cleared.append(pending.slot)
+                pending.slot = 0
+        if cleared and self._open_calls is not None:
+            self._open_calls.clear(cleared)
         self._forget_done()
 
     def sweep(self) -> None:

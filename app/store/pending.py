@@ -11,15 +11,18 @@ LOG = logging.getLogger(__name__)
 class Pending:
     """`since` is the ledger clock's reading at settle(). The callback belongs to the loop's thread.
 
-    `done` says that the record is on disk, or that there is no more hope to get it there.
+    `done` says that the record is on disk, or that there is no more hope to get it there; `kept` that it is.
+    `slot` is its place in the table of open calls, until that is cleared; 0 is none.
     """
 
-    __slots__ = ("_durable", "done", "record", "since")
+    __slots__ = ("_durable", "done", "kept", "record", "since", "slot")
 
-    def __init__(self, record: Record, durable: Callable[[], None] | None, since: float) -> None:
+    def __init__(self, record: Record, durable: Callable[[], None] | None, since: float, slot: int = 0) -> None:
         self.record = record
         self.since = since
+        self.slot = slot
         self.done = False
+        self.kept = False
         self._durable = durable
 
     @property

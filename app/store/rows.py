@@ -101,6 +101,12 @@ def open_row_of(record: Record) -> Row:
     return (*row[:OUTCOME_AT], str(Outcome.IN_PROGRESS), *row[OUTCOME_AT + 1 :])
 
 
+def interrupted_row_of(record: Record) -> Row:
+    """The row of a call whose process was killed. Its end is not known: see `statements.close_interrupted`."""
+    row = open_row_of(replace(record, finished_at=record.started_at))
+    return (*row[:OUTCOME_AT], str(Outcome.INTERRUPTED), *row[OUTCOME_AT + 1 :])
+
+
 def settled_by_books(row: Row) -> bool:
     """Whether this is what upstream's books say of a call; nothing else may amend a row."""
     numbers = all(value is None or type(value) is int for value in row[SUMS])

@@ -14,7 +14,9 @@ from app.store.clients import SqlClients
 from app.store.faults import StoreDamaged
 from app.store.health import StoreHealth
 from app.store.ledger import BatchLedger
+from app.store.left_calls import settle_left_calls
 from app.store.lock import StoreLock, usable
+from app.store.open_calls import OpenCalls
 from app.store.reader import Reader
 from app.store.reports import SqlReports
 from app.store.sqlite_file import SqliteFile
@@ -38,6 +40,7 @@ class StoreOptions(TypedDict, total=False):
     now                microseconds since 1970 UTC
     process            the 32-bit number at the end of this process's request ids; random
     lease_seconds      PostgreSQL: how long a process must be missing until its open calls are closed; 30
+    open_calls         how many calls the table of open calls has room for; 0: there is no table
     """
 
     lock_wait_seconds: float
@@ -48,6 +51,7 @@ class StoreOptions(TypedDict, total=False):
     now: Callable[[], int]
     process: int
     lease_seconds: float
+    open_calls: int
 
 
 def wall_us() -> int:
@@ -81,12 +85,14 @@ class SqliteStore:
             path = state_dir / DATABASE_NAME
             _make_private(path)
             await asyncio.to_thread(schema.upgrade, path)
+            open_calls = table_of_open_calls(state_dir, options.get("open_calls", 0))
             stats = LedgerStats()
             writer = Writer(
                 SqliteFile(path), stats, options.get("on_committed"), Upkeep(options.get("retention_days"), now)
             )
             clock = options.get("clock", time.monotonic)
-            ledger = BatchLedger(writer, stats, clock=clock, relaxed=options.get("relaxed", False))
+            relaxed = options.get("relaxed", False)
+            ledger = BatchLedger(writer, stats, clock=clock, relaxed=relaxed, open_calls=open_calls)
             await _start(writer, ledger, path)
         except BaseException:
             lock.release()
@@ -139,6 +145,13 @@ async def _start(writer: Writer, ledger: BatchLedger, path: Path) -> None:
         await writer.start(ledger.deliver, ledger.in_flight)
     except (sqlite3.Error, OSError) as error:
         raise StoreDamaged(f"{path} cannot be opened: {error}") from error
+
+
+def table_of_open_calls(state_dir: Path, slots: int) -> OpenCalls | None:
+    """Settle what a killed process left in its table, and make one with so many slots. Raises StoreUnusable."""
+    with usable(state_dir):
+        settle_left_calls(state_dir, state_dir)
+        return OpenCalls(state_dir, slots) if slots else None
 
 
 def make_directory(path: Path) -> None:

@@ -215,6 +215,8 @@ class Writer:
         return batch
 
     def _let_go(self, pending: list[Pending], on_disk: bool) -> None:  # noqa: FBT001 - Keeping calls it so
+        for one in pending:
+            one.kept = on_disk
         self._tell(self._deliver, pending)
         if not on_disk or self._on_committed is None:
             return

@@ -1,12 +1,15 @@
-"""Promise P2 under fire: `kill -9` at any moment of fifty streams loses no answer that a client saw whole.
+"""Promise P2 under fire: `kill -9` at any moment of fifty streams loses no call that upstream has in its books.
 
-With a sound database and with one that somebody locks and lets go at other moments, so that the spool is in use.
+Each call asks for a model of its own name, so that both sides' books can be compared call by call. With a sound
+database and with one that somebody locks and lets go at other moments, so that the spool is in use.
 """
 
 import asyncio
+import itertools
 import random
 import signal
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,8 +50,11 @@ class Lock:
 class Shooting:
     """Rounds of calls on one gateway, each ended by a kill at a moment of its own."""
 
-    def __init__(self, gateway: Gateway, seed: int) -> None:
+    def __init__(self, gateway: Gateway, mock: Mock, seed: int) -> None:
         self.gateway = gateway
+        self.mock = mock
+        self.billed: set[str] = set()  # the models of all calls in the mock's books
+        self._numbers = itertools.count()
         self.lock = Lock(gateway.state_dir)
         self.chance = random.Random(seed)
         self.told: list[Told] = []
@@ -57,7 +63,11 @@ class Shooting:
 
     def ask(self) -> Ask:
         tokens = str(self.chance.choice([1, 5, 20, 60]))
-        body = {"model": "openai/gpt-5.5-mini", "input": "x", "stream": self.chance.random() < 0.8}
+        body = {
+            "model": f"openai/gpt-5.5-mini-{next(self._numbers)}",
+            "input": "x",
+            "stream": self.chance.random() < 0.8,
+        }
         return Ask({**body, "metadata": {"mock_tokens": tokens}})
 
     def round(self, *, meddle: bool) -> None:
@@ -79,12 +89,16 @@ class Shooting:
         asyncio.run(crowd.run())
         assert crowd.pieces >= kill_at
         self.gateway.restart()
+        self.billed |= {call["model_requested"] for call in self.mock.get("/_mock/books")["calls"]}
         self.told += [one for one in crowd.told if one.terminal is not None]
 
     def check(self) -> dict[str, Json]:
         """Nothing missing, nothing doubled, nothing open, nothing that was there is gone or has changed."""
         eventually(lambda: self.gateway.get("/readyz").json["status"] == "ready", "an end of the replay")
         found = rows(self.gateway.state_dir)
+        recorded = Counter(row["model_requested"] for row in found.values())
+        assert self.billed - recorded.keys() == set(), "calls that upstream bills and that have no record"
+        assert [model for model, count in recorded.items() if count > 1] == []
         assert misweighed(self.told, found.values()) == []
         assert doubled(found.values()) == []
         assert {row["outcome"] for row in found.values()} <= FINAL
@@ -100,7 +114,7 @@ def shooting(
     start_gateway: GatewayStarter, canary_key: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Shooting]:
     with Mock(tmp_path_factory.mktemp("mock"), canary_key, "--pace", "200:0.01") as mock:
-        yield Shooting(start_gateway(WEIGHBRIDGE_UPSTREAM_URL=f"{mock.url}/api/v1"), seed=9)
+        yield Shooting(start_gateway(WEIGHBRIDGE_UPSTREAM_URL=f"{mock.url}/api/v1"), mock, seed=9)
 
 
 @pytest.mark.parametrize("kills", [pytest.param(20, marks=pytest.mark.timeout(400)), FOR_LONG])

@@ -14,6 +14,7 @@ import pytest
 
 from app.domain.keys import StoredKey
 from app.domain.records import Outcome, UsageSource
+from app.domain.worst_case import WorstCase
 from app.store.opening import Store, opened_store
 from app.store.postgres import inspection
 from app.store.postgres.address import Address
@@ -21,7 +22,7 @@ from app.store.postgres.connection import Connection
 from app.store.postgres.presence import Presence, suffix_of
 from tests.store.postgres_server import PostgresServer
 from tests.store.relay import Relay
-from tests.store.samples import PATIENCE_SECONDS, Samples, settle, until
+from tests.store.samples import PATIENCE_SECONDS, Samples, crash_copy, settle, until
 
 
 @asynccontextmanager
@@ -114,6 +115,40 @@ async def test_the_next_process_of_a_directory_closes_what_the_last_one_left_at_
             await until(lambda: store.ledger.stats.interrupted == 1)
             assert outcomes(postgres_url)[others.request_id] == "in_progress"
     assert await inspection.inspect(Address(postgres_url), tmp_path / "state") == []
+
+
+async def test_calls_in_the_table_of_a_killed_replica_count_once(tmp_path: Path, postgres_url: str) -> None:
+    """Another replica has closed those that had a row, and upstream's books have told of one, when it comes back."""
+    clock = [0.0]
+    samples = Samples(1)
+    worst = WorstCase(100, 200, 300)
+    old, told, young = (samples.open(generation_id=f"gen-{n}", worst_case=worst) for n in range(3))
+    async with replica(postgres_url, tmp_path, 1, clock=lambda: clock[0], open_calls=10) as killed:
+        killed.ledger.admit(old)
+        killed.ledger.admit(told)
+        write_open(killed, clock)
+        await until(lambda: len(outcomes(postgres_url)) == 2)
+        killed.ledger.admit(young)
+        left = crash_copy(tmp_path / "1", tmp_path / "left")
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("DELETE FROM records WHERE request_id = %s", (young.request_id,))
+    async with replica(postgres_url, tmp_path, 2, lease_seconds=0.0) as other:
+        await until(lambda: set(outcomes(postgres_url).values()) == {"interrupted"})
+        books: dict[str, Any] = {
+            "usage_source": UsageSource.SETTLED,
+            "input_tokens": 10,
+            "output_tokens": 3,
+            "cost_nanousd": 5,
+        }
+        other.ledger.amend(replace(told, outcome=Outcome.INTERRUPTED, **books))
+        await settle(other.ledger, Samples(2).settled())
+    for process in (3, 4):
+        async with opened_store(postgres_url, left, process=process, open_calls=10) as store:
+            await store.ledger.caught_up()
+    with psycopg.connect(postgres_url) as connection:
+        question = "SELECT outcome, cost_nanousd FROM records WHERE duration_ms IS NULL ORDER BY request_id"
+        assert connection.execute(question).fetchall() == [("interrupted", cost) for cost in (300, 5, 300)]
+    assert await inspection.inspect(Address(postgres_url), left) == []
 
 
 async def test_a_call_that_was_given_up_and_is_settled_after_all_is_believed(

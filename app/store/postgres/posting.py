@@ -17,10 +17,12 @@ from app.store.postgres import statements
 from app.store.postgres.connection import Connection
 from app.store.postgres.rows import acceptable, arrays, is_of_a_row, typed
 from app.store.rollups import Additions, RollUp, day_of
-from app.store.rows import Row, Rows, amended_row, amended_values, settled_by_books
+from app.store.rows import COLUMNS, Row, Rows, amended_row, amended_values, settled_by_books
 from app.store.tables import days, hours
 
 LOG = logging.getLogger(__name__)
+
+_DURATION_AT = COLUMNS.index("duration_ms")
 
 
 class Texts:
@@ -74,7 +76,7 @@ class Posting:
             unwritable += changed is None
             if changed:
                 self._added.add([row])
-            elif changed == 0:
+            elif changed == 0 and row[_DURATION_AT] is not None:  # else it was given up by its own process, too
                 self._revive(row)
         self._amend(map(acceptable, rows.amended))
         self._roll_up()

@@ -22,7 +22,7 @@ from app.store.postgres.place import PostgresPlace
 from app.store.postgres.presence import LEASE_SECONDS
 from app.store.postgres.reader import PostgresReader
 from app.store.reports import SqlReports
-from app.store.sqlite import FLUSH_SECONDS, StoreOptions, make_directory, wall_us
+from app.store.sqlite import FLUSH_SECONDS, StoreOptions, make_directory, table_of_open_calls, wall_us
 from app.store.stats import LedgerStats
 from app.store.upkeep import Upkeep
 from app.store.writer import Writer
@@ -63,11 +63,13 @@ class PostgresStore:
         try:
             inherit(state_dir, state_dir, keep=0)
             await reach(address)
+            open_calls = table_of_open_calls(state_dir, options.get("open_calls", 0))
             stats = LedgerStats()
             place = PostgresPlace(address, state_dir, process, options.get("lease_seconds", LEASE_SECONDS))
             writer = Writer(place, stats, options.get("on_committed"), Upkeep(options.get("retention_days"), now))
             clock = options.get("clock", time.monotonic)
-            ledger = BatchLedger(writer, stats, clock=clock, relaxed=options.get("relaxed", False))
+            relaxed = options.get("relaxed", False)
+            ledger = BatchLedger(writer, stats, clock=clock, relaxed=relaxed, open_calls=open_calls)
             await _start(writer, ledger)
         except BaseException:
             lock.release()

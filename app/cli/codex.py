@@ -13,12 +13,15 @@ _PROVIDER = "weighbridge"
 Settings = Mapping[str, str | int]
 
 
-def settings(base_url: str, model: str | None) -> Settings:
-    """The settings by their dotted names. `base_url` ends before `/responses`; without `model` Codex' own stays."""
+def settings(base_url: str, model: str | None, *, catalog: bool = True) -> Settings:
+    """The settings by their dotted names. `base_url` ends before `/responses`; without `model` Codex' own stays.
+
+    With `catalog` it asks the gateway for the models. If that does not answer, Codex starts only with a model named.
+    """
     provider: Settings = {
         "name": "Weighbridge",
         "base_url": base_url,
-        "model_catalog_url": f"{base_url}/models",
+        **({"model_catalog_url": f"{base_url}/models"} if catalog else {}),
         "env_key": KEY_VARIABLE,
         "wire_api": "responses",
         "request_max_retries": 1,

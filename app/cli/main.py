@@ -9,6 +9,7 @@ from app.cli.commands import Commands
 from app.cli.connect import connect
 from app.cli.mock_upstream import mock_upstream
 from app.cli.reconcile import reconcile
+from app.cli.run import run
 from app.cli.serve import serve
 from app.cli.usage import usage
 from app.cli.version import version
@@ -43,6 +44,7 @@ app.add_typer(keys.app)
 app.add_typer(clients.app)
 app.add_typer(groups.app)
 app.command()(connect)
+app.command(context_settings={"allow_interspersed_args": False})(run)
 app.command()(usage)
 app.command()(reconcile)
 app.add_typer(config.app)

@@ -11,17 +11,18 @@ if TYPE_CHECKING:
     from app.upstream.http_client import HttpClient
 
 _PREFIX = "/api/v1"
-_NAMES_WITH_VENDOR = frozenset(("openrouter", "mock"))
-"""Upstreams whose names of models begin with a vendor."""
 
 
 @dataclass(slots=True, frozen=True)
 class ServerAddress:
-    """`url` is where this machine reaches it, `public_url` where clients do. `upstream` is the upstream's name."""
+    """`url` is where this machine reaches it, `public_url` where clients do.
+
+    `vendor_names` says that upstream's names of models begin with a vendor, as OpenRouter's do.
+    """
 
     url: str
     public_url: str
-    upstream: str
+    vendor_names: bool
     running: bool
 
     @property
@@ -37,7 +38,7 @@ class ServerAddress:
     @property
     def model(self) -> str:
         """A model for examples, by the name that upstream has for it."""
-        return MODEL if self.upstream in _NAMES_WITH_VENDOR else MODEL.rpartition("/")[2]
+        return MODEL if self.vendor_names else MODEL.rpartition("/")[2]
 
 
 def locate(config: Path | None) -> ServerAddress:
@@ -54,7 +55,7 @@ async def address_of(client: "HttpClient") -> ServerAddress:
     from app.cli.admin_client import call
 
     server, upstream = await call(client, "GET", "/server"), await call(client, "GET", "/upstream")
-    return ServerAddress(server["url"], server["public_url"] or server["url"], upstream["name"], running=True)
+    return ServerAddress(server["url"], server["public_url"] or server["url"], _vendor_names(**upstream), running=True)
 
 
 def from_settings(settings: "Settings") -> ServerAddress:
@@ -62,4 +63,11 @@ def from_settings(settings: "Settings") -> ServerAddress:
     from app.server import address_url
 
     url = address_url(settings.server.host, settings.server.port)
-    return ServerAddress(url, settings.server.public_url or url, settings.upstream.name, running=False)
+    vendor_names = _vendor_names(settings.upstream.name, settings.upstream.base_url)
+    return ServerAddress(url, settings.server.public_url or url, vendor_names, running=False)
+
+
+def _vendor_names(name: str, base_url: str) -> bool:
+    from app.upstream.prices import provider_of
+
+    return name == "mock" or provider_of(base_url) == "openrouter"

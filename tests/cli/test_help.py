@@ -16,6 +16,7 @@ COMMANDS = (
     "clients",
     "groups",
     "connect",
+    "run",
     "usage",
     "reconcile",
     "config",

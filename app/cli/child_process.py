@@ -1,0 +1,71 @@
+"""A command that runs in this one's place: it gets the signals, and its end is ours.
+
+    signal from another process ──> passed on          signal from the terminal ──> the command has it already
+    the command ends ──> its exit code, or the signal that killed it
+
+The signals are blocked and waited for, so none is lost and none ends us first. Ctrl-Z stops both: they share a group.
+"""
+
+import os
+import resource
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+
+PASSED_ON = frozenset((signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
+_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
+"""Those that Python ignores."""
+
+
+class ChildProcess:
+    """One command. Made before anything that must be undone at its end: from then on no signal ends this process."""
+
+    def __init__(self) -> None:
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # one that is ignored may never be seen
+        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*PASSED_ON, signal.SIGCHLD})
+
+    def run(self, path: str, words: list[str], environ: Mapping[str, str]) -> int:
+        """Start the program at `path` and wait for its end; its wait status. Raises OSError when it cannot start."""
+        pid = os.posix_spawn(path, words, environ, setsigmask=self._mask, setsigdef=_RESTORED)
+        while True:
+            number, passed_on = _next_signal()
+            if number == signal.SIGCHLD:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    return status
+            elif passed_on:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+
+
+def _next_signal() -> tuple[int, bool]:
+    """The next signal, and whether it is to be passed on: one of the terminal reaches the command by itself."""
+    awaited = {*PASSED_ON, signal.SIGCHLD}
+    if sys.platform == "linux":
+        info = signal.sigwaitinfo(awaited)
+        return info.si_signo, info.si_code <= 0  # above 0 are the kernel's own
+    number = signal.sigwait(awaited)
+    return number, number not in {signal.SIGINT, signal.SIGQUIT} or not _in_foreground()
+
+
+def _in_foreground() -> bool:
+    try:
+        return os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:
+        return False
+
+
+def end_as(status: int) -> int:
+    """The exit code of a wait status. A command that a signal killed makes this process end by it, too."""
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # this process's memory holds keys
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if number != signal.SIGKILL:
+            signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})
+        os.kill(os.getpid(), number)
+        return 128 + number  # where that signal stops nobody
+    return os.waitstatus_to_exitcode(status)

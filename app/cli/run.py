@@ -1,0 +1,58 @@
+"""`weighbridge run`: a command with this gateway's address and a key of its own."""
+
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.options import ConfigOption, checked_client
+
+if TYPE_CHECKING:
+    from app.cli.child_process import ChildProcess
+    from app.cli.run_key import RunKey
+
+NOT_FOUND, NOT_EXECUTABLE = 127, 126
+"""As shells have it."""
+
+
+def run(
+    command: Annotated[list[str], typer.Argument(metavar="COMMAND ...", help="What to start, and its arguments.")],
+    client: Annotated[
+        str, typer.Option(metavar="CLIENT", help="Whose calls these are; made if new.", callback=checked_client)
+    ] = "default",
+    config: ConfigOption = None,
+) -> None:
+    """Start a command that is pointed here. It gets a key, which ends with it; no file is changed."""
+    from app.cli.child_process import ChildProcess, end_as
+    from app.cli.run_key import RunKey, Watcher
+
+    path = shutil.which(command[0])
+    if path is None:
+        print(f"weighbridge: there is no command {command[0]!r}", file=sys.stderr)
+        raise typer.Exit(NOT_FOUND)
+    child = ChildProcess()
+    key = RunKey.make(client, config)
+    watcher = Watcher(key.revoke)
+    try:
+        status = _started(child, path, command, key)
+    finally:
+        key.revoke()
+        watcher.dismiss()
+    raise typer.Exit(end_as(status))
+
+
+def _started(child: "ChildProcess", path: str, command: list[str], key: "RunKey") -> int:
+    """Its wait status."""
+    from app.cli.command_environment import pointed, with_provider
+    from app.cli.config import load_or_exit
+
+    secrets = load_or_exit(key.config).secret_variables
+    environ = pointed(os.environ, key.address.local_base_url, key.text, secrets)
+    words = with_provider(command, key.address, os.environ, catalog=key.models)
+    try:
+        return child.run(path, words, environ)
+    except OSError as error:
+        print(f"weighbridge: {path} cannot be started: {error.strerror}", file=sys.stderr)
+        raise typer.Exit(NOT_EXECUTABLE) from None

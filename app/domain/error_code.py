@@ -1,9 +1,10 @@
-"""Upstream's own short word for an error, wherever it stands: in an event, in its response, in an HTTP error's body."""
+"""Upstream's own word for an error, and its message, wherever they stand: in an event, its response, a body."""
 
 import re
 from collections.abc import Iterable
 
 CODE_LIMIT = 64
+MESSAGE_LIMIT = 2048
 _NOT_IN_CODE = re.compile(r"[^A-Za-z0-9_.:-]+")
 
 Json = dict[str, object]
@@ -17,6 +18,14 @@ def error_word(*documents: Json) -> str | None:
 def error_code(*documents: Json) -> str | None:
     """The same, or the number where there is no word: numbers only repeat an HTTP status."""
     return error_word(*documents) or _first_code(str(value) for value in _codes_in(documents) if type(value) is int)
+
+
+def error_message(*documents: Json) -> str | None:
+    """What upstream says of the error in words, as far as it is read: 2,048 characters."""
+    errors = [object_of(document.get("error")) for document in documents]
+    values = [source.get("message") for source in (*errors, *documents)]
+    values += [document.get("error") for document in documents]  # `{"error": "text"}`
+    return next((value[:MESSAGE_LIMIT] for value in values if isinstance(value, str) and value.strip()), None)
 
 
 def _codes_in(documents: Iterable[Json]) -> list[object]:

@@ -35,16 +35,28 @@ NO_RETRY = (("x-should-retry", "false"),)
 
 
 class ApiError(Exception):
-    """A failure with an HTTP answer. `param` names the request field at fault, if one is."""
+    """A failure with an HTTP answer. `param` names the request field at fault, if one is.
+
+    `detail` is for the operator, in the record and the log: why it failed, in one sentence. Without one it is the
+    message.
+    """
 
     status: ClassVar[int] = 500
     error_type: ClassVar[str] = "internal_error"
     type: ClassVar[str] = "server_error"
     headers: ClassVar[tuple[tuple[str, str], ...]] = ()
 
-    def __init__(self, message: str, *, param: str | None = None, headers: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+        detail: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
+        self.detail = detail or message
         self.param = param
         self.extra_headers = headers
 

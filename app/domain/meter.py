@@ -35,7 +35,7 @@ HOLD_LIMIT_BYTES = 1024
 
 # What a Reading is made of, for documents too large to decode.
 LEAF: Wanted = {}
-CODES: Wanted = {b"code": LEAF, b"type": LEAF, b"error_type": LEAF}
+CODES: Wanted = {b"code": LEAF, b"type": LEAF, b"error_type": LEAF, b"message": LEAF}
 ERROR: Wanted = {**CODES, b"metadata": {b"error_type": LEAF}}
 ANSWER: Wanted = {**CODES, b"id": LEAF, b"status": LEAF, b"model": LEAF, b"usage": LEAF, b"error": ERROR}
 EVENT: Wanted = {**CODES, b"error": ERROR, b"response": ANSWER}

@@ -7,7 +7,8 @@ ends the answer by its `response.status` or its type; an error alone does not, i
 
 from dataclasses import dataclass, field
 
-from app.domain.error_code import Json, error_code, object_of
+from app.domain.error_code import Json, error_code, error_message, object_of
+from app.domain.kept_ids import kept_id
 from app.domain.usage import Usage, read_usage
 
 TERMINAL_STATUSES = frozenset({"completed", "incomplete", "failed", "cancelled"})
@@ -20,7 +21,7 @@ STATUS_OF_TYPE = {
 ERROR_TYPES = frozenset({"error", "response.error"})
 
 NAME_LIMIT = 256
-"""Longer response ids and model names are taken for none: they would go into the ledger."""
+"""Longer names of models are taken for none: they would go into the ledger."""
 
 
 @dataclass(slots=True)
@@ -29,9 +30,9 @@ class Reading:
 
     `status` comes from the terminal event alone: completed, incomplete, failed or cancelled. `usage` too: what earlier
     events say of usage is a seed, not a count. `model` is the one that served. `error_code` is an identifier of at
-    most 64 characters out of [A-Za-z0-9_.:-]. `failed` says that an error was seen within the answer. `output_bytes` is
-    about how much text the deltas of a stream held: it depends on how the stream was cut into chunks, so it is no part
-    of what makes two readings equal.
+    most 64 characters out of [A-Za-z0-9_.:-], `error_message` text of at most 2,048. `failed` says that an error was
+    seen within the answer. `output_bytes` is about how much text the deltas of a stream held: it depends on how the
+    stream was cut into chunks, so it is no part of what makes two readings equal, nor are words for people.
     """
 
     status: str | None = None
@@ -41,6 +42,7 @@ class Reading:
     error_code: str | None = None
     failed: bool = False
     output_bytes: int = field(default=0, compare=False)
+    error_message: str | None = field(default=None, compare=False)
 
     @property
     def named(self) -> bool:
@@ -59,8 +61,8 @@ class Reading:
             return True
         if kind in ERROR_TYPES or (kind is None and event.get("error") is not None):
             self.failed = True
-            self.error_code = error_code(response, event) or self.error_code
-        self.response_id = self.response_id or _name(response.get("id"))
+            self._note_error(response, event)
+        self.response_id = self.response_id or _id(response.get("id"))
         self.model = self.model or _name(response.get("model"))
         return False
 
@@ -80,11 +82,15 @@ class Reading:
     def _note_end(self, status: str | None, usage: Usage | None, response: Json, event: Json) -> None:
         self.status = status
         self.usage = usage
-        self.response_id = _name(response.get("id")) or self.response_id
+        self.response_id = _id(response.get("id")) or self.response_id
         self.model = _name(response.get("model")) or self.model
         self.failed = self.failed or status == "failed"
         if self.failed:
-            self.error_code = error_code(response, event) or self.error_code
+            self._note_error(response, event)
+
+    def _note_error(self, response: Json, event: Json) -> None:
+        self.error_code = error_code(response, event) or self.error_code
+        self.error_message = error_message(response, event) or self.error_message
 
 
 def _terminal_status(response: Json) -> str | None:
@@ -94,6 +100,10 @@ def _terminal_status(response: Json) -> str | None:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
+
+
+def _id(value: object) -> str | None:
+    return kept_id(value) if isinstance(value, str) else None
 
 
 def _name(value: object) -> str | None:

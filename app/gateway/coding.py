@@ -1,4 +1,4 @@
-"""Content codings: gzip, deflate and zstd, bounded whatever the input claims to be."""
+"""Content codings of requests: gzip, deflate and zstd, bounded whatever the input claims to be."""
 
 import zlib
 from collections.abc import Callable, Generator
@@ -10,21 +10,20 @@ import zstandard
 from app.domain.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 
 _ZSTD_WINDOW_BYTES = 8 * 1024 * 1024  # what every decoder must support (RFC 9659)
-_OBSERVED_STEP_BYTES = 8 * 1024 * 1024
 
-_DEFLATE_STEP_BYTES = 4 * 1024
-_ZSTD_STEP_BYTES = 256
+DEFLATE_STEP_BYTES = 4 * 1024
+ZSTD_STEP_BYTES = 256
 """What is decoded at a time, so that a bomb makes 8 MiB at most past the bound: a byte of deflate makes up to 1,032, of
 zstd 32,768. So small a step costs zstd 7 us a kilobyte, measured."""
 
 _PAUSE_BYTES = 1024 * 1024
 """Read and made between two pauses."""
 
-_MOST_MEMBERS = 1024
+MOST_MEMBERS = 1024
 """Of one body. Empty ones take 13-20 bytes and decode to nothing: only a count ends a flood of them."""
 
 
-class _Member(Protocol):
+class Member(Protocol):
     """One gzip member, zlib stream or zstd frame, as its library decodes it."""
 
     def decompress(self, data: bytes, /) -> bytes: ...
@@ -49,14 +48,13 @@ def decode(coding: bytes, body: bytes, max_bytes: int) -> Steps:
             case b"identity" | b"":
                 return body
             case b"gzip" | b"x-gzip":
-                return (yield from _members(lambda: zlib.decompressobj(31), body, _DEFLATE_STEP_BYTES, max_bytes))
+                return (yield from _members(lambda: zlib.decompressobj(31), body, DEFLATE_STEP_BYTES, max_bytes))
             case b"deflate":
-                window = _deflate_window(body)
+                window = deflate_window(body)
                 start = partial(zlib.decompressobj, window)
-                return (yield from _members(start, body, _DEFLATE_STEP_BYTES, max_bytes, most=1))
+                return (yield from _members(start, body, DEFLATE_STEP_BYTES, max_bytes, most=1))
             case b"zstd":
-                frames = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
-                return (yield from _members(frames.decompressobj, body, _ZSTD_STEP_BYTES, max_bytes))
+                return (yield from _members(zstd_frame, body, ZSTD_STEP_BYTES, max_bytes))
     except (zlib.error, zstandard.ZstdError, EOFError):
         message = "The request body does not decode by its Content-Encoding, or is not whole."
         raise InvalidRequest(message) from None
@@ -64,7 +62,7 @@ def decode(coding: bytes, body: bytes, max_bytes: int) -> Steps:
     raise UnsupportedMediaType(message)
 
 
-def _members(start: Callable[[], _Member], body: bytes, step: int, max_bytes: int, most: int = _MOST_MEMBERS) -> Steps:
+def _members(start: Callable[[], Member], body: bytes, step: int, max_bytes: int, most: int = MOST_MEMBERS) -> Steps:
     """All of a body, member by member. Raises EOFError when the last one is cut, or there are too many."""
     pieces: list[bytes] = []
     size = position = work = 0
@@ -90,32 +88,13 @@ def _members(start: Callable[[], _Member], body: bytes, step: int, max_bytes: in
     raise EOFError
 
 
-def _deflate_window(body: bytes) -> int:
-    """`deflate` is zlib's format by the standard, and raw deflate from some senders."""
+def zstd_frame() -> Member:
+    """Decodes one frame of zstd."""
+    frame: Member = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj()
+    return frame
+
+
+def deflate_window(body: bytes) -> int:
+    """The window for zlib. `deflate` is zlib's format by the standard, and raw deflate from some senders."""
     wrapped = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
     return 15 if wrapped else -15
-
-
-def is_plain(coding: bytes | None) -> bool:
-    """Whether an answer with this Content-Encoding is not coded. `none` only keeps Next.js from coding it."""
-    return coding is None or coding.strip().lower() in (b"", b"identity", b"none")
-
-
-class ObservingDecoder:
-    """Decodes an answer beside its passing, for the meter only. Upstream is asked for identity; some do not listen."""
-
-    def __init__(self, coding: bytes) -> None:
-        windows = {b"gzip": 31, b"x-gzip": 31, b"deflate": 15}
-        window = windows.get(coding.strip().lower())
-        self._inner = zlib.decompressobj(window) if window is not None else None
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Decode a piece. Raises zlib.error, or ValueError: the coding is not read, or a piece swells beyond 8 MiB."""
-        if self._inner is None:
-            message = "a content coding that is not read"
-            raise ValueError(message)
-        out = self._inner.decompress(chunk, _OBSERVED_STEP_BYTES)
-        if self._inner.unconsumed_tail:
-            message = "an answer that swells beyond what is read"
-            raise ValueError(message)
-        return out

@@ -9,7 +9,10 @@ from app.domain.records import Outcome
 
 @dataclass(slots=True, frozen=True)
 class _Rule:
-    """`refusal` and `message` are what a client gets that has no head yet; without them nobody is there to be told."""
+    """`message` is what the record says and, with a `refusal`, what a client gets that has no head yet.
+
+    Without a refusal nobody is there to be told.
+    """
 
     name: str  # rules that are alike would else be one member of the enum
     outcome: Outcome
@@ -22,7 +25,7 @@ class Ending(Enum):
     """The causes. Whichever it is, upstream's connection is closed and the call is settled once."""
 
     CLIENT_LEFT = _Rule("client left", Outcome.CLIENT_CLOSED)
-    DOOR_FAILED = _Rule("door failed", Outcome.INTERRUPTED)
+    DOOR_FAILED = _Rule("door failed", Outcome.INTERRUPTED, message="Weighbridge could not go on with the answer.")
     SERVER_STOPPED = _Rule(
         "server stopped",
         Outcome.INTERRUPTED,
@@ -36,8 +39,18 @@ class Ending(Enum):
     CLIENT_DISABLED = _Rule(
         "client disabled", Outcome.INTERRUPTED, "client_disabled", AuthenticationFailed, "This client is disabled."
     )
-    CEILING_REACHED = _Rule("ceiling reached", Outcome.INTERRUPTED, "output_ceiling")
-    UPSTREAM_KEY_SEEN = _Rule("upstream key seen", Outcome.TRUNCATED, UpstreamErrorReplaced.error_type)
+    CEILING_REACHED = _Rule(
+        "ceiling reached",
+        Outcome.INTERRUPTED,
+        "output_ceiling",
+        message="The stream was broken off: its output had used up what the budget had left (hard stop).",
+    )
+    UPSTREAM_KEY_SEEN = _Rule(
+        "upstream key seen",
+        Outcome.TRUNCATED,
+        UpstreamErrorReplaced.error_type,
+        message="The upstream key was in upstream's answer.",
+    )
 
     @property
     def outcome(self) -> Outcome:
@@ -48,6 +61,11 @@ class Ending(Enum):
     def error_type(self) -> str | None:
         """Of the record."""
         return self.value.error_type
+
+    @property
+    def detail(self) -> str | None:
+        """Of the record: why, in a sentence."""
+        return self.value.message or None
 
     @property
     def is_silent(self) -> bool:

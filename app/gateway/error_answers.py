@@ -2,7 +2,7 @@
 
 import orjson
 
-from app.domain.error_code import error_word
+from app.domain.error_code import error_message, error_word
 from app.domain.errors import (
     UpstreamAuthFailed,
     UpstreamErrorReplaced,
@@ -12,7 +12,8 @@ from app.domain.errors import (
 )
 from app.domain.headers import Headers, value_of
 from app.domain.records import Record
-from app.gateway.coding import is_plain
+from app.domain.sse import BYTE_ORDER_MARK
+from app.gateway.answer_coding import AnswerDecoder, DamagedError, UnreadableError, is_plain
 from app.gateway.key_guard import KeyGuard
 from app.gateway.ports import Downstream
 
@@ -25,7 +26,8 @@ def refusal_of(status: int) -> UpstreamFault | None:
     if status in {401, 403}:
         return UpstreamAuthFailed(
             f"Upstream refused this call (HTTP {status}): it does not accept this server's key, or its rules forbid "
-            "the request. The operator of this server can find out which."
+            "the request. The operator of this server can find out which.",
+            detail=f"Upstream answered HTTP {status}: it does not accept this server's key, or forbids the call.",
         )
     if status < 400:
         return UpstreamRedirected(f"Upstream answered with a redirect (HTTP {status}), which is not followed.")
@@ -35,14 +37,20 @@ def refusal_of(status: int) -> UpstreamFault | None:
 
 
 class ErrorAnswer:
-    """One error answer. 4xx and JSON 5xx pass as they are; pages for people and whatever holds the key do not."""
+    """One error answer. 4xx and JSON 5xx pass as they are; pages for people and whatever holds the key do not.
 
-    __slots__ = ("_parts", "_size", "error_code", "headers", "status")
+    It takes the place of the key watch over the answer: no chunk passes before all of them were judged.
+    """
+
+    held = False
+
+    __slots__ = ("_parts", "_size", "error_code", "headers", "message", "status")
 
     def __init__(self, status: int, headers: Headers) -> None:
         self.status = status
         self.headers = headers
         self.error_code = "upstream_error"  # upstream's own word for it, once judged
+        self.message: str | None = None
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -51,30 +59,37 @@ class ErrorAnswer:
         """What has come so far."""
         return b"".join(self._parts)
 
-    def collect(self, chunk: bytes) -> bool:
-        """Keep a piece. False when the answer is too large to be an error message."""
+    def screen(self, chunk: bytes) -> bytes | None:
+        """Keep a piece: nothing passes yet. None when the answer is too large to be an error message."""
         self._size += len(chunk)
         if self._size > MAX_ERROR_BYTES:
-            return False
+            return None
         self._parts.append(chunk)
-        return True
+        return b""
+
+    def release(self) -> bytes:
+        """Nothing: what was kept is sent by send()."""
+        return b""
 
     def judge(self, guard: KeyGuard) -> UpstreamErrorReplaced | None:
         """The error to send instead, or None when this one may pass."""
-        body = self.body
         if self._size > MAX_ERROR_BYTES:
             return self._replaced("more than a megabyte of it")
-        if guard.found_in(body) or not is_plain(value_of(self.headers, b"content-encoding")):
+        text = self._decoded()
+        if text is None:
+            return self._replaced("it does not decode by its Content-Encoding")
+        if guard.found_in(text):
             return self._replaced("it holds what must not be passed on")
         try:
-            value = orjson.loads(body)
+            value = orjson.loads(text.removeprefix(BYTE_ORDER_MARK))
         except ValueError:
             value = None
         if isinstance(value, dict):
             self.error_code = error_word(value) or self.error_code
+            self.message = error_message(value)
             return None
         content_type = (value_of(self.headers, b"content-type") or b"").lower()
-        if self.status >= 500 or b"html" in content_type or body.lstrip()[:9].lower().startswith(_HTML):
+        if self.status >= 500 or b"html" in content_type or text.lstrip()[:9].lower().startswith(_HTML):
             return self._replaced("it is not JSON")
         return None
 
@@ -82,7 +97,20 @@ class ErrorAnswer:
         """Say in the record what the client gets."""
         record.http_status = self.status
         record.error_type = self.error_code
+        record.error_detail = self.message or f"Upstream answered HTTP {self.status}."
         record.bytes_out = self._size
+
+    def _decoded(self) -> bytes | None:
+        """The body without its content coding; None when it has one that is not read, is damaged or is cut."""
+        coding = value_of(self.headers, b"content-encoding")
+        if coding is None or is_plain(coding):
+            return self.body
+        decoder = AnswerDecoder(coding)
+        try:
+            text = decoder.feed(self.body)
+        except (UnreadableError, DamagedError):
+            return None
+        return text if decoder.whole else None
 
     def send(self, downstream: Downstream) -> None:
         """Pass it on as it came."""

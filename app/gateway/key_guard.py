@@ -1,50 +1,202 @@
 """Looks for the upstream key in what goes to clients: the one thing for which an answer is broken off (promise P1).
 
+In a stream the key is found wherever chunks are cut, and with any of its characters written as JSON escapes. What ends
+with eight or more leading characters of the key waits for the next chunk, so at most seven of them ever pass. Short
+texts (error bodies, headers) are also searched with all their escapes undone.
+
 With find(), not `in`: CPython asks first whether what it looks for is a number, and that costs more than the search.
 """
 
-SHORTEST_SECRET = 12
+import re
+from binascii import a2b_qp
+from typing import Protocol
+
+from app.domain.records import Record
+
+SHORTEST_SECRET = 16
 """Shorter keys are placeholders of local servers ("ollama", "lm-studio") and stand in ordinary text."""
+
+START_CHARACTERS = 8
+"""So many leading characters of the key at a chunk's end are held until the next chunk."""
+
+_TELLING_CHARACTERS = 16
+"""So many leading characters of the key are enough to keep a short text (a name, an id) out of a record."""
+
+_ESCAPE = b"\\u00"
+_ESCAPE_BYTES = 6
+_ESCAPED = re.compile(rb"\\u00[2-7]")  # a character that a key may have
+_IN_ESCAPE = frozenset(b"\\u0123456789abcdefABCDEF")
+_ROUNDS = 3
+"""So often escapes are undone: text in JSON in a URL has two layers."""
+
+
+_TOLD_BY_UPSTREAM = (
+    "model_served",
+    "response_id",
+    "generation_id",
+    "upstream_request_id",
+    "error_type",
+    "error_detail",
+)
+
+
+class Watch(Protocol):
+    """Decides which bytes of one answer may go on. `held` says whether some wait for the next chunk."""
+
+    @property
+    def held(self) -> object: ...
+
+    def screen(self, chunk: bytes) -> bytes | None:
+        """The bytes that go on, b"" when all of them wait, None when the answer must not go on."""
+
+    def release(self) -> bytes:
+        """What is held, once the answer has ended."""
 
 
 class KeyGuard:
     """Knows the key and shows it nowhere. One per upstream; `watch()` gives the state for one answer."""
 
-    __slots__ = ("_key",)
+    __slots__ = ("_key", "_spelling", "_telling")
 
     def __init__(self, key: str) -> None:
         self._key = key.encode("ascii") if len(key) >= SHORTEST_SECRET else b""
+        self._telling = key[:_TELLING_CHARACTERS] if self._key else ""
+        self._spelling = _Spelling(self._key)
 
     def __repr__(self) -> str:
         return "KeyGuard()"
 
     def found_in(self, data: bytes) -> bool:
-        """Is the whole key in there?"""
-        return bool(self._key) and data.find(self._key) >= 0
+        """Whether the whole key is in there, as it is or escaped in any usual way. For short texts."""
+        if not self._key:
+            return False
+        if data.find(self._key) >= 0:
+            return True
+        for _ in range(_ROUNDS):
+            if data.find(b"&#") >= 0 and self._spelling.entities.search(data) is not None:
+                return True
+            if data.find(b"%") < 0 and data.find(b"\\") < 0 and data.find(b"\0") < 0:
+                return False
+            data = _unescaped(data)
+            if data.find(self._key) >= 0:
+                return True
+        return False
+
+    def keep_out(self, record: Record) -> None:
+        """Take from a record what holds the beginning of the key, of all that upstream may have told."""
+        told = f"{record.model_served} {record.response_id} {record.error_type} {record.error_detail}"
+        if not self._telling or self._telling not in f"{told} {record.generation_id} {record.upstream_request_id}":
+            return
+        for name in _TOLD_BY_UPSTREAM:
+            if self._telling in (getattr(record, name) or ""):
+                setattr(record, name, None)
 
     def watch(self) -> "KeyWatch":
         """A watch over one answer."""
-        return KeyWatch(self._key)
+        return KeyWatch(self._key, self._spelling)
 
 
 class KeyWatch:
-    """Sees the key in chunks, also across their borders, with the last len(key) - 1 bytes kept."""
+    """Screens the chunks of one answer. `held` are bytes that may begin the key and have not passed yet."""
 
-    __slots__ = ("_key", "_overlap", "_tail")
+    __slots__ = ("_key", "_passed", "_spelling", "held")
+
+    def __init__(self, key: bytes, spelling: "_Spelling") -> None:
+        self._key = key
+        self._spelling = spelling
+        self._passed = b""  # the last bytes that passed, while they may begin the key
+        self.held = b""
+
+    def screen(self, chunk: bytes) -> bytes | None:
+        """What may go on: the chunk, less what it holds back, behind what was held. None when the key is in it."""
+        spelling = self._spelling
+        if (
+            chunk.find(spelling.start) < 0
+            and chunk.find(_ESCAPE) < 0
+            and chunk[-1] not in spelling.openings
+            and not self._passed
+            and not self.held
+        ) or not self._key:
+            return chunk
+        return self._screen_closely(chunk)
+
+    def release(self) -> bytes:
+        """What is held, once the answer has ended: it was not the key. From here on everything passes."""
+        held, self.held, self._key = self.held, b"", b""
+        return held
+
+    def _screen_closely(self, chunk: bytes) -> bytes | None:
+        spelling = self._spelling
+        waits = self._passed or self.held or chunk[-1] in spelling.openings
+        if not waits and chunk.find(spelling.start) < 0 and _ESCAPED.search(chunk) is None:
+            return chunk
+        passed = len(self._passed)
+        text = self._passed + self.held + chunk
+        if spelling.whole.search(text) is not None:
+            return None
+        opening = spelling.opening_of_key(text)
+        at = max(passed, opening)
+        self.held = text[at:]
+        if self.held:
+            self._passed = text[opening:passed]
+        else:
+            self._passed = text[-spelling.longest_start :] if text[-1] in spelling.openings else b""
+        return text[passed:at]
+
+
+class _Spelling:
+    r"""How the key can be written in JSON: each character as it is, as `\u00XX`, a slash also as `\/`."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = key
-        self._overlap = len(key) - 1
-        self._tail = b""
+        spelled = [_spelled(code) for code in key]
+        self.start = key[:START_CHARACTERS]
+        self.whole = re.compile(b"".join(spelled))
+        self.entities = re.compile(b"".join(map(_with_entities, key)))
+        self.openings = _IN_ESCAPE.union(self.start)  # what the last byte is when a chunk ends in the key's beginning
+        self.longest_start = START_CHARACTERS * _ESCAPE_BYTES
+        self._longest = len(key) * _ESCAPE_BYTES
+        self._start = re.compile(rb"(?=(%b))" % b"".join(spelled[:START_CHARACTERS]))  # also where two overlap
+        self._characters = [re.compile(one) for one in spelled]
 
-    def sees_key(self, chunk: bytes) -> bool:
-        """Does the key end in this chunk? Once it does, the chunk must not go on."""
-        key = self._key
-        if not key:
-            return False
-        if chunk.find(key) >= 0:
-            return True
-        overlap = self._overlap
-        seam = self._tail + chunk[:overlap]
-        self._tail = chunk[-overlap:] if len(chunk) >= overlap else seam[-overlap:]
-        return seam.find(key) >= 0
+    def opening_of_key(self, text: bytes) -> int:
+        """Where the beginning of the key starts that `text` ends with, of eight characters or more; else its end."""
+        for found in self._start.finditer(text, max(0, len(text) - self._longest)):
+            if self._runs_out(text, found.end(1)):
+                return found.start()
+        return len(text)
+
+    def _runs_out(self, text: bytes, position: int) -> bool:
+        """Whether nothing but the key's next characters follows, the last of them perhaps cut in its escape."""
+        for character in self._characters[START_CHARACTERS:]:
+            found = character.match(text, position)
+            if found is None:
+                return len(text) - position < _ESCAPE_BYTES and _cut_escape(text[position:])
+            position = found.end()
+        return False
+
+
+def _spelled(code: int) -> bytes:
+    plain = re.escape(bytes((code,)))
+    slash = rb"|\\/" if code == ord("/") else b""
+    return rb"(?:%b|\\u00(?i:%02x)%b)" % (plain, code, slash)
+
+
+def _with_entities(code: int) -> bytes:
+    """The same for HTML."""
+    return rb"(?:%b|&#0*%d;|&#[xX]0*(?i:%x);)" % (re.escape(bytes((code,))), code, code)
+
+
+def _cut_escape(rest: bytes) -> bool:
+    return not rest or _ESCAPE.startswith(rest[:4])
+
+
+def _unescaped(data: bytes) -> bytes:
+    """The text with JSON and percent escapes undone, by means that are quick over a megabyte of any text.
+
+    Backslashes that are left over go, and so do NULs (UTF-16): no key has any.
+    """
+    while data.find(b"\\\\") >= 0:
+        data = data.replace(b"\\\\", b"\\")
+    data = data.replace(b"\\u00", b"%").replace(b"\\x", b"%").replace(b"\\", b"").replace(b"\0", b"")
+    # Quoted-printable is the same as percent encoding, with another sign, and its decoder skips what is malformed.
+    return a2b_qp(data.replace(b"=", b"=3D").replace(b"%", b"="))

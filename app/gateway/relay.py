@@ -23,7 +23,7 @@ from app.domain.errors import ApiError
 from app.domain.headers import Headers, announced_length
 from app.domain.leaving import LeavePolicy
 from app.domain.records import Outcome, Record
-from app.gateway.answer_head import Values, add_stream_defaults, crossing, generation_id_in
+from app.gateway.answer_head import Values, add_stream_defaults, crossing
 from app.gateway.commit_buffer import CommitBuffer
 from app.gateway.ending import Ending
 from app.gateway.error_answers import ErrorAnswer, refusal_of
@@ -64,17 +64,14 @@ class Exchange:
         self.reservation: Reservation | None = None
         self.asking = False
         self._downstream = downstream
-        self._services = services
-        self._on_over = on_over
-        self._started = started
-        self._policy = policy
+        self._services, self._on_over = services, on_over
+        self._started, self._policy = started, policy
         self._last_chunk = b""
         self._patience: asyncio.TimerHandle | None = None
         self._closes_at_head = False
         self.phase = Phase.WAITING
         self._call: UpstreamCall | None = None
-        self.tap = Tap()
-        self._watch = services.key_guard.watch()
+        self.tap = Tap(services.key_guard)
         self._error_answer: ErrorAnswer  # while collecting
         self.held = CommitBuffer()
         self._announced_bytes: int | None = None
@@ -124,6 +121,7 @@ class Exchange:
             call.cancel()
         if not settled:
             self.record.error_type = reading.error_code or ending.error_type
+            self.record.error_detail = ending.detail
         if ending.is_silent:
             if not settled:
                 self._settle(outcome_of(reading, ending.outcome))
@@ -146,26 +144,25 @@ class Exchange:
         record = self.record
         record.retry_count = retry_count
         record.time_to_first_byte_ms = self._elapsed_ms()
-        headers, values = crossing(headers, self._services, record.request_id)
-        record.generation_id = generation_id_in(values)
-        if record.generation_id is not None:
-            self._services.ledger.note(record)
+        headers, values = crossing(headers, self._services, record)
         if 200 <= status < 300:
             self._pass_on(status, headers, values)
         elif (refusal := refusal_of(status)) is not None:
             self._refuse(refusal, Outcome.UPSTREAM_ERROR)
         else:
-            self.phase = Phase.COLLECTING  # judged as a whole, also for the key
-            self._error_answer = ErrorAnswer(status, headers)
+            self.phase = Phase.COLLECTING  # judged as a whole
+            self._error_answer = self.tap.watch = ErrorAnswer(status, headers)
 
     def data(self, chunk: bytes) -> None:
         """Pass a chunk on, or hold it while the record is committed."""
         phase = self.phase
-        if self._watch.sees_key(chunk) and phase is not Phase.COLLECTING:
-            _log.critical("the upstream key stands in upstream's answer to %s: broken off", self.record.request_id)
-            self.held.release()
-            self.end_by(Ending.UPSTREAM_KEY_SEEN)
-        elif phase is Phase.PASSING:
+        screened = self.tap.watch.screen(chunk)
+        if not screened:
+            if screened is None:
+                self._forbid()
+            return
+        chunk = screened
+        if phase is Phase.PASSING:
             record = self.record
             record.bytes_out += len(chunk)
             if self.tap.feed(chunk):
@@ -183,11 +180,11 @@ class Exchange:
             self._downstream.body(chunk)
         elif phase is Phase.COMMITTING:
             self.held.add(chunk)
-        elif phase is Phase.COLLECTING and not self._error_answer.collect(chunk):
-            self._refuse_error_answer()
 
     def end(self) -> None:
         """Upstream's answer is whole."""
+        if self.tap.watch.held:  # what seemed to begin the upstream key did not
+            self.data(self.tap.watch.release())
         phase = self.phase
         if phase is Phase.PASSING:
             self._ending = self._downstream.finish
@@ -205,6 +202,7 @@ class Exchange:
         if phase is Phase.PASSING:
             self._ending = self._downstream.abort
             self.record.error_type = self.tap.reading.error_code or fault.error_type
+            self.record.error_detail = fault.detail
             self._settle(outcome_of(self.tap.reading, outcome_of_fault(fault, answering=True)))
         elif phase in (Phase.COMMITTING, Phase.SETTLED):
             self._break_off()
@@ -222,7 +220,7 @@ class Exchange:
             self.end_by(Ending.CLIENT_LEFT)
             return
         self._announced_bytes = announced_length(values.get(b"content-length"))
-        self.tap.expect(record.stream, values.get(b"content-type"), values.get(b"content-encoding"))
+        self.tap.expect(record.stream, values)
         if self.reservation is not None:
             add_limit_headers(headers, values, self.reservation.grant.readings)
         add_stream_defaults(headers, values, asked_for=record.stream)
@@ -231,6 +229,7 @@ class Exchange:
     def _refuse(self, error: ApiError, outcome: Outcome) -> None:
         self.record.http_status = error.status
         self.record.error_type = self.record.error_type or error.error_type
+        self.record.error_detail = self.record.error_detail or error.detail
         self._ending = partial(self._downstream.refuse, error)
         if self._call is not None:
             self._call.cancel()
@@ -246,6 +245,15 @@ class Exchange:
             self._ending = partial(answer.send, self._downstream)
             self._settle(Outcome.UPSTREAM_ERROR)
 
+    def _forbid(self) -> None:
+        """What has come must not go on: an error answer too large to be judged, or the upstream key."""
+        if self.phase is Phase.COLLECTING:
+            self._refuse_error_answer()
+        else:
+            _log.critical("the upstream key stands in upstream's answer to %s: broken off", self.record.request_id)
+            self.held.release()
+            self.end_by(Ending.UPSTREAM_KEY_SEEN)
+
     # -- settling ----------------------------------------------------------------------------------------------
 
     def _settle_at_end(self) -> None:
@@ -258,11 +266,9 @@ class Exchange:
         if self._downstream is NOBODY:
             outcome = outcome_unseen(outcome)
         sent = self._call is not None and self._call.sent
-        close_record(self.record, outcome, self._elapsed_ms(), self.tap.reading, self._services, sent=sent)
+        close_record(self.record, outcome, self._elapsed_ms(), self.tap, self._services, sent=sent)
         if self.reservation is not None:
             self.reservation.settle(self.record, self.tap.reading, self._services.prices, sent=sent)
-        if self.tap.failed:
-            self._services.observer.meter_failed()
         self._on_over(self)
         self._services.ledger.settle(self.record, self._durable)
 

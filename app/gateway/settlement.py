@@ -1,5 +1,6 @@
 """Settlement: what an exchange came to, written into its record once, on every exit."""
 
+from app.domain.error_detail import short_detail
 from app.domain.errors import ApiError, Draining, UpstreamTimedOut
 from app.domain.estimate import estimate, may_be_billed
 from app.domain.meter import Reading
@@ -9,6 +10,7 @@ from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.domain.usage import Usage
 from app.gateway.ports import Ledger, PriceBook
 from app.gateway.services import Services
+from app.gateway.tap import Tap
 
 LARGEST_COST = MAX_USD * NANOUSD_PER_USD
 """Of one call: no more is believed of a report, and no more is made of a price."""
@@ -20,6 +22,7 @@ _OUTCOME_OF_STATUS = {
     "failed": Outcome.FAILED,
 }
 
+_ODD = (Outcome.TRUNCATED, Outcome.FAILED)
 _ANSWERED = (Outcome.COMPLETED, Outcome.INCOMPLETE, Outcome.FAILED, Outcome.INTERRUPTED)
 
 
@@ -52,7 +55,7 @@ def note_response(record: Record, reading: Reading, ledger: Ledger) -> None:
 
 
 def close_record(  # noqa: PLR0913 - all that is known at the end
-    record: Record, outcome: Outcome, duration_ms: float, reading: Reading, services: Services, *, sent: bool
+    record: Record, outcome: Outcome, duration_ms: float, tap: Tap, services: Services, *, sent: bool
 ) -> None:
     """Make the record of an exchange final: how and when it ended, and what was read of it.
 
@@ -61,9 +64,23 @@ def close_record(  # noqa: PLR0913 - all that is known at the end
     record.outcome = outcome
     record.duration_ms = duration_ms
     record.finished_at = record.started_at + int(duration_ms * 1000)
-    _write_reading(record, reading, services, sent=sent)
+    _write_reading(record, tap.reading, services, sent=sent)
     if record.error_type is None and outcome is Outcome.FAILED:
         record.error_type = "upstream_error"
+    if record.error_type is not None or record.error_detail is not None or outcome is Outcome.TRUNCATED:
+        _explain(record, tap)
+    if tap.failed:
+        services.observer.meter_failed()
+    services.key_guard.keep_out(record)
+
+
+def _explain(record: Record, tap: Tap) -> None:
+    """Say in the record why the call failed: upstream's own words first, then ours."""
+    reading = tap.reading
+    why = reading.error_message or record.error_detail
+    if why is None and reading.status is None and not reading.failed and record.outcome in _ODD:
+        why = tap.trouble
+    record.error_detail = None if why is None else short_detail(why)
 
 
 def settle_by_books(record: Record, usage: Usage, model: str | None, prices: PriceBook) -> None:

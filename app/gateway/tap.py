@@ -1,30 +1,49 @@
-"""The tap: puts the right meter beside an answer. It sees every chunk, changes none, and never raises."""
+"""The tap: screens an answer for the upstream key, and puts the right meter beside it.
+
+It sees every chunk, changes none, and never raises.
+"""
 
 from typing import TYPE_CHECKING
 
 import orjson
 
+from app.domain.json_tap import OPEN_BRACE, OPENERS
 from app.domain.meter import BodyMeter, Reading, StreamMeter
 from app.domain.records import Outcome
-from app.gateway.coding import ObservingDecoder, is_plain
+from app.domain.sse import BYTE_ORDER_MARK
+from app.gateway.answer_coding import is_plain
+from app.gateway.coded_watch import CodedWatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from app.gateway.answer_head import Values
+    from app.gateway.key_guard import KeyGuard, Watch
+
 _READ_BEFORE_KNOWN = Reading()
+_BLANK = b" \t\r\n"
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_LONGEST_FIELD = 6
+
+_DAMAGED = "Upstream's answer does not decode by its Content-Encoding."
+_CUT_CODING = "Upstream's answer ended before its Content-Encoding did."
+_NO_TERMINAL_EVENT = "Upstream's stream ended without a terminal event."
+_NO_RESPONSE = "Upstream's answer is no response of the API."
 
 
 class Tap:
     """Beside one answer."""
 
-    __slots__ = ("_blind", "_complete", "_decoder", "_is_stream", "_meter", "_stumbled", "feed")
+    __slots__ = ("_coded", "_complete", "_guard", "_head", "_meter", "_says_stream", "_stumbled", "feed", "watch")
 
-    def __init__(self) -> None:
-        self._is_stream: bool | None = None
+    def __init__(self, guard: "KeyGuard") -> None:
+        self.watch: Watch = guard.watch()
+        self._guard = guard
+        self._says_stream = False  # what its headers say, or else what was asked
         self._meter: StreamMeter | BodyMeter | None = None
-        self._decoder: ObservingDecoder | None = None
+        self._head = b""  # the first bytes, while they do not tell what the answer is
+        self._coded: CodedWatch | None = None
         self._complete = False
-        self._blind = False  # the content coding is not read, or not any more
         self._stumbled = False
         self.feed: Callable[[bytes], bool] = self._feed_first
         """Takes a chunk; True once: this chunk makes the answer's end visible. Never raises."""
@@ -32,7 +51,8 @@ class Tap:
     @property
     def failed(self) -> bool:
         """Was there something that could not be read?"""
-        return self._stumbled or (self._meter is not None and self._meter.errors > 0)
+        unread = self._coded is not None and self._coded.blind
+        return self._stumbled or unread or (self._meter is not None and self._meter.errors > 0)
 
     @property
     def reading(self) -> Reading:
@@ -47,53 +67,73 @@ class Tap:
     @property
     def is_plain(self) -> bool:
         """Is the answer read as it comes, without a content coding?"""
-        return self._decoder is None
+        return self._coded is None
 
     @property
     def outcome_at_end(self) -> Outcome:
         """For an answer that ended properly without saying how it went: a stream was cut, a document was odd.
 
-        One that could not be watched ended properly; that is all there is to say.
+        One that is coded was cut if its coding was. One in a coding that is not read ended properly; that is all there
+        is to say.
         """
-        if self._complete or self._blind:
+        if self._coded is not None:
+            if not self._coded.whole:
+                return Outcome.TRUNCATED
+            if self._coded.blind:
+                return Outcome.COMPLETED
+        if self._complete:
             return Outcome.COMPLETED
-        if isinstance(self._meter, BodyMeter) or self._is_stream is False:
-            return Outcome.FAILED
-        return Outcome.TRUNCATED
+        is_stream = self._says_stream if self._meter is None else isinstance(self._meter, StreamMeter)
+        return Outcome.TRUNCATED if is_stream else Outcome.FAILED
 
-    def expect(self, asked_for_stream: bool, content_type: bytes | None, content_encoding: bytes | None) -> None:  # noqa: FBT001
-        """Take what was asked and the answer's headers: they decide when they are clear, else its first byte does."""
-        kind = (content_type or b"").lower()
-        if kind.find(b"event-stream") >= 0:
-            self._is_stream = True
-        elif kind.find(b"json") >= 0 or not asked_for_stream:
-            self._is_stream = False
-        if content_encoding is not None and not is_plain(content_encoding):
-            self._decoder = ObservingDecoder(content_encoding)
+    @property
+    def trouble(self) -> str | None:
+        """For an answer that ended without saying how it went: what was wrong with it."""
+        if self._coded is not None and not self._coded.whole:
+            return _DAMAGED if self._coded.damaged else _CUT_CODING
+        return _NO_TERMINAL_EVENT if isinstance(self._meter, StreamMeter) else _NO_RESPONSE
+
+    def expect(self, asked_for_stream: bool, values: "Values") -> None:  # noqa: FBT001
+        """Take what was asked and what the headers say. They decide only where the first bytes do not."""
+        kind = values.get(b"content-type", b"").lower()
+        self._says_stream = kind.find(b"event-stream") >= 0 or (asked_for_stream and kind.find(b"json") < 0)
+        coding = values.get(b"content-encoding")
+        if coding is not None and not is_plain(coding):
+            self.watch = self._coded = CodedWatch(coding, self._guard)
 
     def _feed_first(self, chunk: bytes) -> bool:
-        """From the first chunk on it is clear who looks at them: the meter itself, when nothing need be decoded."""
-        if self._decoder is not None:
-            self.feed = self._feed_decoded
+        """From the first telling bytes on the meter itself takes the chunks, when nothing need be decoded."""
+        if self._coded is not None:
+            self.feed = self._feed_coded
+            return self._feed_coded(chunk)
+        if chunk[0] == OPEN_BRACE and not self._head:  # most answers
+            self._meter = BodyMeter(orjson.loads)
+        elif chunk.startswith(_FIELDS) and not self._head:
+            self._meter = StreamMeter(orjson.loads)
         else:
             self._meter = self._choose(chunk)
-            self.feed = self._meter.feed
+            if self._meter is None:
+                return False
+            chunk = self._take_head()
+        self.feed = self._meter.feed
         return self.feed(chunk)
 
-    def _feed_decoded(self, chunk: bytes) -> bool:
-        if self._blind or self._decoder is None:
-            return False
+    def _feed_coded(self, _: bytes) -> bool:
+        text = b"" if self._coded is None else self._coded.take_text()
         try:
-            chunk = self._decoder.feed(chunk)
             if self._meter is None:
-                self._meter = self._choose(chunk)
-            return self._meter.feed(chunk)
+                self._meter = self._choose(text)
+                text = self._take_head() if self._meter is not None else b""
+            return self._meter is not None and self._meter.feed(text)
         except Exception:  # noqa: BLE001 - watching cannot hurt: whatever is wrong here, the bytes go on
-            self._stumbled = self._blind = True
+            self._stumbled = True
             return False
 
     def end(self) -> None:
         """The body ended."""
+        if self._meter is None and self._head:  # too short to tell
+            self._meter = StreamMeter(orjson.loads) if self._says_stream else BodyMeter(orjson.loads)
+            self._meter.feed(self._take_head())
         if self._meter is None:
             return
         try:
@@ -101,8 +141,24 @@ class Tap:
         except Exception:  # noqa: BLE001 - as above
             self._stumbled = True
 
-    def _choose(self, first: bytes) -> StreamMeter | BodyMeter:
-        is_stream = self._is_stream
-        if is_stream is None:  # asked for a stream, answered without saying what it is
-            is_stream = first.lstrip()[:1] != b"{"
-        return StreamMeter(orjson.loads) if is_stream else BodyMeter(orjson.loads)
+    def _take_head(self) -> bytes:
+        head, self._head = self._head, b""
+        return head
+
+    def _choose(self, first: bytes) -> StreamMeter | BodyMeter | None:
+        """The meter for what begins with the bytes in `_head`; None while they do not tell.
+
+        A byte order mark and blanks say nothing, and neither meter needs them.
+        """
+        head = self._head + first
+        if len(head) < len(BYTE_ORDER_MARK) and BYTE_ORDER_MARK.startswith(head):
+            self._head = head
+            return None
+        self._head = head = head.removeprefix(BYTE_ORDER_MARK).lstrip(_BLANK)
+        if not head or (len(head) < _LONGEST_FIELD and any(field.startswith(head) for field in _FIELDS)):
+            return None
+        if head[0] in OPENERS:
+            return BodyMeter(orjson.loads)
+        if head.startswith(_FIELDS) or self._says_stream:
+            return StreamMeter(orjson.loads)
+        return BodyMeter(orjson.loads)

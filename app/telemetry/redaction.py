@@ -1,20 +1,13 @@
 """What must not reach a log: keys, bearer tokens, JWTs; and what must not forge one: control characters."""
 
 import json
-import re
 from collections.abc import Iterable
 from urllib.parse import quote
 
-MASK = "***"
+from app.domain.masking import MASK, masked
+
 SHORTEST_SECRET = 4
 """A shorter "secret" guards nothing, and blotting it out would leave no line readable."""
-
-_TOKENS = re.compile(
-    r"(?P<scheme>bearer(?:[\s+]|%20)+)[^\s\"'\\,;<>]+"
-    r"|(?-i:sk-[A-Za-z0-9_-]{8,})"  # wherever it stands: in a repr, a newline before it ends in the letter n
-    r"|(?-i:eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_-]*)?)",
-    re.IGNORECASE,
-)
 
 
 class Redactor:
@@ -36,17 +29,13 @@ class Redactor:
         # Known secrets before patterns: a pattern may swallow the first half of a secret and leave the second.
         for secret in self._secrets:
             text = text.replace(secret, MASK)
-        return _TOKENS.sub(_masked, text)
+        return masked(text)
 
     def suspects(self, text: str) -> bool:
         """False when redacting and escaping would change nothing. Quick: a few searches, no pattern."""
         if not text.isascii() or "sk-" in text or "eyJ" in text or "bearer" in text.lower():
             return True
         return any(secret in text for secret in self._secrets)
-
-
-def _masked(match: re.Match[str]) -> str:
-    return (match["scheme"] or "") + MASK
 
 
 def escape(text: str, *, keep_newlines: bool = False) -> str:

@@ -14,7 +14,7 @@ from app import __version__
 from app.domain.headers import value_of
 from app.web import account, admin, probes, terms, upstream
 from app.web.cross_origin import CrossOrigin, is_preflight
-from app.web.errors import install_error_pages
+from app.web.errors import id_headers, install_error_pages
 from app.web.request_body import bounded
 from app.web.responses import PATHS, PREFIXES, openapi_path
 
@@ -50,13 +50,13 @@ class Application(FastAPI):
             await super().__call__(scope, receive, send)
 
     def _numbering(self, send: Send) -> Send:
-        """A `send` whose answers have an `x-request-id`; those of errors bring the one that stands in their body."""
+        """A `send` whose answers are numbered; those of errors bring the id that stands in their body."""
 
         async def send_numbered(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = [*message.get("headers", ())]
                 if value_of(headers, b"x-request-id") is None:
-                    headers.append((b"x-request-id", self.state.gateway.new_id().encode("ascii")))
+                    headers += id_headers(self.state.gateway.new_id())
                 message = {**message, "headers": headers}
             await send(message)
 

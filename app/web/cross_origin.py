@@ -19,9 +19,9 @@ _ROUTES = re.compile(rb"(?:/api/v1|/v1)?/(?:responses|models|key|usage)(?:/.*)?"
 """Those of clients. Pages, metrics and the admin API are for our own origin."""
 
 _EXPOSED = (
-    b"x-request-id, retry-after, retry-after-ms, x-should-retry, x-generation-id, openai-processing-ms, ratelimit, "
-    b"ratelimit-policy, x-ratelimit-limit-requests, x-ratelimit-limit-tokens, x-ratelimit-limit-concurrency, "
-    b"x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, x-ratelimit-remaining-concurrency, "
+    b"x-request-id, x-weighbridge-request-id, retry-after, retry-after-ms, x-should-retry, x-generation-id, "
+    b"openai-processing-ms, ratelimit, ratelimit-policy, x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "
+    b"x-ratelimit-limit-concurrency, x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, x-ratelimit-remaining-concurrency, "
     b"x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
 )
 _ASKABLE = frozenset(

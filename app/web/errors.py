@@ -14,6 +14,12 @@ from app.domain.headers import Headers
 JSON = (b"content-type", b"application/json")
 
 
+def id_headers(request_id: str) -> Headers:
+    """The two headers of an answer that no upstream has numbered."""
+    value = request_id.encode("ascii")
+    return [(b"x-request-id", value), (b"x-weighbridge-request-id", value)]
+
+
 def error_body(error: ApiError, status: int, request_id: str) -> bytes:
     """`code` is an integer because OpenRouter's SDKs insist; the rest is what OpenAI's read. Never raises."""
     return orjson.dumps(
@@ -33,7 +39,7 @@ def error_answer(error: ApiError, request_id: str, status: int | None = None) ->
     """Status, headers and body for one of our errors; `status` in place of its own."""
     status = status or error.status
     body = error_body(error, status, request_id)
-    headers: Headers = [JSON, (b"content-length", b"%d" % len(body)), (b"x-request-id", request_id.encode("ascii"))]
+    headers: Headers = [JSON, (b"content-length", b"%d" % len(body)), *id_headers(request_id)]
     headers += [(name.encode("ascii"), value.encode("ascii")) for name, value in (*error.headers, *error.extra_headers)]
     return status, headers, body
 

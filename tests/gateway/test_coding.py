@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from app.domain.errors import ApiError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from app.gateway import coding as module
-from app.gateway.coding import ObservingDecoder
 
 LIMIT = 1_000_000
 
@@ -157,24 +156,6 @@ def test_identity_is_as_it_is(coding: bytes) -> None:
 def test_an_empty_body_is_no_coded_one(coding: bytes) -> None:
     with pytest.raises(ApiError):
         decode(coding, b"", LIMIT)
-
-
-def test_an_answer_is_watched_piece_by_piece() -> None:
-    data = b"data: {}\n\n" * 1000
-    coded = gzip.compress(data)
-    decoder = ObservingDecoder(b"gzip")
-    assert b"".join(decoder.feed(coded[at : at + 7]) for at in range(0, len(coded), 7)) == data
-
-
-def test_an_answer_that_swells_is_not_watched() -> None:
-    decoder = ObservingDecoder(b"gzip")
-    with pytest.raises(ValueError, match="swells"):
-        decoder.feed(gzip.compress(bytes(20_000_000)))
-
-
-def test_a_coding_that_is_not_read_says_so_when_fed() -> None:
-    with pytest.raises(ValueError, match="not read"):
-        ObservingDecoder(b"br").feed(b"x")
 
 
 @pytest.mark.parametrize(("coding", "encode"), [(b"gzip", gzip.compress), (b"zstd", zstd)])

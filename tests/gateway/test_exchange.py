@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from app.domain.errors import Draining, UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
+from app.domain.kept_ids import kept_id
 from app.domain.leaving import LeavePolicy
 from app.domain.records import Outcome, UsageSource
 from app.gateway.ending import Ending
@@ -345,6 +346,7 @@ def test_streams_get_headers_against_buffering_where_upstream_set_none(house: Ho
     assert visit.client.headers == [
         (b"content-type", b"text/event-stream"),
         (b"cache-control", b"no-store"),
+        (b"x-weighbridge-request-id", visit.exchange.record.request_id.encode()),
         (b"x-request-id", visit.exchange.record.request_id.encode()),
         (b"x-accel-buffering", b"no"),
     ]
@@ -353,7 +355,10 @@ def test_streams_get_headers_against_buffering_where_upstream_set_none(house: Ho
 def test_upstreams_request_id_is_the_clients(house: House) -> None:
     visit = house.visit(JSON_CALL)
     visit.upstream.json_head(200, (b"x-request-id", b"theirs"))
-    assert visit.client.headers == [(b"content-type", b"application/json"), (b"x-request-id", b"theirs")]
+    record = visit.exchange.record
+    ours = (b"x-weighbridge-request-id", record.request_id.encode())
+    assert visit.client.headers == [(b"content-type", b"application/json"), (b"x-request-id", b"theirs"), ours]
+    assert record.upstream_request_id == "theirs"
 
 
 def test_long_names_do_not_reach_the_ledger(house: House) -> None:
@@ -363,7 +368,7 @@ def test_long_names_do_not_reach_the_ledger(house: House) -> None:
     record = visit.record
     assert record.model_requested == "m" * 256
     assert record.model_served is None
-    assert record.generation_id == "g" * 128
+    assert record.generation_id == kept_id("g" * 10_000)
 
 
 def test_retries_are_counted_from_the_head_or_the_fault(house: House) -> None:

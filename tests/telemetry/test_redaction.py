@@ -6,7 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from app.telemetry.redaction import MASK, Redactor, escape
+from app.domain.masking import MASK
+from app.telemetry.redaction import Redactor, escape
 
 KEYS = st.text(string.ascii_letters + string.digits + "_-", min_size=8, max_size=60)
 PRINTABLE = st.text(string.printable.strip().replace("*", ""), min_size=8, max_size=40)

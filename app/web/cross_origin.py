@@ -21,7 +21,8 @@ _ROUTES = re.compile(rb"(?:/api/v1|/v1)?/(?:responses|models|key|usage)(?:/.*)?"
 _EXPOSED = (
     b"x-request-id, x-weighbridge-request-id, retry-after, retry-after-ms, x-should-retry, x-generation-id, "
     b"openai-processing-ms, ratelimit, ratelimit-policy, x-ratelimit-limit-requests, x-ratelimit-limit-tokens, "
-    b"x-ratelimit-limit-concurrency, x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, x-ratelimit-remaining-concurrency, "
+    b"x-ratelimit-limit-concurrency, x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, "
+    b"x-ratelimit-remaining-concurrency, "
     b"x-ratelimit-reset-requests, x-ratelimit-reset-tokens"
 )
 _ASKABLE = frozenset(

@@ -42,7 +42,7 @@ async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
         except CannotListenError as error:
             raise Problem(str(error)) from None
         first_key = FirstKey(app.state.clients, settings.storage.state_dir)
-        welcome = Welcome(settings.upstream.name, await first_key.to_show(), demo=demo)
+        welcome = Welcome(settings, await first_key.to_show(), demo=demo)
 
         def started(url: str) -> None:
             welcome.show(settings.server.public_url or url)

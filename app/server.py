@@ -4,7 +4,8 @@
         server.json   {"pid", "url", "admin_socket"}: there while a server runs
         admin.sock    the same application on a Unix socket, for this user (and containers that share the volume)
 
-The note is how commands find the server that runs.
+The note is how commands find the server that runs; which state directory to look into an entry in the user's runtime
+directory tells them (app.settings.servers).
 """
 
 import asyncio
@@ -26,6 +27,7 @@ import uvicorn
 
 from app.private_files import check_own, write_whole
 from app.settings import Settings
+from app.settings.servers import RunningServer, entered
 from app.web.application import Application
 from app.web.doorkeeper import Doorkeeper, DoorLimits
 from app.web.protocol import ClientConnection
@@ -121,7 +123,7 @@ async def serve(
     with admin_socket(settings.storage.state_dir) as admin, contextlib.ExitStack() as stack:
 
         def started() -> None:
-            stack.callback(write_note(settings.storage.state_dir, url, admin).unlink, missing_ok=True)
+            stack.enter_context(announced(settings, url, admin))
             on_started(url)
 
         await serve_on(settings, app, (listener, admin), started)
@@ -175,12 +177,19 @@ def address_url(host: str, port: int) -> str:
     return f"http://{_shown_host(_reachable(host))}:{port}"
 
 
-def write_note(state_dir: Path, url: str, admin: socket.socket) -> Path:
-    """Say in the state directory that a server runs, and where. Gives the file."""
-    note = state_dir / "server.json"
-    content = {"pid": os.getpid(), "url": url, "admin_socket": admin.getsockname()}
+@contextlib.contextmanager
+def announced(settings: Settings, url: str, admin: socket.socket) -> Iterator[None]:
+    """Until the block ends the state directory and the user's runtime directory say that a server runs, and where."""
+    state_dir, config = settings.storage.state_dir, settings.file
+    note, path = state_dir / "server.json", Path(admin.getsockname())
+    content = {"pid": os.getpid(), "url": url, "admin_socket": str(path)}
     write_whole(note, f"{json.dumps(content)}\n".encode())
-    return note
+    server = RunningServer(os.getpid(), url, path, state_dir, None if config is None else config[0])
+    try:
+        with entered(server, os.environ):
+            yield
+    finally:
+        note.unlink(missing_ok=True)
 
 
 def _doorkeeper(settings: Settings, app: Application) -> Doorkeeper:

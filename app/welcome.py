@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import sys
@@ -9,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app import __version__
+from app.settings import Settings
+from app.settings.servers import runtime_dir
 
 MODEL = "openai/gpt-5.5"
 _TEXT = """\
@@ -23,15 +26,17 @@ Upstream: {upstream}
   pip install openai
   python3 -c "import openai; print(openai.responses.create(model='{model}', input='Say hello.').output_text)"
 
-What it cost: {command} usage"""
+What it cost: {usage}"""
 
 
 class Welcome:
     """Printed once, on stdout: the key is data, and this is its only showing."""
 
-    def __init__(self, upstream: str, first_key: str | None, *, demo: bool) -> None:
+    def __init__(self, settings: Settings, first_key: str | None, *, demo: bool) -> None:
+        upstream = settings.upstream.name
         self._upstream = "a mock inside this process: no key, no network, no cost" if demo else upstream
         self._first_key = first_key
+        self._settings = settings
 
     def show(self, url: str) -> None:
         """Print it."""
@@ -39,17 +44,16 @@ class Welcome:
 
     def text(self, url: str) -> str:
         """The text, for a server at `url`."""
-        command = _command()
         return _TEXT.format(
             version=__version__,
             url=url,
             upstream=self._upstream,
-            exports="\n".join(self._exports(url, command)),
+            exports="\n".join(self._exports(url)),
             model=MODEL,
-            command=command,
+            usage=self._command("usage"),
         )
 
-    def _exports(self, url: str, command: str) -> tuple[str, ...]:
+    def _exports(self, url: str) -> tuple[str, ...]:
         address = f"  export OPENAI_BASE_URL={url}/api/v1"
         if self._first_key is not None:
             return (
@@ -59,18 +63,27 @@ class Welcome:
                 f"  export OPENAI_API_KEY={self._first_key}",
             )
         return (
-            f"Paste this, with the key of a client (`{command} keys create NAME` makes one):",
+            f"Paste this, with the key of a client (`{self._command('keys create NAME')}` makes one):",
             "",
             address,
             "  export OPENAI_API_KEY=sk-wb-...",
         )
 
+    def _command(self, words: str) -> str:
+        """A command of this program, complete: as it is typed in another shell, for this server."""
+        outside = from_outside(Path("/"), os.environ, socket.gethostname(), (os.getpid(), os.getppid()))
+        path, named_by = self._settings.file or (None, "")
+        config = f" --config {shlex.quote(str(path))}" if named_by.startswith(("flag", "env")) else ""
+        if outside is not None:
+            return f"{outside} {words}{config if named_by.startswith('flag') else ''}"
+        state_dir = shlex.quote(str(self._settings.storage.state_dir))
+        moved = self._settings.origin("storage.state_dir").startswith("env")
+        told = moved and not config and runtime_dir(os.environ) is None
+        return f"{f'WEIGHBRIDGE_STATE_DIR={state_dir} ' if told else ''}{_program()} {words}{config}"
 
-def _command() -> str:
+
+def _program() -> str:
     """How this program is called from the shell that started it."""
-    outside = from_outside(Path("/"), os.environ, socket.gethostname(), (os.getpid(), os.getppid()))
-    if outside is not None:
-        return outside
     if shutil.which("weighbridge"):
         return "weighbridge"
     return "python -m app" if sys.argv[0].endswith("__main__.py") else sys.argv[0]

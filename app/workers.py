@@ -24,7 +24,7 @@ from typing import NoReturn
 from app.first_key import NOTE_NAME, FirstKey
 from app.main import create_app
 from app.running import Problem, with_mock
-from app.server import CannotListenError, admin_socket, listen, serve_on, url_of, write_note
+from app.server import CannotListenError, admin_socket, announced, listen, serve_on, url_of
 from app.settings import Secret, Settings
 from app.settings.admin_key import admin_key
 from app.stop_signals import STOPS, StopSignals
@@ -83,8 +83,8 @@ class Workers:
             admin = stack.enter_context(admin_socket(state_dir))
             self._sockets, self._lifeline = (listener, admin), os.pipe()
             if self._start_all():
-                stack.callback(write_note(state_dir, url_of(listener), admin).unlink, missing_ok=True)
-                welcome = Welcome(self.settings.upstream.name, first_key, demo=self.demo)
+                stack.enter_context(announced(self.settings, url_of(listener), admin))
+                welcome = Welcome(self.settings, first_key, demo=self.demo)
                 welcome.show(server.public_url or url_of(listener))
                 (state_dir / NOTE_NAME).unlink(missing_ok=True)
                 return self._look_after()

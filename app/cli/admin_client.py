@@ -8,6 +8,7 @@ import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -30,26 +31,31 @@ class CommandFailedError(Exception):
     """What a command could not do, in words for the person who typed it."""
 
 
-def run_admin(work: "Callable[[HttpClient], Awaitable[Result]]", config: Path | None = None) -> Result:
-    """Run `work` with a client of the admin API. Exits 1 with a sentence on stderr when it fails."""
+def run_admin(
+    work: "Callable[[HttpClient], Awaitable[Result]]", config: Path | None = None, *, makes: bool = False
+) -> Result:
+    """Run `work` with a client of the admin API. Exits 1 with a sentence on stderr when it fails.
+
+    Only a command that `makes` something makes a ledger where no server runs and none is yet.
+    """
     from app.cli.config import load_or_exit
 
     settings = load_or_exit(config)
 
     async def with_client() -> Result:
-        async with _client(settings) as client:
+        async with _client(settings, makes=makes) as client:
             return await work(client)
 
     return _run(with_client())
 
 
-def ask(method: str, path: str, config: Path | None, **arguments: Any) -> Any:  # noqa: ANN401 - JSON
-    """One call of the admin API, all that a command does; its JSON. Exits as run_admin does."""
+def ask(method: str, path: str, config: Path | None, *, makes: bool = False, **arguments: Any) -> Any:  # noqa: ANN401 - JSON
+    """One call of the admin API, all that a command does; its JSON. `makes`, and how it exits: as of run_admin."""
 
     async def work(client: "HttpClient") -> Any:  # noqa: ANN401
         return await call(client, method, path, **arguments)
 
-    return run_admin(work, config)
+    return run_admin(work, config, makes=makes)
 
 
 def ask_running(work: "Callable[[HttpClient], Awaitable[Result]]", config: Path | None = None) -> Result | None:
@@ -118,18 +124,18 @@ def _endings_told() -> "Iterator[None]":
 
 
 @asynccontextmanager
-async def _client(settings: "Settings") -> "AsyncIterator[HttpClient]":
+async def _client(settings: "Settings", *, makes: bool) -> "AsyncIterator[HttpClient]":
     from app.store.faults import StoreFault
 
     try:
         with _endings_told():
             async with AsyncExitStack() as stack:
-                yield await _reached(settings, stack)
+                yield await _reached(settings, stack, makes=makes)
     except StoreFault as error:
         raise CommandFailedError(str(error)) from None
 
 
-async def _reached(settings: "Settings", stack: AsyncExitStack) -> "HttpClient":
+async def _reached(settings: "Settings", stack: AsyncExitStack, *, makes: bool) -> "HttpClient":
     """A client of the server that runs, or of this process. Whoever holds the store may be a server that starts."""
     from app.store.faults import StoreBusy
 
@@ -140,20 +146,62 @@ async def _reached(settings: "Settings", stack: AsyncExitStack) -> "HttpClient":
             stack.push_async_callback(running.aclose)
             return running
         try:
-            return await _in_process(settings, stack)
+            return await _in_process(settings, stack, makes=makes)
         except StoreBusy:
             if time.monotonic() >= give_up_at:
                 raise
 
 
-async def _in_process(settings: "Settings", stack: AsyncExitStack) -> "HttpClient":
+async def _in_process(settings: "Settings", stack: AsyncExitStack, *, makes: bool) -> "HttpClient":
     from app.main import create_app
     from app.settings.admin_key import admin_key
     from app.upstream.http_client import in_process_client
 
+    new = no_ledger(settings)
+    if new is not None and not makes:
+        raise CommandFailedError(new)
+    if settings.storage.database_url is not None and not makes and not settings.storage.state_dir.exists():
+        settings = _without_state_dir(settings, stack)
     app = create_app(settings, lock_wait_seconds=_LOOK_SECONDS)
     await stack.enter_async_context(app.router.lifespan_context(app))
+    if new is not None:
+        typer.echo(f"No server runs here, so a new ledger was made in {settings.storage.state_dir}.", err=True)
     return await stack.enter_async_context(in_process_client(app, _authorization(admin_key(settings))))
+
+
+def no_ledger(settings: "Settings") -> str | None:
+    """A sentence when there is no ledger in the state directory yet, though it is kept there. Makes nothing."""
+    from app.store.lock import LOCK_NAME
+    from app.store.sqlite import DATABASE_NAME
+
+    storage = settings.storage
+    if storage.database_url is not None or not all(
+        _is_missing(storage.state_dir / name)
+        for name in (DATABASE_NAME, LOCK_NAME)  # a first start has the lock first
+    ):
+        return None
+    return (
+        f"there is no ledger in {storage.state_dir} yet: start a server with `weighbridge serve`, "
+        "or say where it is with --config FILE or WEIGHBRIDGE_STATE_DIR"
+    )
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether it is surely not there. Of a directory that cannot be read, whoever opens it says what is wrong."""
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _without_state_dir(settings: "Settings", stack: AsyncExitStack) -> "Settings":
+    """For reading a database elsewhere: a state directory that is gone with the command."""
+    directory = Path(stack.enter_context(TemporaryDirectory(prefix="weighbridge-")))
+    storage = settings.storage.model_copy(update={"state_dir": directory})
+    return settings.model_copy(update={"storage": storage})
 
 
 async def _running(state_dir: Path, settings: "Settings") -> "HttpClient | None":

@@ -1,6 +1,7 @@
 """`weighbridge config`: what is set and where that came from, whether it is right, and a file to start from."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from app.cli.options import ConfigOption, JsonOption
 if TYPE_CHECKING:
     from app.settings import Settings
     from app.settings.provenance import Provenance
+    from app.settings.servers import RunningServer
 
 app = typer.Typer(name="config", help="Show, check or write the settings.", no_args_is_help=True)
 
@@ -38,7 +40,7 @@ def check(config: ConfigOption = None) -> None:
 
 
 @app.command()
-def example() -> None:
+def example(_config: ConfigOption = None) -> None:
     """Print a TOML file with every setting, its meaning and its default."""
     from app.settings.example import example_toml
 
@@ -46,14 +48,31 @@ def example() -> None:
 
 
 def load_or_exit(config: Path | None) -> "Settings":
-    """The settings as they stand, or exit 2 with every fault on stderr. The upstream key may be absent."""
+    """The settings as they stand, or exit 2 with every fault on stderr. The upstream key may be absent.
+
+    Without --config, and without a word of the environment, they are those of the server that runs here.
+    """
     from app.settings import SettingsError, load_settings
 
+    server = None if config is not None else _running_server()
     try:
-        return load_settings(config, need_upstream_key=False)
+        return load_settings(config, need_upstream_key=False, server=server)
     except SettingsError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+def _running_server() -> "RunningServer | None":
+    """The server that runs here, if there is one. Exits 2 with the list when there are several."""
+    from app.settings.servers import running_servers
+
+    servers = running_servers(os.environ)
+    if len(servers) > 1:
+        print("Several servers run here. Say which one is meant:", file=sys.stderr)
+        for server in servers:
+            print(f"  {server.url}  {server.named}", file=sys.stderr)
+        raise typer.Exit(2)
+    return servers[0] if servers else None
 
 
 def _lines(rows: "list[Provenance]") -> list[str]:

@@ -22,7 +22,7 @@ def upgrade(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from app.store.opening import upgraded
     from app.store.schema import HEAD
 
-    url, state_dir, _ = _places(config)
+    url, state_dir, _ = _places(config, makes=True)
     with _faults_told():
         changed = asyncio.run(upgraded(url, state_dir))
     if as_json:
@@ -103,13 +103,13 @@ def migrate_to(
 
     from app.store.opening import moved
 
+    to = sys.stdin.readline().strip() if url == "-" else url
+    if not to.startswith(("postgresql://", "postgres://")):
+        raise typer.BadParameter("it must start with postgresql://", param_hint="URL")
     given, state_dir, _ = _places(config)
     if given is not None:
         print("weighbridge: the database is on PostgreSQL already: a database URL is set", file=sys.stderr)
         raise typer.Exit(2)
-    to = sys.stdin.readline().strip() if url == "-" else url
-    if not to.startswith(("postgresql://", "postgres://")):
-        raise typer.BadParameter("it must start with postgresql://", param_hint="URL")
     with _faults_told():
         copied = asyncio.run(moved(state_dir, to))
     if as_json:
@@ -119,12 +119,20 @@ def migrate_to(
     typer.echo("Everything was copied. Set WEIGHBRIDGE_DATABASE_URL, and start the server.", err=True)
 
 
-def _places(config: Path | None) -> tuple[str | None, Path, Path]:
-    """The database URL if there is one, the state directory, and the database file of SQLite."""
+def _places(config: Path | None, *, makes: bool = False) -> tuple[str | None, Path, Path]:
+    """The database URL if there is one, the state directory, and the database file of SQLite.
+
+    Exits 1 when that is not there, unless the command `makes` it.
+    """
+    from app.cli.admin_client import no_ledger
     from app.cli.config import load_or_exit
     from app.store.sqlite import DATABASE_NAME
 
-    storage = load_or_exit(config).storage
+    settings = load_or_exit(config)
+    if not makes and (problem := no_ledger(settings)) is not None:
+        print(f"weighbridge: {problem}", file=sys.stderr)
+        raise typer.Exit(1)
+    storage = settings.storage
     url = None if storage.database_url is None else storage.database_url.reveal()
     return url, storage.state_dir, storage.state_dir / DATABASE_NAME
 

@@ -53,7 +53,7 @@ def set_group(
 ) -> None:
     """Change what is agreed with a group; make it if it is new. `clients set --group` puts clients in."""
     change = terms.limits_change(rpm, tpm, concurrency, budget_usd, budget_tokens, models)
-    changed = ask("PATCH", f"/groups/{part(group)}", config, json=change)
+    changed = ask("PATCH", f"/groups/{part(group)}", config, makes=True, json=change)
     if as_json:
         print_json(changed)
     else:

@@ -35,7 +35,7 @@ def create(
     body: dict[str, Any] = {"client": client}
     if expires is not None:
         body["expires_seconds"] = _seconds(expires, "--expires", 1, 100 * _YEAR_SECONDS)
-    made = ask("POST", "/keys", config, json=body)
+    made = ask("POST", "/keys", config, makes=True, json=body)
     _print_key(made, as_json)
 
 

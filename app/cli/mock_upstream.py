@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.options import JsonOption
+from app.cli.options import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from app.mock.options import MockOptions
@@ -35,19 +35,15 @@ def mock_upstream(
     list_faults: Annotated[bool, typer.Option("--list-faults", help="Print all faults and stop.")] = False,
     list_dialects: Annotated[bool, typer.Option("--list-dialects", help="Print all dialects and stop.")] = False,
     as_json: JsonOption = False,
+    _config: ConfigOption = None,
 ) -> None:
     """Run a Responses upstream for demos and tests: streams, JSON, usage, and scripted faults."""
-    from app.mock.dialects import DIALECTS
-    from app.mock.faults import CATALOGUE, BadFault
+    from app.mock.faults import BadFault
     from app.mock.options import BadOption, MockOptions
     from app.mock.pace import BadPace, Pace
 
-    if list_faults:
-        shown = [{"name": kind.name, "example": kind.example, "summary": kind.summary} for kind in CATALOGUE]
-        _print(shown, as_json=as_json)
-        return
-    if list_dialects:
-        _print([{"name": name, "summary": spoken.summary} for name, spoken in DIALECTS.items()], as_json=as_json)
+    if list_faults or list_dialects:
+        _print(_faults() if list_faults else _dialects(), as_json=as_json)
         return
     try:
         options = MockOptions(
@@ -62,6 +58,18 @@ def mock_upstream(
         typer.echo(f"weighbridge mock-upstream: {wrong}", err=True)
         raise typer.Exit(2) from wrong
     _serve(options, host, port)
+
+
+def _faults() -> list[dict[str, str]]:
+    from app.mock.faults import CATALOGUE
+
+    return [{"name": kind.name, "example": kind.example, "summary": kind.summary} for kind in CATALOGUE]
+
+
+def _dialects() -> list[dict[str, str]]:
+    from app.mock.dialects import DIALECTS
+
+    return [{"name": name, "summary": spoken.summary} for name, spoken in DIALECTS.items()]
 
 
 def _print(rows: list[dict[str, str]], *, as_json: bool) -> None:

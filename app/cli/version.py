@@ -2,10 +2,10 @@
 
 import json
 
-from app.cli.options import JsonOption
+from app.cli.options import ConfigOption, JsonOption
 
 
-def version(as_json: JsonOption = False) -> None:
+def version(as_json: JsonOption = False, _config: ConfigOption = None) -> None:
     """Print the version."""
     from app import __version__
 

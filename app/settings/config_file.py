@@ -37,6 +37,7 @@ class FileSource(Source):
         super().__init__(home)
         if found is not None:
             self._path = found[0].absolute()
+            self.file = (self._path, found[1])
             for name, content in self._parse(found[1]).items():
                 self._read_table(name, content)
             self._read_keys(environ)

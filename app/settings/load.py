@@ -1,6 +1,7 @@
 """Loading: from what was typed, the environment, a file and the platform to one Settings, or to all that is wrong."""
 
 import os
+import pwd
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,30 +13,39 @@ from app.settings.config_file import FileSource, find_config
 from app.settings.environment import UPSTREAM_KEY_VARIABLES, EnvironmentSource
 from app.settings.faults import Fault, SettingsError, explain
 from app.settings.model import Settings
-from app.settings.source import SECRET_URLS, FlagSource, PlatformSource, Source
+from app.settings.servers import RunningServer
+from app.settings.source import SECRET_URLS, FlagSource, PlatformSource, ServerSource, Source
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
-def load_settings(
+def load_settings(  # noqa: PLR0913 - places that settings come from
     config: Path | None = None,
     flags: Mapping[str, object] = _NOTHING,
     environ: Mapping[str, str] | None = None,
     stdin_key: str | None = None,
     *,
     need_upstream_key: bool,
+    server: RunningServer | None = None,
 ) -> Settings:
     """Read the settings: flag before environment before file before default. Raises SettingsError with every fault.
+
+    Of a command `server` is the one that runs here: its file and its state directory are taken, unless --config or the
+    environment name others.
 
     `config` is the file of --config. `flags` go by setting ("server.port"), None is a flag that was not given.
     `stdin_key` is the text that came with --upstream-key-stdin. `environ` is the process's own unless given.
     """
     environ = os.environ if environ is None else environ
     home = _home(environ)
-    file = FileSource(find_config(config, environ, home), environ, home)
+    found = find_config(config, environ, home)
+    if server is not None:
+        found = None if server.config is None else (server.config, f"server {server.url}")
+    file = FileSource(found, environ, home)
     sources: tuple[Source, ...] = (
         FlagSource(flags, stdin_key, home),
         EnvironmentSource(environ, home, file.key_variable),
+        *(() if server is None else (ServerSource(server.state_dir, server.url),)),
         file,
         PlatformSource(default_state_dir(environ, home)),
     )
@@ -91,6 +101,6 @@ def _home(environ: Mapping[str, str]) -> Path | None:
     if given.is_absolute():
         return given
     try:
-        return Path.home()
-    except RuntimeError:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)  # not Path.home(), which takes a relative HOME as it is
+    except KeyError:
         return None

@@ -242,12 +242,19 @@ class Settings(BaseSettings):
     )
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _file: tuple[Path, str] | None = PrivateAttr(default=None)
 
     def __init__(self, sources: Sequence[Source]) -> None:
         """Merge the sources, of which earlier ones win. Raises pydantic's ValidationError with every fault."""
         super().__init__(_build_sources=(tuple(sources), {}))
         for source in reversed(sources):
             self._origins.update(source.origins)
+            self._file = source.file or self._file
+
+    @property
+    def file(self) -> tuple[Path, str] | None:
+        """The TOML file, and what named it: "flag --config", "env WEIGHBRIDGE_CONFIG", "default"."""
+        return self._file
 
     def origin(self, setting: str) -> str:
         """Where the value of a setting ("server.port", "prices.MODEL") came from. LookupError if there is none such.

@@ -21,6 +21,9 @@ SECRET_URLS = frozenset({"storage.database_url", "storage.redis_url"})
 class Source(PydanticBaseSettingsSource):
     """Values by setting ("server.port"), as pydantic-settings merges them; the filling is the subclass's."""
 
+    file: tuple[Path, str] | None = None
+    """The file that it was read from, and what named it."""
+
     def __init__(self, home: Path | None = None) -> None:
         super().__init__(BaseSettings)
         self.origins: dict[str, str] = {}
@@ -73,6 +76,14 @@ class FlagSource(Source):
                 self.put(section, key, value, f"flag --{key.replace('_', '-')}")
         if stdin_key is not None:
             self.put_key("upstream", "key", [Candidate.of("flag --upstream-key-stdin", stdin_key)])
+
+
+class ServerSource(Source):
+    """Where the server keeps its state that a command found running, at this address."""
+
+    def __init__(self, state_dir: Path, url: str) -> None:
+        super().__init__()
+        self.put("storage", "state_dir", state_dir, f"server {url}")
 
 
 class PlatformSource(Source):

@@ -36,6 +36,7 @@ def test_wrong_use(tmp_path: Path, arguments: list[str], said: str) -> None:
 
 
 def test_lists_in_which_nothing_is_say_how_to_begin(tmp_path: Path) -> None:
+    assert run("db", "upgrade", env=clean_environment(tmp_path)).returncode == 0
     for command in ("keys", "clients", "groups"):
         done = run(command, "list", env=clean_environment(tmp_path))
         assert len(done.stdout.splitlines()) == 1

@@ -104,7 +104,7 @@ def test_usage(reader: Reader) -> None:
 
 def test_keys(reader: Reader) -> None:
     key_id = printed = ""
-    for command in matching("weighbridge keys"):
+    for command in (command for command in matching("weighbridge keys") if "--config" not in command):
         printed = reader.paste(command.replace("KEY_ID", key_id))
         found = re.search(r"sk-wb-([A-Za-z0-9]{10})", printed)
         key_id = found[1] if found else key_id
@@ -121,6 +121,8 @@ def test_clients(reader: Reader) -> None:
 def test_configuration(reader: Reader, canary_key: str) -> None:
     for command in matching("weighbridge config"):
         reader.paste(command)
+    (create,) = (command for command in matching("weighbridge keys") if "--config" in command)
+    assert reader.paste(create).startswith("sk-wb-")
     (serve,) = matching("weighbridge serve")
     env = clean_environment(reader.folder, WEIGHBRIDGE_STATE_DIR=str(reader.folder / "other"), WEIGHBRIDGE_PORT="0")
     arguments = tuple(serve.split("#")[0].split()[1:])

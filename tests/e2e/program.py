@@ -37,7 +37,8 @@ def eventually(look: Callable[[], Value], what: str = "it") -> Value:
 def clean_environment(home: Path, **more: str) -> dict[str, str]:
     """Nothing of the shell that runs the tests, but the way to the programs beside this Python and elsewhere."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)))
-    return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", **more}
+    no_entries = str(home / "no-runtime-directory")  # or commands would find the servers of other tests
+    return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "XDG_RUNTIME_DIR": no_entries, **more}
 
 
 def run(*arguments: str, env: Mapping[str, str], stdin: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -16,16 +16,16 @@ All methods are called on the event loop's thread and must not block or raise, e
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Protocol
 
 from app.domain.errors import ApiError, UpstreamFault
 from app.domain.headers import Headers
 from app.domain.keys import StoredKey
 from app.domain.pricing import Price
-from app.domain.records import Book, Outcome, Record
+from app.domain.records import Record
 from app.domain.terms import NO_TERMS, ClientTerms, GroupTerms
 from app.domain.usage import Usage
+from app.gateway.usage_query import UsageQuery
 
 
 @dataclass(slots=True, frozen=True)
@@ -252,37 +252,6 @@ class ClientStore(Protocol):
         """Store a group, or other terms of one that is there."""
 
 
-MOST_SORTED = 10_000
-
-
-class Sort(StrEnum):
-    """The order of a report: by its groups or the time of its records, or by cost, the highest first."""
-
-    GROUP = "group"
-    COST = "cost"
-
-
-@dataclass(slots=True, frozen=True)
-class UsageQuery:
-    """What a report is about. Times in microseconds UTC, `until` exclusive; `by` is a column, or None for totals.
-
-    Without a `book` both are counted. `outcome` is looked for in the records, which are kept for a limited time.
-    With `limit` a report by time has its newest lines, any other its first ones.
-    """
-
-    since: int | None = None
-    until: int | None = None
-    client: str | None = None
-    model: str | None = None
-    by: str | None = None  # client | model | day | hour
-    bucket_offset: int = 0
-    upstream: str | None = None
-    book: Book | None = None
-    outcome: Outcome | None = None
-    sort: Sort = Sort.GROUP
-    limit: int | None = None
-
-
 class Reports(Protocol):
     """Reads the ledger."""
 
@@ -291,6 +260,12 @@ class Reports(Protocol):
 
     def records(self, query: UsageQuery) -> AsyncIterator[Record]:
         """The records themselves, newest last. Sorted by cost at most MOST_SORTED of them."""
+
+    async def find(self, id_: str, query: UsageQuery) -> Sequence[Record]:
+        """The records of one id: ours, upstream's request id, a response's or a generation's; newest last.
+
+        Of all records with it, those of the newest time are enough.
+        """
 
 
 class UnsettledReports(Protocol):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from app.domain.budgets import Unit
 from app.domain.records import Book
-from app.gateway.ports import Reports, UsageQuery
+from app.gateway.ports import Reports
+from app.gateway.usage_query import UsageQuery
 
 
 @dataclass(slots=True, frozen=True)

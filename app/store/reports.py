@@ -6,7 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.domain.records import NOTHING_TO_TELL, Record
-from app.gateway.ports import MOST_SORTED, Sort, UsageQuery
+from app.gateway.usage_query import MOST_SORTED, Sort, UsageQuery
+from app.store.finding import found
 from app.store.reader import Reader
 from app.store.rows import id_floor, record_of
 from app.store.tables import HAS_BOOKS, NOT_TOLD, records
@@ -58,6 +59,10 @@ class SqlReports:
             if len(rows) < PAGE_ROWS:
                 return
             after = rows[-1]["request_id"]
+
+    async def find(self, id_: str, query: UsageQuery) -> Sequence[Record]:
+        """As the port says."""
+        return await found(self._reader, id_, query)
 
     async def _newest(self, chosen: list[sa.ColumnElement[bool]], count: int) -> list[sa.ColumnElement[bool]]:
         """A condition that leaves the newest `count` records; none when there are no more than that."""

@@ -17,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.domain.records import DEMO_UPSTREAM, Book, Outcome
-from app.gateway.ports import UsageQuery
+from app.gateway.usage_query import UsageQuery
 from app.store import rows
 from app.store.extremes import Greatest, Least
 from app.store.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, hour_of

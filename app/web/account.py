@@ -1,6 +1,6 @@
 """A caller's own: which key it came with, what it may use, what it has used."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 
@@ -9,11 +9,14 @@ from app.domain.money import NANOUSD_PER_USD
 from app.domain.record_json import rfc3339
 from app.domain.windows import Period, window_of
 from app.gateway.limits import BudgetReading, Holder, HolderReading
-from app.gateway.ports import Reports, UsageQuery
+from app.gateway.usage_query import UsageQuery
 from app.web.credentials import Caller
 from app.web.standing import budgets_shown, limits_shown, rates_shown
 from app.web.terms import agreements_of
 from app.web.usage_report import moment, report_row
+
+if TYPE_CHECKING:
+    from app.gateway.ports import Reports
 
 router = APIRouter(tags=["account"])
 

@@ -13,12 +13,15 @@ from app import __version__
 from app.domain.errors import InvalidRequest, NotFound
 from app.domain.keys import MintedKey, StoredKey
 from app.domain.record_json import record_fields, rfc3339
-from app.domain.records import Book
+from app.domain.records import Book, Record
 from app.gateway.clients import Clients
-from app.gateway.ports import Reports, UsageQuery
+from app.gateway.ports import Reports
+from app.gateway.usage_query import UsageQuery
 from app.web.credentials import require_admin
 from app.web.terms import agreements_of, client_terms_shown, standing_shown
 from app.web.usage_report import UsageParameters, report_row
+
+_LINES = "application/x-ndjson"
 
 router = APIRouter(prefix="/admin/api", tags=["admin"], dependencies=[Depends(require_admin)])
 
@@ -131,11 +134,17 @@ async def show_client(request: Request, name: str) -> dict[str, Any]:
 
 @router.get("/usage")
 async def usage(request: Request, wanted: Annotated[UsageParameters, Query()]) -> Response:
-    """The ledger: sums as one JSON document, or with by=request each record as one line of JSON."""
+    """The ledger: sums as one JSON document, or with by=request each record as one line of JSON.
+
+    With `request`, an id of ours or of upstream's, the records of that call, as such lines.
+    """
     reports: Reports = request.app.state.reports
     query = wanted.query(request.app.state.clock.wall_us(), request.app.state.book)
+    if wanted.request is not None:
+        lines = [_line(record) for record in await reports.find(wanted.request, query)]
+        return Response(b"".join(lines), media_type=_LINES)
     if wanted.by == "request":
-        return StreamingResponse(_lines(reports, query), media_type="application/x-ndjson")
+        return StreamingResponse(_lines(reports, query), media_type=_LINES)
     rows = [report_row(row, query.by) for row in await reports.totals(query)]
     document = {"by": query.by, "rows": rows, "left_out": await _left_out(reports, wanted, query)}
     return Response(orjson.dumps(document), media_type="application/json")
@@ -150,11 +159,15 @@ async def _left_out(reports: Reports, wanted: UsageParameters, query: UsageQuery
     return {"book": book, "requests": sum(row["requests"] for row in rows)}
 
 
+def _line(record: Record) -> bytes:
+    return orjson.dumps(record_fields(record), option=orjson.OPT_APPEND_NEWLINE)
+
+
 async def _lines(reports: Reports, query: UsageQuery) -> AsyncIterator[bytes]:
     """In pieces of a few hundred records: one send each would cost more than the reading."""
     lines: list[bytes] = []
     async for record in reports.records(query):
-        lines.append(orjson.dumps(record_fields(record), option=orjson.OPT_APPEND_NEWLINE))
+        lines.append(_line(record))
         if len(lines) >= 256:
             yield b"".join(lines)
             lines.clear()

@@ -10,7 +10,7 @@ from app.domain.money import format_usd
 from app.domain.record_json import rfc3339
 from app.domain.records import Book, Outcome
 from app.domain.spans import parse_moment
-from app.gateway.ports import Sort, UsageQuery
+from app.gateway.usage_query import Sort, UsageQuery
 
 MOST_LINES = 1_000_000
 
@@ -18,7 +18,10 @@ _TIME_LENGTH = {"day": len("2026-11-22"), "hour": len("2026-11-22T10:00")}
 
 
 class UsageParameters(BaseModel):
-    """The query of a report. Without `book` it is that of the mode in which the server runs, of `upstream` both."""
+    """The query of a report. `request` is any id of one call.
+
+    Without `book` it is that of the mode in which the server runs; both, where an `upstream` or a `request` is named.
+    """
 
     model_config = ConfigDict(extra="forbid")
     since: str | None = None
@@ -28,6 +31,7 @@ class UsageParameters(BaseModel):
     by: Literal["client", "model", "day", "hour", "request"] | None = None
     upstream: str | None = None
     book: Literal["real", "demo", "all"] | None = None
+    request: Annotated[str, Field(min_length=1)] | None = None
     outcome: Outcome | None = None
     sort: Sort = Sort.GROUP
     limit: Annotated[int, Field(ge=1, le=MOST_LINES)] | None = None
@@ -49,7 +53,7 @@ class UsageParameters(BaseModel):
 
     def _book(self, own_book: Book) -> Book | None:
         if self.book is None:
-            return own_book if self.upstream is None else None
+            return own_book if self.upstream is None and self.request is None else None
         return None if self.book == "all" else Book(self.book)
 
 

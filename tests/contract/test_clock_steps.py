@@ -13,7 +13,7 @@ import pytest
 from app.domain.records import Outcome, Record
 from app.gateway.calendar import DOUBT_SECONDS, Calendar
 from app.gateway.ending import Ending
-from app.gateway.ports import UsageQuery
+from app.gateway.usage_query import UsageQuery
 from app.store.inspection import inspect
 from app.store.rollups import HOUR_MICROSECONDS
 from app.store.sqlite import DATABASE_NAME, SqliteStore, open_store

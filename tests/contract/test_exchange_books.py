@@ -24,7 +24,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from app.domain.errors import UpstreamProtocolError
 from app.domain.records import Record
 from app.gateway.bookkeeper import Bookkeeper
-from app.gateway.ports import UsageQuery
+from app.gateway.usage_query import UsageQuery
 from app.store.inspection import inspect
 from app.store.ledger import BatchLedger
 from app.store.pending import Pending

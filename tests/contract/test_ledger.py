@@ -6,15 +6,18 @@ import random
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from app.domain.records import CostSource, Outcome, Record, UsageSource
-from app.gateway.ports import Ledger, UsageQuery
+from app.gateway.usage_query import UsageQuery
 from app.store.opening import Store
 from tests.contract.conftest import Form
 from tests.store.samples import PATIENCE_SECONDS, Samples, settle, until
+
+if TYPE_CHECKING:
+    from app.gateway.ports import Ledger
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -2,17 +2,21 @@
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from app.domain.kept_ids import kept_id
 from app.domain.records import Book, Outcome, Record, UsageSource, book_of
-from app.gateway.ports import Reports, Sort, UnsettledReports, UsageQuery
+from app.gateway.usage_query import Sort, UsageQuery
 from app.store.opening import Store
 from app.store.reports import PAGE_ROWS
 from app.store.totals import SUMS
 from tests.contract.conftest import Form
 from tests.store.samples import START, Samples, settle, some_records, until
+
+if TYPE_CHECKING:
+    from app.gateway.ports import Reports, UnsettledReports
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
@@ -146,6 +150,46 @@ async def test_the_dearest_and_the_newest(store: Store) -> None:
     by_model = UsageQuery(by="model", limit=1, sort=Sort.COST)
     most = max(expected(records, by_model), key=lambda row: row["cost_nanousd"])
     assert [dict(row) for row in await store.reports.totals(by_model)] == [most]
+
+
+async def test_a_call_is_found_by_any_id(store: Store) -> None:
+    samples = Samples()
+    times = [START, START + 1, START + HOUR, START + 30 * HOUR, START + 90 * DAY, START + 90 * DAY + 1]
+    records = [
+        samples.settled(
+            started_at,
+            response_id=f"resp_{number}",
+            generation_id=f"gen-{number}",
+            upstream_request_id=f"theirs-{number}",
+            upstream=("openrouter", "mock")[number % 2],
+        )
+        for number, started_at in enumerate(times)
+    ]
+    await settle(store.ledger, *records)
+    find, anything = store.reports.find, UsageQuery()
+    for record in records:
+        for id_ in (record.request_id, record.response_id, record.generation_id, record.upstream_request_id):
+            assert await find(id_ or "", anything) == [record]
+    for id_ in ("", "nothing", "resp_", "%", "resp_%", "\0", "x" * 5000):
+        assert await find(id_, anything) == []
+    assert await find("resp_0", UsageQuery(since=START + 1)) == []
+    assert await find("resp_0", UsageQuery(until=START + 1, client="alice", book=Book.REAL)) == [records[0]]
+    assert await find(records[1].request_id, UsageQuery(book=Book.REAL)) == []
+
+
+async def test_the_newest_calls_of_an_id_are_found(store: Store) -> None:
+    samples = Samples()
+    asked = [samples.settled(START + offset, response_id="resp_1") for offset in (0, 99 * HOUR, 99 * HOUR + 5)]
+    await settle(store.ledger, *asked)
+    assert await store.reports.find("resp_1", UsageQuery()) == asked[1:]
+
+
+async def test_an_id_too_long_to_be_kept_is_found(store: Store) -> None:
+    long = "resp_" + "x" * 5000
+    record = Samples().settled(START, response_id=kept_id(long), upstream_request_id=kept_id("r" * 2048))
+    await settle(store.ledger, record)
+    for id_ in (long, record.response_id, "r" * 2048):
+        assert await store.reports.find(id_ or "", UsageQuery()) == [record]
 
 
 async def test_reading_can_stop_anywhere(store: Store) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.gateway.ports import UsageQuery
+from app.gateway.usage_query import UsageQuery
 from app.store.database import Database
 from app.store.inspection import inspect
 from app.store.reports import SqlReports

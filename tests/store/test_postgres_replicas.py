@@ -242,6 +242,6 @@ def _folded(url: str) -> int:
 
 
 def _by_model() -> Any:  # noqa: ANN401
-    from app.gateway.ports import UsageQuery
+    from app.gateway.usage_query import UsageQuery
 
     return UsageQuery(by="model")

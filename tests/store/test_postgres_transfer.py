@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from app.domain.keys import StoredKey
-from app.gateway.ports import UsageQuery
+from app.gateway.usage_query import UsageQuery
 from app.store.faults import StoreBusy, StoreFault
 from app.store.opening import Store, opened_store
 from app.store.postgres import inspection, transfer

@@ -11,7 +11,7 @@ import pytest
 from app.domain.errors import StorageUnavailable
 from app.domain.keys import StoredKey
 from app.domain.records import Record
-from app.gateway.ports import UsageQuery
+from app.gateway.usage_query import UsageQuery
 from app.store.faults import StoreFault
 from app.store.opening import Store, opened_store
 from app.store.postgres import schema

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
 from app.domain.request_ids import RequestIds
-from app.gateway.ports import UsageQuery
+from app.gateway.usage_query import UsageQuery
 from app.store.database import Database, compiled
 from app.store.reports import unsettled_statement
 from app.store.rows import id_floor

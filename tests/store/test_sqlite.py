@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from app.gateway.ports import UsageQuery
+from app.gateway.usage_query import UsageQuery
 from app.store.sqlite import DATABASE_NAME, SqliteStore, open_store
 from app.store.sqlite_reader import SqliteReader
 from tests.store.samples import Samples, settle, stored

@@ -17,7 +17,7 @@ from app.domain.headers import Headers
 from app.domain.records import Book, Record
 from app.gateway.agreements import Agreements
 from app.gateway.clients import Clients
-from app.gateway.ports import UsageQuery
+from app.gateway.usage_query import UsageQuery
 from app.server import uvicorn_config
 from app.web.application import Application, make_application
 from app.web.doorkeeper import Doorkeeper, DoorLimits
@@ -43,6 +43,9 @@ class EmptyReports:
 
     async def totals(self, query: UsageQuery) -> Sequence[Mapping[str, Any]]:
         assert query.until is None or query.until >= 0
+        return []
+
+    async def find(self, id_: str, query: UsageQuery) -> Sequence[Record]:
         return []
 
     async def records(self, query: UsageQuery) -> AsyncIterator[Record]:

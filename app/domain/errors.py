@@ -6,6 +6,7 @@
     ├── ModelNotAllowed           403     model_not_allowed         x-should-retry: false
     ├── OriginNotAllowed          403     origin_not_allowed        x-should-retry: false
     ├── NotFound                  404     not_found
+    ├── RequestTimedOut           408     request_timeout
     ├── PayloadTooLarge           413     payload_too_large
     ├── UnsupportedMediaType      415     unsupported_media_type
     ├── MisdirectedRequest        421     misdirected_request
@@ -96,6 +97,12 @@ class NotFound(ApiError):
     """No such route, or an id that this client does not own."""
 
     status, error_type, type = 404, "not_found", "invalid_request_error"
+
+
+class RequestTimedOut(ApiError):
+    """The request comes too slowly."""
+
+    status, error_type, type = 408, "request_timeout", "invalid_request_error"
 
 
 class PayloadTooLarge(ApiError):

@@ -128,7 +128,11 @@ class Server(Section):
     max_loop_lag: Annotated[float, BeforeValidator(parse_duration), Field(ge=0)] = Field(
         default=0.5, description="While the event loop stays later than this, new calls get 503. 0: never."
     )
-    request_timeout: Seconds = Field(default=30, description="Time for a client's headers, and again for its body.")
+    request_timeout: Seconds = Field(
+        default=30,
+        description="Time for a client's headers. A body must bring 8 KiB a second over any such time, "
+        "and be complete after 15 minutes.",
+    )
     keep_alive_timeout: Seconds = Field(default=75, description="How long an idle client connection is kept.")
     write_timeout: Seconds = Field(default=60, description="How long a client may leave what was sent unread.")
     drain_timeout: Annotated[float, BeforeValidator(parse_duration), Field(ge=0)] = Field(

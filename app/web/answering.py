@@ -8,33 +8,54 @@ expressions. Here a head and the first bytes behind it leave in one piece, and a
 HTTP/1.0 knows no chunks: there a body of unknown length ends with the connection.
 """
 
-from typing import TYPE_CHECKING, Any, cast
+import asyncio
+import logging
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from app.web.errors import error_answer
+
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Sequence
 
     from starlette.types import Message
-    from uvicorn.protocols.http.flow_control import FlowControl
+    from uvicorn._types import HTTPScope
 
+    from app.domain.errors import ApiError
+    from app.web.protocol import ClientConnection
+
+_log = logging.getLogger("uvicorn.error")
 _CONTROL = bytes((*range(9), *range(10, 32), 127))  # all but the tab
 _BODILESS = (204, 304)
 
 
 class Answering(RequestResponseCycle):
-    """`connection` is the protocol that the request came on."""
+    """`connection` is the one that the request came on; what is written goes to it."""
 
-    def __init__(self, connection: Any, *, http_1_0: bool, **of_uvicorn: Any) -> None:  # noqa: ANN401
-        super().__init__(**of_uvicorn)
+    def __init__(
+        self, connection: "ClientConnection", scope: "HTTPScope", *, keep_alive: bool, expects_100: bool
+    ) -> None:
+        super().__init__(
+            scope=scope,
+            transport=cast("asyncio.Transport", connection),
+            flow=connection.flow,
+            logger=_log,
+            access_logger=_log,
+            access_log=False,
+            default_headers=[],
+            message_event=asyncio.Event(),
+            expect_100_continue=expects_100,
+            keep_alive=keep_alive,
+            on_response=connection.answered,
+        )
         self.connection = connection
-        self.flow: FlowControl
-        self.transport: asyncio.Transport
-        self._http_1_0 = http_1_0
+        self._http_1_0 = scope["http_version"] == "1.0"
         self.until_close = False  # is the body's end the connection's?
         self._taken = False
-        self._silent = self.scope["method"] == "HEAD"
+        self._silent = scope["method"] == "HEAD"
+        self._failed = False
+        self._fault: ApiError | None = None
 
     @property
     def at_once(self) -> bool:
@@ -55,13 +76,47 @@ class Answering(RequestResponseCycle):
             raise RuntimeError(f"unexpected ASGI message {message['type']!r}")
 
     async def receive(self) -> "Message":  # type: ignore[override]
-        """ASGI's. A request that is there as a whole needs no waiting."""
+        """ASGI's. A request that is there as a whole needs no waiting. Raises ApiError when the request is broken."""
         if self.more_body or self._taken or self.disconnected or self.waiting_for_100_continue:
-            return cast("Message", await super().receive())
-        self._taken = True
+            await self._wait()
+        if self._fault is not None:
+            self._raise_fault()
+        if self.disconnected or self.response_complete or self._failed:
+            return {"type": "http.disconnect"}
+        self._taken = not self.more_body
         self.message_event.clear()
-        self.flow.resume_reading()
-        return {"type": "http.request", "body": bytes(self.body), "more_body": False}
+        body, self.body = self.body, bytearray()
+        return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
+
+    async def _wait(self) -> None:
+        """For more of the body, or for the end of the answer or of the connection."""
+        if self._failed:
+            return
+        if self.waiting_for_100_continue and not self.transport.is_closing():
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            self.waiting_for_100_continue = False
+        if not self.disconnected and not self.response_complete:
+            if self.more_body:
+                self.flow.resume_reading()
+            await self.message_event.wait()
+
+    def fail(self, error: "ApiError") -> None:
+        """The rest of the request will not come: whoever reads it is told, and the connection ends with the answer."""
+        self.keep_alive = False
+        if self.response_started:
+            self.transport.close()
+        else:
+            self._fault = error
+            self._failed = True
+            self.message_event.set()
+
+    def _raise_fault(self) -> NoReturn:
+        """Once; and hold it no more, since its traceback holds this object."""
+        fault, self._fault = cast("ApiError", self._fault), None
+        try:
+            raise fault.with_traceback(None)
+        finally:
+            del fault
 
     def begin(self, status: int, headers: "Sequence[tuple[bytes, bytes]]", body: bytes = b"") -> None:
         """Write the head, and the first bytes of the body. Header names are in lower case.
@@ -143,3 +198,10 @@ class Answering(RequestResponseCycle):
             if self.expected_content_length < 0:
                 raise RuntimeError("the body is longer than its Content-Length")
         return body
+
+
+def refusal(error: "ApiError", request_id: str) -> bytes:
+    """The whole answer to a request that never reaches the application."""
+    status, headers, body = error_answer(error, request_id)
+    lines = [STATUS_LINE[status], *(b"%b: %b\r\n" % header for header in headers), b"connection: close\r\n\r\n", body]
+    return b"".join(lines)

@@ -10,13 +10,6 @@ import httptools
 from app.domain.headers import Headers
 
 
-def parser_of(connection: object) -> httptools.HttpRequestParser:
-    """A parser as uvicorn makes it."""
-    parser = httptools.HttpRequestParser(connection)
-    parser.set_dangerous_leniencies(lenient_data_after_close=True)
-    return parser
-
-
 def head_without_offer(parser: httptools.HttpRequestParser, target: bytes, headers: Headers) -> bytes:
     """The head that `parser` has just read, less its `Upgrade`."""
     lines = [b"%b %b HTTP/%b" % (parser.get_method(), target, parser.get_http_version().encode("ascii"))]

@@ -146,7 +146,6 @@ class AsgiDownstream:
         """Has the client left, as far as is known? Asked while its request is judged; our own connections know."""
         if self._answering is None:
             return False
-        self._answering.flow.resume_reading()  # paused by a large body; a socket not read never says that it ended
         return self._answering.disconnected
 
     async def run_watched(self, receive: Receive) -> bool:
@@ -159,7 +158,6 @@ class AsgiDownstream:
             finally:
                 watch.cancel()
         connection = self._answering.connection
-        connection.flow.resume_reading()  # paused by a large body; a socket not read never says that it ended
         if connection.transport.is_closing():
             self.left()
         connection.on_lost = self.left

@@ -20,6 +20,14 @@ def id_headers(request_id: str) -> Headers:
     return [(b"x-request-id", value), (b"x-weighbridge-request-id", value)]
 
 
+class BrokenRequest(HTTPException):
+    """An ApiError that comes up while FastAPI reads a request, as FastAPI lets it through."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.status)
+        self.error = error
+
+
 def error_body(error: ApiError, status: int, request_id: str) -> bytes:
     """`code` is an integer because OpenRouter's SDKs insist; the rest is what OpenAI's read. Never raises."""
     return orjson.dumps(
@@ -59,6 +67,9 @@ def install_error_pages(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     def starlettes(request: Request, error: HTTPException) -> Response:
+        if isinstance(error, BrokenRequest):
+            request.app.state.gateway.refused(error.error.error_type)
+            return answer(request, error.error)
         if error.status_code == 404:
             return answer(
                 request, NotFound("There is nothing here. The API is at /api/v1/responses and /v1/responses.")

@@ -1,47 +1,49 @@
-"""Our uvicorn protocol class: httptools' parser, with the gaps closed that uvicorn leaves to others (threats.md A2).
+"""Our uvicorn protocol class: one client connection. It closes the gaps that uvicorn leaves to others (threats.md A2).
 
-    connected ──first byte──> head ──judged──> body ──whole──> answering ──sent──> idle ──first byte──> head ...
-        │ deadline             │ deadline        │ deadline        │ write stall      │ keep-alive deadline
-        └──────────────────────┴─────────────────┴─────────────────┴──────────────────┴──> closed
-                  refused: our error body, then what the client is still sending is read and dropped
-                  for a second, so that it sees the answer and not a reset; then closed
+    HEAD ──complete──> BODY ──complete──> ANSWER ──sent──> HEAD ...
+      │ deadline         │ pace             │ write stall
+      └──────────────────┴──────────────────┴─────────────> DISCARD ──client closes, or time is up──> closed
+                  what the client still sends is read and dropped, so that it sees the answer and not a reset
 
-Deadlines are absolute: a byte now and then buys no time. A request is judged on the parser's own reading before the
-application hears of it. Trailers are dropped. The hot route is told at once when its client's connection is lost.
+One request is parsed at a time. What comes while it is being answered waits, MAX_UNPARSED_BYTES at most; then reading
+stops until the answer has left. Deadlines are absolute: a byte now and then buys no time. A request is judged on the
+parser's own reading before the application hears of it. The hot route is told at once when its client is gone.
 """
 
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote
 
-import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
-from app.domain.errors import ApiError, HeadersTooLarge, InvalidRequest
-from app.web.answering import Answering
-from app.web.connection_reset import reset
-from app.web.declined_upgrade import head_without_offer, parser_of
+from app.domain.errors import ApiError, RequestTimedOut
+from app.web.answering import Answering, refusal
+from app.web.body_pace import TOO_SLOW, BodyPace
+from app.web.connection_reset import has_hung_up, reset
 from app.web.doorkeeper import Doorkeeper
-from app.web.errors import error_answer
-from app.web.gentle_transport import GentleTransport
-from app.web.request_rules import MAX_HEAD_BYTES, MAX_HEADERS, judge_old_version
+from app.web.lingering_close import LINGER_BRIEFLY_SECONDS, LINGER_SECONDS, LingeringClose
+from app.web.request_parser import RequestParser
+from app.web.request_scope import request_scope
+from app.web.stage import Stage
+from app.web.write_stall import WriteStall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DISCARD_BYTES = 1024 * 1024
-DISCARD_SECONDS = 1.0
-_HEAD_TOO_LARGE = f"The request's headers are over {MAX_HEAD_BYTES} bytes, or more than {MAX_HEADERS}."
+MAX_UNPARSED_BYTES = 64 * 1024
+_MAX_STEPS = 1000
+"""Parts of a body that are parsed in a row, before others have their turn."""
+
+_LEAST_READ_BYTES = 1024  # a transport takes no empty buffer
+
+_RECEIVED = memoryview(bytearray(MAX_UNPARSED_BYTES))
+"""What was read last, on any connection: it is parsed or copied before the next read."""
 
 
-class RefusedError(Exception):
-    """Stops the parser in mid-head; the reason is with the connection."""
-
-
-class ClientConnection(HttpToolsProtocol):
-    """One client connection. At most one request of it is being answered; `on_lost` is that one's."""
+class ClientConnection(asyncio.BufferedProtocol):
+    """At most one request of it is being answered: `cycle`. `on_lost` is called when the client is gone meanwhile."""
 
     def __init__(
         self,
@@ -52,247 +54,245 @@ class ClientConnection(HttpToolsProtocol):
         *,
         doorkeeper: Doorkeeper,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
         self.address: str | None = None
         self.on_lost: Callable[[], None] | None = None
+        self.cycle: Answering | None = None
+        self.loop = _loop or asyncio.get_event_loop()
+        self._config = config
+        self._state = server_state
+        self._app_state = app_state
         self._doorkeeper = doorkeeper
-        self._deadline: float | None = None
-        self._head_bytes = 0  # of the head that is coming in
-        self._in_head = True
-        self._in_body = False
-        self._refusal: ApiError | None = None
-        self._discarded: int | None = None  # bytes read and dropped, once nothing more is expected
-        self._stalled_since: float | None = None
-        self._stalled_bytes = 0
+        self._parser = RequestParser()
+        self._stage = Stage.HEAD
+        self._deadline: float | None = None  # of the head, or of an idle connection
+        self._pace: BodyPace | None = None  # of a body that did not come with its head
+        self._unparsed = b""
+        self._lingering: LingeringClose | None = None
+        self._stall: WriteStall | None = None
 
     # -- the socket --------------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let the client in, if there is room; its first request must come in time."""
-        super().connection_made(transport)
-        self.address = self.client[0] if self.client else None
-        self._gentle = GentleTransport(self)
+        transport = cast("asyncio.Transport", transport)
+        self.transport = transport
+        self.write = transport.write
+        self.is_closing = transport.is_closing
+        self.flow = FlowControl(transport)
+        self._server = get_local_addr(transport)
+        self._client = get_remote_addr(transport)
+        self.address = self._client[0] if self._client else None
+        self._state.connections.add(self)  # type: ignore[arg-type]  # the server only tells it to shut down
         self._allow(self._doorkeeper.limits.request_seconds)
         full = self._doorkeeper.enter(self)
         if full is not None:
-            self._refuse(full)
+            self._refuse(full, LINGER_BRIEFLY_SECONDS)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Tell whoever is answering."""
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it does not matter why
+        """Tell whoever is answering, and hold nothing more."""
         self._doorkeeper.leave(self)
-        super().connection_lost(exc)
+        self._state.connections.discard(self)
+        cycle, self.cycle = self.cycle, None
+        if cycle is not None:
+            cycle.disconnected = not cycle.response_complete
+            cycle.message_event.set()
+        self.flow.resume_writing()
+        self._parser.close()
+        self._unparsed = b""
         lost, self.on_lost = self.on_lost, None
         if lost is not None:
             lost()
 
-    def data_received(self, data: bytes) -> None:
-        """Parse; or drop, when nothing more is wanted of this client."""
-        if self._discarded is not None:
-            self._discarded += len(data)
-            if self._discarded > DISCARD_BYTES:
-                self.transport.abort()
-            return
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._deadline is None:  # also for bytes that begin nothing, as endless line ends
-                self._allow(self._doorkeeper.limits.request_seconds)
-        self._parse(data)
-        if self._in_head and self._head_bytes > MAX_HEAD_BYTES and self._discarded is None:
-            self._refuse(HeadersTooLarge(_HEAD_TOO_LARGE))
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - it is always the same
+        """Where the next bytes go: no more than may wait unparsed."""
+        return _RECEIVED[: max(_LEAST_READ_BYTES, MAX_UNPARSED_BYTES - len(self._unparsed))]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Parse; or keep for later; or drop, when nothing more is wanted of this client."""
+        stage = self._stage
+        if stage is Stage.DISCARD:
+            if self._lingering is not None:
+                self._lingering.discard(nbytes, self.loop.time())
+        elif stage is Stage.ANSWER or self._unparsed:
+            self._unparsed += _RECEIVED[:nbytes]
+            if len(self._unparsed) >= MAX_UNPARSED_BYTES:
+                self.flow.pause_reading()
+        else:
+            self._parse(bytes(_RECEIVED[:nbytes]))
+
+    def eof_received(self) -> None:
+        """A client that ends its side has left: the transport closes."""
 
     def pause_writing(self) -> None:
         """The client does not read as fast as we write: from now on it must make progress."""
-        super().pause_writing()
-        self._stalled_since = self.loop.time()
-        self._stalled_bytes = self.transport.get_write_buffer_size()
+        self.flow.pause_writing()
+        self._stall = WriteStall(self.transport, self.loop.time())
 
     def resume_writing(self) -> None:
-        """It does."""
-        super().resume_writing()
-        self._stalled_since = None
+        """The client has read on."""
+        self.flow.resume_writing()
+        self._stall = None
 
-    # -- the parser --------------------------------------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        """A request begins: give it its connection, and its head a deadline."""
-        super().on_message_begin()
-        self._in_head = True
-        self._allow(self._doorkeeper.limits.request_seconds)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header of the head; one that comes behind the body is a trailer, and dropped."""
-        if not self._in_head:
-            return
-        name = name.lower()
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        """Judge the head; then the application may have it, and the body gets a deadline of its own."""
-        if self.parser.should_upgrade():
-            if self.parser.get_method() == b"CONNECT":
-                self._stop(InvalidRequest("CONNECT is not served here."))
-            return  # it is read again, without the offer
-        self._in_head = False
-        if len(self.headers) > MAX_HEADERS or (self._head_bytes > MAX_HEAD_BYTES and self._size() > MAX_HEAD_BYTES):
-            self._stop(HeadersTooLarge(_HEAD_TOO_LARGE))
-        refusal = self._doorkeeper.rules.judge(self.url, self.headers)
-        if refusal is not None:
-            self._stop(refusal)
-        self._in_body = True
-        self._allow(self._doorkeeper.limits.request_seconds)
-        self._take_request()
-
-    def on_message_complete(self) -> None:
-        """The request is whole: from here on, time is ours and upstream's."""
-        if self._in_head:
-            return  # an offered upgrade ends the parsing there
-        self._in_head = True
-        self._in_body = False
-        self._head_bytes = 0
-        self._deadline = None
-        super().on_message_complete()
-
-    def on_response_complete(self) -> None:
-        """The answer is whole: the next request may begin, or the connection rests for a while."""
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
-        elif self._deadline is None:
-            self._allow(self.timeout_keep_alive)
+    # -- requests ----------------------------------------------------------------------------------------------
 
     def _parse(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.send_400_response("")
-        except httptools.HttpParserUpgrade as offer:
-            head = head_without_offer(self.parser, self.url, self.headers)
-            self.parser = parser_of(self)
-            self._parse(head + data[offer.args[0] :])
+        """Parse to the end of one request; what is behind it waits until that one is answered."""
+        parser, end = self._parser, 0
+        fresh = not parser.target
+        for _ in range(_MAX_STEPS):
+            try:
+                end = parser.feed(data, end)
+            except ApiError as error:
+                self._fail(error)
+                return
+            if parser.headed and not self._pass_on():
+                return
+            if parser.whole or end == len(data):
+                break
+        self._unparsed = data[end:]
+        if not parser.whole:
+            self._await_more(len(data), begins=fresh and bool(parser.target))
+        elif self._stage is Stage.BODY:  # it was answered before it was whole
+            self._next()
 
-    def _take_request(self) -> None:
-        """Hand the request to the application, behind those of this connection that came before it."""
-        version = self.parser.get_http_version()
-        if version != "1.1":
-            self._judge_old_version(version)
-        url = httptools.parse_url(self.url)
-        path = url.path.decode("ascii")
-        self.scope |= {
-            "method": self.parser.get_method().decode("ascii"),
-            "http_version": version,
-            "path": unquote(path) if "%" in path else path,
-            "raw_path": url.path,
-            "query_string": url.query or b"",
-        }
-        waiting = self._open_cycle() is not None
-        self.cycle = Answering(
-            self,
-            http_1_0=version == "1.0",
-            scope=self.scope,
-            transport=self._gentle,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=[],
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
-        if waiting:
+    def _await_more(self, came: int, *, begins: bool) -> None:
+        """The head must be complete in time, the body come fast enough."""
+        if self._stage is Stage.BODY:
+            if self._pace is not None:
+                self._pace.received += came
+            elif self.cycle is not None:
+                self._pace = BodyPace(self.loop.time(), self._doorkeeper.limits.request_seconds)
+            if came == MAX_UNPARSED_BYTES and self.cycle is not None and self.cycle.body:
+                self.flow.pause_reading()  # until the application has taken it: small chunks are much work
+        elif begins:
+            self._allow(self._doorkeeper.limits.request_seconds)
+        if self._unparsed:  # others have their turn first
             self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, self.app))
-        else:
-            self._start_asgi_task(self.cycle, self.app)
+            self.loop.call_soon(self._parse_on)
 
-    def _judge_old_version(self, version: str) -> None:
-        refusal = judge_old_version(version, self.headers)
-        if refusal is not None:
-            self._stop(refusal)
-        self.expect_100_continue = False  # an HTTP/1.0 client could not read the interim answer
+    def _parse_on(self) -> None:
+        data, self._unparsed = self._unparsed, b""
+        if data:
+            self._parse(data)
+        if not self._unparsed:
+            self.flow.resume_reading()
+
+    def _pass_on(self) -> bool:
+        """Hand what was parsed to the application, the head first. False when the head is refused."""
+        if self._stage is Stage.HEAD:
+            try:
+                self._begin()
+            except ApiError as error:
+                self._refuse(error)
+                return False
+        parser, cycle = self._parser, self.cycle
+        if cycle is None:  # it is answered: the rest of its body is dropped
+            parser.body.clear()
+        elif parser.whole or parser.body:
+            cycle.body += b"".join(parser.body)
+            parser.body.clear()
+            if parser.whole:
+                self._stage = Stage.ANSWER
+                self._pace = None
+                cycle.more_body = False
+                self.flow.resume_reading()
+            elif len(cycle.body) >= MAX_UNPARSED_BYTES:
+                self.flow.pause_reading()
+            cycle.message_event.set()
+        return True
+
+    def _begin(self) -> None:
+        """The head is complete: start the application on it. Raises ApiError when it must be refused."""
+        parser = self._parser
+        scope = request_scope(parser, self._doorkeeper.rules, self._server, self._client, self._app_state)
+        self._stage = Stage.BODY
+        self._deadline = None
+        self.cycle = cycle = Answering(self, scope, keep_alive=parser.keep_alive, expects_100=parser.expects_100)
+        task = self.loop.create_task(cycle.run_asgi(self._config.loaded_app))
+        task.add_done_callback(self._state.tasks.discard)
+        self._state.tasks.add(task)
+
+    def answered(self) -> None:
+        """The answer is complete: the next request may begin, or the connection rests for a while."""
+        if self._stage is Stage.DISCARD or self.is_closing():
+            return
+        self.cycle = None
+        if self._stage is Stage.ANSWER:
+            self._next()
+        else:
+            self._pace = None
+            self._allow(self._doorkeeper.limits.request_seconds)
+            self.flow.resume_reading()
+
+    def _next(self) -> None:
+        self._stage = Stage.HEAD
+        self._parser.next_request()
+        self._allow(self._config.timeout_keep_alive)
+        self._parse_on()
 
     # -- refusing and closing ----------------------------------------------------------------------------------
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's words are not ours
-        """Called by uvicorn when the parser stopped: by our judgement or by its own."""
-        self._refuse(self._refusal or InvalidRequest("The request is not well-formed HTTP."))
+    def _fail(self, error: ApiError) -> None:
+        """The request is broken. Who is reading it answers that; else it is answered here."""
+        cycle = self.cycle
+        if cycle is not None:
+            self._stage = Stage.DISCARD
+            self._pace, self._unparsed = None, b""
+            cycle.fail(error)
+        elif self._stage is Stage.BODY:  # it was answered already
+            self._linger(LINGER_SECONDS)
+        else:
+            self._refuse(error)
 
-    def close_gently(self) -> None:
+    def _refuse(self, error: ApiError, linger_seconds: float = LINGER_SECONDS) -> None:
+        """Answer in place of the application, and close."""
+        self._doorkeeper.refused(error.error_type)
+        self.write(refusal(error, self._doorkeeper.new_id()))
+        self._linger(linger_seconds)
+
+    def close(self) -> None:
         """Close so that the client sees what was sent, even if it is still sending itself."""
-        cycle = self._open_cycle()
-        if cycle is not None and cycle.until_close:
+        cycle, self.cycle = self.cycle, None
+        if cycle is not None and cycle.until_close and not cycle.response_complete:
             reset(self.transport)
-            return
-        if self._in_head and not self._in_body and self._refusal is None:
+        elif self._stage is Stage.ANSWER and not self._unparsed:
             self.transport.close()
-            return
-        self._discarded = 0
-        if self.transport.is_closing():
-            return
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self.flow.resume_reading()
-        self.loop.call_later(DISCARD_SECONDS, self.transport.abort)
+        else:
+            self._linger(LINGER_SECONDS)
+
+    def shutdown(self) -> None:
+        """The server stops: close now, or behind the answer that is under way."""
+        if self.cycle is None:
+            self.transport.close()
+        else:
+            self.cycle.keep_alive = False
 
     def look_at(self, now: float) -> None:
-        """The doorkeeper's round: drop the connection when its deadline has passed or its client stopped reading."""
-        if self._deadline is not None and now > self._deadline and not self._answering():
-            self.transport.abort()
-        elif self._stalled_since is not None:
-            waiting = self.transport.get_write_buffer_size()
-            if waiting != self._stalled_bytes:
-                self._stalled_since, self._stalled_bytes = now, waiting
-            elif now - self._stalled_since > self._doorkeeper.limits.write_seconds:
+        """End the connection when its time is up or its client does not read."""
+        if self._lingering is not None:
+            self._lingering.look_at(now)
+        elif self._pace is not None:
+            if self.flow.read_paused:
+                self._pace.excuse(now)
+            elif self._pace.is_too_slow(now):
+                self._fail(RequestTimedOut(TOO_SLOW))
+        elif self._deadline is not None and now > self._deadline:
+            if self._stage is Stage.HEAD and self._parser.target:
+                self._refuse(RequestTimedOut(TOO_SLOW), LINGER_BRIEFLY_SECONDS)
+            else:
                 self.transport.abort()
+        elif self.flow.read_paused and has_hung_up(self.transport):
+            self.transport.abort()
+        if self._stall is not None:
+            self._stall.look_at(now, self._doorkeeper.limits.write_seconds)
 
-    def _size(self) -> int:
-        """Of the head alone: `_head_bytes` counts all that came with its end, which may be most of a body."""
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+    def _linger(self, seconds: float) -> None:
+        self._stage = Stage.DISCARD
+        self._pace = self._deadline = self.cycle = None
+        self._unparsed = b""
+        self._lingering = LingeringClose(self.transport, self.loop.time(), seconds)
+        if not self.is_closing():
+            self.flow.resume_reading()
 
     def _allow(self, seconds: float) -> None:
         self._deadline = self.loop.time() + seconds
-
-    def _answering(self) -> bool:
-        """Is an answer under way whose request came whole? Then what else the client sends has time."""
-        cycle = self._open_cycle()
-        return cycle is not None and not cycle.more_body
-
-    def _open_cycle(self) -> Answering | None:
-        """The newest request that is not answered yet."""
-        cycle = cast("Answering | None", self.cycle)
-        return None if cycle is None or cycle.response_complete else cycle
-
-    def _stop(self, error: ApiError) -> None:
-        self._refusal = error
-        raise RefusedError
-
-    def _refuse(self, error: ApiError) -> None:
-        """Answer in place of the application, unless it is answering: then the connection ends behind that answer."""
-        self._refusal = error
-        self._doorkeeper.refused(error.error_type)
-        cycle = self._open_cycle()
-        if cycle is not None:
-            if not cycle.more_body:  # an earlier request of this connection, asked properly
-                cycle.keep_alive = False
-                self._discarded = 0
-                return
-            cycle.disconnected = True  # this one, broken in its body
-            cycle.message_event.set()
-            if cycle.response_started:
-                self.transport.close()
-                return
-        status, headers, body = error_answer(error, self._doorkeeper.new_id())
-        lines = [
-            STATUS_LINE[status],
-            *(b"%s: %s\r\n" % header for header in headers),
-            b"connection: close\r\n\r\n",
-            body,
-        ]
-        self.transport.write(b"".join(lines))
-        self.close_gently()

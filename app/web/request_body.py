@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
-from app.domain.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from app.domain.errors import ApiError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from app.gateway.coding import decode
 from app.gateway.steps import in_steps
+from app.web.errors import BrokenRequest
 
 
 class ClientLeft(Exception):
@@ -45,12 +46,18 @@ async def read_request(values: Mapping[bytes, bytes], receive: Receive, max_byte
 
 
 def bounded(receive: Receive, max_bytes: int) -> Receive:
-    """`receive` for ordinary routes, which collect a body before they ask who sends it. Raises 413 past the bound."""
+    """`receive` for ordinary routes, which collect a body before they ask who sends it.
+
+    Raises HTTPException: 413 past the bound, BrokenRequest for what cannot be read to its end.
+    """
     size = 0
 
     async def receive_so_much() -> Message:
         nonlocal size
-        message = await receive()
+        try:
+            message = await receive()
+        except ApiError as error:
+            raise BrokenRequest(error) from None
         size += len(message.get("body", b""))
         if size > max_bytes:
             raise HTTPException(413)

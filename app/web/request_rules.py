@@ -12,7 +12,7 @@ from app.domain.errors import ApiError, HeadersTooLarge, InvalidRequest, Misdire
 MAX_HEAD_BYTES = 64 * 1024
 """Request line and headers together."""
 
-MAX_HEADERS = 200
+MAX_HEADERS = 256
 MAX_TARGET_BYTES = 8 * 1024
 
 PROBES = (b"/healthz", b"/readyz")

@@ -45,6 +45,10 @@ def in_chunks(body: bytes) -> bytes:
     return raw(b"Transfer-Encoding: chunked", body=body + SMUGGLED)
 
 
+def endless(body: bytes) -> bytes:
+    return raw(b"Transfer-Encoding: chunked", body=body)
+
+
 def asking(line: bytes) -> bytes:
     return sized(line=line)
 
@@ -177,7 +181,13 @@ REFUSED: dict[str, Refusal] = {
     "one header of 70 KB": (sized(b"x: " + b"a" * 70_000), *_LARGE),
     "a header that never ends": (sized()[: -len(BODY) - 2] + b"x: " + b"a" * 200_000, *_LARGE),
     "a name that never ends": (sized()[: -len(BODY) - 2] + b"a" * 200_000, *_LARGE),
-    "201 headers": (sized(*(b"x-%d: a" % n for n in range(201))), *_LARGE),
+    "257 headers": (sized(*(b"x-%d: a" % n for n in range(253))), *_LARGE),
+    "short headers without an end": (sized()[: -len(BODY) - 2] + b"a:\r\n" * 300, *_LARGE),
+    "257 trailers": (endless(CHUNKED[:-2] + b"a: b\r\n" * 257 + b"\r\n"), *_LARGE),
+    "trailers of 70 KB": (endless(CHUNKED[:-2] + b"a: b%b\r\n" % (b"c" * 1000) * 70), *_LARGE),
+    "a trailer that never ends": (endless(CHUNKED[:-2] + b"a: " + b"b" * 70_000), *_LARGE),
+    "a chunk extension of 70 KB": (endless(b"5;" + b"a" * 70_000), *_LARGE),
+    "chunk extensions of 100 KB": (endless((b"1;" + b"a" * 1000 + b"\r\n \r\n") * 100), *_LARGE),
     "line ends for ever": (b"\r\n" * 100_000, *_LARGE),
     "a target of 9 KB": (asking(b"POST /v1/responses?" + b"a" * 9_000 + b" HTTP/1.1"), *_LARGE),
     "a target of 70 KB": (asking(b"POST /v1/responses?" + b"a" * 70_000 + b" HTTP/1.1"), *_LARGE),
@@ -197,15 +207,15 @@ REFUSED: dict[str, Refusal] = {
 }
 """Name -> the request, and the status and error_type due."""
 
-SILENT: dict[str, bytes] = {
-    "HTTP/0.9": b"GET /v1/responses\r\n",
-    "half a head": sized()[:60],
-    "a body that is short": sized()[:-5],
-    "chunks without an end": raw(b"Transfer-Encoding: chunked", body=CHUNKED[:-5]),
-    "nothing": b"",
-    "half a line end": b"\r",
+UNFINISHED: dict[str, tuple[bytes, bool]] = {
+    "HTTP/0.9": (b"GET /v1/responses\r\n", True),
+    "half a head": (sized()[:60], True),
+    "a body that is short": (sized()[:-5], True),
+    "chunks without an end": (raw(b"Transfer-Encoding: chunked", body=CHUNKED[:-5]), True),
+    "nothing": (b"", False),
+    "half a line end": (b"\r", False),
 }
-"""Not whole: no answer, and the connection is closed when its time is up."""
+"""Not whole, and whether a request has begun: then the answer is 408. The connection is closed when its time is up."""
 
 WELL_FORMED: dict[str, bytes] = {
     "as it should be": sized(),
@@ -223,6 +233,9 @@ WELL_FORMED: dict[str, bytes] = {
         b"Transfer-Encoding: chunked", body=b"".join(b"1\r\n%c\r\n" % byte for byte in BODY) + b"0\r\n\r\n"
     ),
     "a length with zeros": length(b"000" + SIZE),
+    "256 headers": sized(*(b"x-%d: a" % n for n in range(252))),
+    "headers of 60 KB": sized(*(b"x-%d: %b" % (n, b"a" * 1000) for n in range(59))),
+    "256 trailers": raw(b"Transfer-Encoding: chunked", body=CHUNKED[:-2] + b"a: b\r\n" * 256 + b"\r\n"),
     "a host with a port": host(b"LOCALHOST:8787"),
     "a host as an address": host(b"127.0.0.1"),
     "a host in IPv6": host(b"[::1]:1"),

@@ -203,7 +203,9 @@ async def test_dribblers_and_the_silent_are_cut_off_in_time(start: Starter, serv
     assert max(lived) < limit + 3.0
     assert len(seconds) >= 5
     assert max(seconds) < GOOD_CALL_SECONDS
-    assert all(came == b"" for _, came in await cut_off)
+    told = [came for _, came in await cut_off]
+    assert all(came.startswith(b"HTTP/1.1 408 ") for came in told[: 40 * tenths])
+    assert told[40 * tenths :] == [b""] * 60 * tenths, "of those who began no request"
     await asyncio.to_thread(gateway.idle)
     await asyncio.to_thread(eventually, lambda: open_files(pid) <= files + 10, "the end of the connections")
 

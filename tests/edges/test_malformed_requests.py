@@ -5,7 +5,7 @@ import pytest
 from tests.e2e.program import Gateway
 from tests.edges.conftest import REQUEST_SECONDS
 from tests.edges.fault_server import GOOD_BODY, FaultServer
-from tests.edges.malformed import BODY, MARK, REFUSED, SILENT, SMUGGLED, WELL_FORMED, raw
+from tests.edges.malformed import BODY, MARK, REFUSED, SMUGGLED, UNFINISHED, WELL_FORMED, raw
 from tests.edges.raw_client import Heard, ours, request, say
 
 AT_ONCE_SECONDS = 2.0
@@ -41,11 +41,17 @@ def test_one_answer_and_the_connection_ends(edge: Gateway, fault_server: FaultSe
     assert reached(fault_server, edge) == ([], [])
 
 
-@pytest.mark.parametrize("name", SILENT)
+@pytest.mark.parametrize("name", UNFINISHED)
 def test_what_never_becomes_whole_is_cut_off_in_time(edge: Gateway, fault_server: FaultServer, name: str) -> None:
+    data, begun = UNFINISHED[name]
     fault_server.forget()
-    heard = say(edge.url, with_key(edge, SILENT[name]))
-    assert heard.raw == b""
+    heard = say(edge.url, with_key(edge, data))
+    if begun:
+        assert (heard.only.status, heard.only.error_type) == (408, "request_timeout")
+        ours(heard.only)
+    else:
+        assert heard.raw == b""
+    assert heard.ending == "closed"
     assert REQUEST_SECONDS <= heard.seconds < REQUEST_SECONDS + AT_ONCE_SECONDS
     assert reached(fault_server, edge) == ([], [])
 
@@ -74,14 +80,19 @@ def test_requests_behind_each_other_are_answered_in_order(edge: Gateway, fault_s
     assert len(reached(fault_server, edge)[0]) == 2
 
 
-@pytest.mark.parametrize("junk", [b"\0", b"GET\r\n\r\n", b"POST /v1/responses HTTP/1.1\r\nHost: evil.example\r\n\r\n"])
-def test_junk_behind_a_request_ends_the_connection_behind_its_answer(
-    edge: Gateway, fault_server: FaultServer, junk: bytes
+@pytest.mark.parametrize(
+    ("junk", "status"),
+    [(b"\0", 400), (b"GET\r\n\r\n", 400), (b"POST /v1/responses HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421)],
+)
+def test_junk_behind_a_request_is_refused_behind_its_answer(
+    edge: Gateway, fault_server: FaultServer, junk: bytes, status: int
 ) -> None:
     fault_server.forget()
     heard = say(edge.url, with_key(edge, WELL_FORMED["as it should be"]) + junk, answers=9)
-    assert (heard.only.status, heard.only.body, heard.only.whole) == (200, GOOD_BODY, True)
-    assert heard.ending == "closed"
+    good, refused = heard.answers
+    assert (good.status, good.body, good.whole) == (200, GOOD_BODY, True)
+    assert (refused.status, refused.value("connection"), heard.ending) == (status, "close", "closed")
+    ours(refused)
     assert len(reached(fault_server, edge)[0]) == 1
 
 
@@ -91,8 +102,9 @@ def test_behind_an_offered_upgrade_the_body_is_a_body(
     edge: Gateway, fault_server: FaultServer, upgrade: bytes, apart: bool
 ) -> None:
     """llhttp would have the rest be another protocol; a body in a packet of its own was taken for a request."""
-    offer = (b"Connection: upgrade", b"Upgrade: " + upgrade, b"Content-Length: %d" % len(SMUGGLED))
-    data = with_key(edge, raw(*offer, body=SMUGGLED))
+    body = with_key(edge, SMUGGLED)
+    offer = (b"Connection: upgrade", b"Upgrade: " + upgrade, b"Content-Length: %d" % len(body))
+    data = with_key(edge, raw(*offer, body=body))
     fault_server.forget()
     middle = data.find(b"\r\n\r\n") + 4 if apart else len(data)
     heard: Heard = say(edge.url, data[:middle], data[middle:])

@@ -19,6 +19,7 @@ CONTRACT = {
     "model_not_allowed": 403,
     "origin_not_allowed": 403,
     "not_found": 404,
+    "request_timeout": 408,
     "payload_too_large": 413,
     "unsupported_media_type": 415,
     "misdirected_request": 421,

@@ -30,6 +30,8 @@ LONGEST_RETRY_SECONDS = 5.0
 RECOVERY_SECONDS = 1.0
 """So long a start waits for the spool of an earlier process; the rest is replayed while calls are served."""
 WATCH_SECONDS = 1.0
+SPOOL_RETRY_SECONDS = 0.1
+"""So often the spool is tried while it refuses: what waits in memory is lost when the process is killed."""
 _MOST_A_STEP = 500
 
 
@@ -39,15 +41,20 @@ class Keeping:
     `let_go` hears of records whose callers may go on, and whether they have reached a disk.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it keeps by, and for whom
         self,
         place: Place,
         stats: LedgerStats,
         let_go: Callable[[list[Pending], bool], None],
         upkeep: Upkeep,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        reserves: bool = False,
     ) -> None:
-        """Open the database and replay what an earlier process has spooled. Raises what that raises."""
+        """Open the database and replay what an earlier process has spooled. Raises what that raises.
+
+        `reserves` says that the spool's room is allocated beforehand: a server's is.
+        """
         self.problem: str | None = None  # what the database last said; None while all is well
         self.spool_problem: str | None = None  # what the spool last said
         self._place = place
@@ -58,10 +65,13 @@ class Keeping:
         self._backlog = Backlog()
         self._recovered = False
         self._delay = FIRST_RETRY_SECONDS
-        self._retry_at = 0.0
+        self._retry_at = self._spool_retry_at = 0.0
+        self._reserves = reserves
+        self._without_reserve = False  # and that was told
         self._watch_at = self._clock() + WATCH_SECONDS
         self._spool = Spool(place.state_dir)
         self._database = place.open()
+        self._set_room_aside()
         try:
             self._recover(self._clock() + RECOVERY_SECONDS)
         except BaseException:
@@ -107,7 +117,8 @@ class Keeping:
         """Until tend() has something to do."""
         now = self._clock()
         if self.problem is not None:
-            return max(0.0, self._retry_at - now)
+            due = min(self._retry_at, self._spool_retry_at) if self._backlog else self._retry_at
+            return max(0.0, due - now)
         if self.waiting:
             return 0.0
         return min(max(0.0, self._watch_at - now), self._upkeep.wait_seconds(now))
@@ -116,6 +127,8 @@ class Keeping:
         """Do a little of what is due beside new arrivals. `idle` says that none are waiting."""
         now = self._clock()
         if self.problem is not None:
+            if self._backlog and now >= self._spool_retry_at:
+                self._spool_backlog()
             if now >= self._retry_at:
                 self._retry()
         elif self.waiting:
@@ -178,6 +191,7 @@ class Keeping:
                     LOG.critical("The spool does not take records either; they wait in memory: %s", error)
                     self._stats.failed_spools += 1
                 self.spool_problem = str(error) or type(error).__name__
+                self._spool_retry_at = self._clock() + SPOOL_RETRY_SECONDS
                 return
             self.spool_problem = None
             self._stats.spooled += len(batch.settled)
@@ -191,6 +205,19 @@ class Keeping:
 
     def _watch(self) -> None:
         self._stats.interrupted += self._database.watch()
+        self._set_room_aside()
+
+    def _set_room_aside(self) -> None:
+        if not self._reserves:
+            return
+        try:
+            self._spool.set_room_aside()
+        except OSError as error:
+            if not self._without_reserve:
+                LOG.warning("The spool has no room set aside: while the disk is full it takes no records: %s", error)
+            self._without_reserve = True
+        else:
+            self._without_reserve = False
 
     def _refused(self, error: Exception) -> None:
         if self.problem is None:
@@ -208,7 +235,6 @@ class Keeping:
             self._replay_some()
         except Exception as error:  # noqa: BLE001 - as above
             self._refused(error)
-            self._spool_backlog()
             return
         LOG.warning("The database takes records again")
         self._database.take_time()

@@ -40,7 +40,8 @@ class StoreOptions(TypedDict, total=False):
     now                microseconds since 1970 UTC
     process            the 32-bit number at the end of this process's request ids; random
     lease_seconds      PostgreSQL: how long a process must be missing until its open calls are closed; 30
-    open_calls         how many calls the table of open calls has room for; 0: there is no table
+    open_calls         how many calls the table of open calls has room for; 0: nothing is served here, there is no
+                       table, and no room is set aside for the spool
     """
 
     lock_wait_seconds: float
@@ -87,9 +88,9 @@ class SqliteStore:
             await asyncio.to_thread(schema.upgrade, path)
             open_calls = table_of_open_calls(state_dir, options.get("open_calls", 0))
             stats = LedgerStats()
-            writer = Writer(
-                SqliteFile(path), stats, options.get("on_committed"), Upkeep(options.get("retention_days"), now)
-            )
+            upkeep = Upkeep(options.get("retention_days"), now)
+            serves = open_calls is not None
+            writer = Writer(SqliteFile(path), stats, options.get("on_committed"), upkeep, reserves=serves)
             clock = options.get("clock", time.monotonic)
             relaxed = options.get("relaxed", False)
             ledger = BatchLedger(writer, stats, clock=clock, relaxed=relaxed, open_calls=open_calls)

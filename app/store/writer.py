@@ -63,10 +63,13 @@ class Writer:
         stats: LedgerStats,
         on_committed: Committed | None = None,
         upkeep: Upkeep | None = None,
+        *,
+        reserves: bool = False,
     ) -> None:
         self.place = place
         self._stats = stats
         self._on_committed = on_committed
+        self._reserves = reserves
         self._upkeep = upkeep or Upkeep(None, lambda: 0)
         self._settled: deque[Pending] = deque()
         self._open_rows: deque[Row] = deque()
@@ -164,7 +167,7 @@ class Writer:
 
     def _main(self, ready: "asyncio.Future[Keeping]") -> None:
         try:
-            keeping = Keeping(self.place, self._stats, self._let_go, self._upkeep)
+            keeping = Keeping(self.place, self._stats, self._let_go, self._upkeep, reserves=self._reserves)
         except Exception as error:  # noqa: BLE001 - raised by start()
             self.alive = False
             self._tell(_fail, ready, error)

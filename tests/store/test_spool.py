@@ -79,7 +79,7 @@ def test_the_next_process_reads_it_from_the_start_of_a_file(tmp_path: Path) -> N
 
 def test_a_large_spool_is_divided_and_what_is_replayed_makes_room(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
-    rows = [row_of(Samples().settled(price="x" * (SEGMENT_BYTES // 3))) for _ in range(7)]
+    rows = [row_of(Samples().settled(price="x" * (SEGMENT_BYTES // 3 - 1000))) for _ in range(7)]
     for row in rows:
         spool.append(Rows(settled=[row]))
     assert len(files(tmp_path)) == 3
@@ -156,3 +156,39 @@ def test_where_no_spool_can_be_it_says_so_and_is_tried_again(tmp_path: Path) -> 
     (tmp_path / "spool").unlink()
     spool.append(Rows(settled=some(1)))
     assert read_all(spool) == some(1)
+
+
+def test_its_room_is_there_beforehand_and_again_afterwards(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.set_room_aside()
+    (reserve,) = files(tmp_path)
+    assert reserve.stat().st_blocks * 512 >= SEGMENT_BYTES
+    rows = some(6)
+    spool.append(Rows(settled=rows[:2]))
+    (file,) = files(tmp_path)
+    assert (file.name, file.stat().st_size) == ("records-00000001.jsonl", SEGMENT_BYTES)
+    assert spool_contents(tmp_path).waiting_bytes < 10_000
+    assert spool.read(1).settled == rows[:1]  # of the file that is written on
+    spool.done()
+    spool.append(Rows(settled=rows[2:]))
+    assert files(tmp_path) == [file]
+    assert read_all(spool) == rows[1:]
+    assert files(tmp_path) == []
+    spool.set_room_aside()
+    assert files(tmp_path) == [reserve]
+    spool.close()
+
+
+def test_a_killed_process_leaves_zeros_behind_its_lines(tmp_path: Path) -> None:
+    killed = Spool(tmp_path)
+    killed.set_room_aside()
+    rows = some(5)
+    killed.append(Rows(settled=rows))
+    with files(tmp_path)[0].open("r+b") as file:  # and half a line
+        file.seek(len(file.read().rstrip(b"\0")))
+        file.write(b'f26895d1 {"kind":"settled","requ')
+    spool = Spool(tmp_path)
+    assert read_all(spool, most=2) == rows
+    assert spool.damaged == 1
+    assert [path.name for path in files(tmp_path)] == ["damaged-00000001.jsonl"]
+    assert files(tmp_path)[0].stat().st_size < 100

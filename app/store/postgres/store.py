@@ -66,7 +66,9 @@ class PostgresStore:
             open_calls = table_of_open_calls(state_dir, options.get("open_calls", 0))
             stats = LedgerStats()
             place = PostgresPlace(address, state_dir, process, options.get("lease_seconds", LEASE_SECONDS))
-            writer = Writer(place, stats, options.get("on_committed"), Upkeep(options.get("retention_days"), now))
+            upkeep = Upkeep(options.get("retention_days"), now)
+            serves = open_calls is not None
+            writer = Writer(place, stats, options.get("on_committed"), upkeep, reserves=serves)
             clock = options.get("clock", time.monotonic)
             relaxed = options.get("relaxed", False)
             ledger = BatchLedger(writer, stats, clock=clock, relaxed=relaxed, open_calls=open_calls)

@@ -12,23 +12,31 @@ from dataclasses import fields
 
 import orjson
 
+from app.domain.kept_ids import LONGEST_ID
 from app.domain.money import NANOUSD_PER_USD, format_usd
 from app.domain.record_json import record_fields, rfc3339
 from app.domain.records import CostSource, Outcome, Record, UsageSource
+from app.telemetry.labels import SERVER_FAULTS
 from app.telemetry.lines import Cleaner
 from app.telemetry.logging import LogForm, LogOutput
 
 LONGEST_TEXT = 256
-"""Characters of any one field: names come from callers and providers."""
+"""Characters of any one field: names come from callers and providers. Upstream's ids are shown as they are kept."""
 
 _LONGEST_PLAIN = 600
+_LONGEST_JSON = 64 * 1024
+_LONGEST = {
+    **dict.fromkeys(("response_id", "generation_id", "upstream_request_id"), LONGEST_ID),
+    **dict.fromkeys(("tries", "tags", "phases_ms"), _LONGEST_JSON),  # cut, they would be no JSON
+}
 
 
 class ExchangeLog:
-    """Writes one line a record; silent when the level is above info. Records still in progress are passed over."""
+    """Writes one line a record: a warning where we answered with a 5xx of ours, else info. Open calls are left out."""
 
     def __init__(self, output: LogOutput) -> None:
-        self._wanted = output.hears(logging.INFO)
+        self._hears_info = output.hears(logging.INFO)
+        self._hears_warnings = output.hears(logging.WARNING)
         self._line: Callable[[Record], str] = json_line if output.form is LogForm.JSON else console_line
         self._suspects = output.redact.suspects
         self._clean = Cleaner(output.redact).text
@@ -36,11 +44,14 @@ class ExchangeLog:
 
     def __call__(self, records: Iterable[Record]) -> None:
         """Log the records of one commit, in their order."""
-        if not self._wanted:
+        if not self._hears_warnings:
             return
-        lines = [self._safe_line(record) for record in records if record.outcome is not Outcome.IN_PROGRESS]
+        lines = [self._safe_line(record) for record in records if self._wants(record)]
         if lines:
             self._write("".join(lines))
+
+    def _wants(self, record: Record) -> bool:
+        return record.outcome is not Outcome.IN_PROGRESS and (self._hears_info or is_our_fault(record))
 
     def _safe_line(self, record: Record) -> str:
         return self._line(self._cleaned(record) if self._doubtful(record) else record)
@@ -50,7 +61,8 @@ class ExchangeLog:
         text = (
             f"{record.request_id} {record.client} {record.key_id} {record.upstream} {record.path} {record.method} "
             f"{record.model_requested} {record.model_served} {record.response_id} {record.generation_id} "
-            f"{record.error_type}"
+            f"{record.error_type} {record.error_detail} {record.upstream_request_id} {record.upstream_key} "
+            f"{record.session} {record.program} {record.tags} {record.tries} {record.cost_detail}"
         )
         return len(text) > _LONGEST_PLAIN or not text.isprintable() or self._suspects(text)
 
@@ -60,15 +72,21 @@ class ExchangeLog:
         for field in fields(record):
             value = getattr(record, field.name)
             if type(value) is str:
-                setattr(cleaned, field.name, self._clean(value, LONGEST_TEXT))
+                setattr(cleaned, field.name, self._clean(value, _LONGEST.get(field.name, LONGEST_TEXT)))
         return cleaned
+
+
+def is_our_fault(record: Record) -> bool:
+    """Whether the call was answered with a 5xx of ours: somebody should look at why."""
+    return record.http_status is not None and record.http_status >= 500 and record.error_type in SERVER_FAULTS
 
 
 def json_line(record: Record) -> str:
     """`{"event":"exchange",...}` with the contract's fields, stamped with the time the exchange ended."""
     public = record_fields(record)
     ended = public["finished_at"] or public["started_at"]
-    line = {"time": ended, "level": "info", "event": "exchange", **public}
+    level = "warning" if is_our_fault(record) else "info"
+    line = {"time": ended, "level": level, "event": "exchange", **public}
     try:
         return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode()
     except orjson.JSONEncodeError:  # a lone surrogate, or an integer beyond 64 bits
@@ -76,7 +94,7 @@ def json_line(record: Record) -> str:
 
 
 def console_line(record: Record) -> str:
-    """One short line; `~` marks an estimate, `?` what is unknown."""
+    """One short line; `~` marks an estimate, `?` what is unknown. Why a call failed comes last."""
     ended = record.started_at if record.finished_at is None else record.finished_at
     parts = [
         rfc3339(ended)[11:19],
@@ -91,7 +109,12 @@ def console_line(record: Record) -> str:
     parts += (_tokens(record), _cost(record))
     if record.error_type is not None:
         parts.append(record.error_type)
-    return " ".join([*parts, record.request_id]) + "\n"
+    parts.append(record.request_id)
+    if record.error_detail is not None:
+        parts.append(record.error_detail)
+    if is_our_fault(record):
+        parts.insert(1, "warning")
+    return " ".join(parts) + "\n"
 
 
 def _duration(milliseconds: float | None) -> str:

@@ -57,6 +57,10 @@ def _kinds(kind: type[ApiError]) -> Iterator[type[ApiError]]:
         yield from _kinds(narrower)
 
 
+SERVER_FAULTS = frozenset(kind.error_type for kind in _kinds(ApiError) if kind.status >= 500)
+"""Every `error_type` of ours with a status of 5xx."""
+
+
 class ModelLabels:
     """Names of models that are known (have a price), the first `MOST_MODELS` of them. For use by one thread."""
 

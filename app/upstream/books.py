@@ -8,6 +8,7 @@ one without the route says so by its answer. OpenAI: a response in the backgroun
 from typing import Any
 from urllib.parse import quote
 
+from app.domain.kept_ids import is_digest
 from app.domain.money import parse_usd
 from app.domain.records import Record
 from app.domain.usage import Usage, read_usage, with_provider_bill
@@ -26,9 +27,11 @@ class UpstreamBooks:
     async def look_up(self, record: Record) -> BookEntry | None:
         """The entry of a call; None when upstream says that there is none (yet).
 
-        Raises NoBooks for an answer that only a missing route gives, StillRunning for a response that is not over,
-        UpstreamSilent for any other that tells nothing.
+        An id that was too long to be kept whole cannot be asked about. Raises NoBooks for an answer that only a missing
+        route gives, StillRunning for a response that is not over, UpstreamSilent for any other that tells nothing.
         """
+        if is_digest(record.generation_id or record.response_id or ""):
+            return BookEntry(None)
         if record.generation_id is None and record.response_id is not None:
             return await self._response(record.response_id)
         document = await self._documents.fetch("/generation", {"id": record.generation_id or ""})

@@ -68,14 +68,56 @@ def test_a_batch_is_one_write_and_open_calls_are_passed_over(log: Configure, rec
     assert [json.loads(line)["request_id"] for line in writes[0].splitlines()] == ["req_1", "req_2"]
 
 
-def test_silent_above_info(log: Configure, record: Record) -> None:
+FAILED: dict[str, Any] = {
+    "outcome": Outcome.UPSTREAM_ERROR,
+    "http_status": 502,
+    "error_type": "upstream_unreachable",
+    "error_detail": "Upstream's host name could not be resolved.",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "level"),
+    [
+        ({}, "info"),
+        (FAILED, "warning"),
+        ({**FAILED, "http_status": 504, "error_type": "upstream_timeout"}, "warning"),
+        ({**FAILED, "http_status": 503, "error_type": "overloaded"}, "warning"),
+        ({**FAILED, "error_type": "server_error"}, "info"),  # upstream's own, passed on
+        ({**FAILED, "http_status": 429, "error_type": "rate_limited"}, "info"),
+    ],
+)
+def test_errors_of_ours_are_warnings(log: Configure, record: Record, changes: dict[str, Any], level: str) -> None:
+    out = log("json")
+    ExchangeLog(out.output)([replace(record, **changes)])
+    read = json.loads(out.text())
+    assert (read["level"], read["error_detail"]) == (level, changes.get("error_detail"))
+
+
+def test_above_info_only_warnings_are_heard(log: Configure, record: Record) -> None:
     out = log("json", "warning")
-    ExchangeLog(out.output)([record])
-    assert not out.text()
+    ExchangeLog(out.output)([record, replace(record, **FAILED)])
+    assert [json.loads(line)["level"] for line in out.lines()] == ["warning"]
+    silent = log("json", "error")
+    ExchangeLog(silent.output)([replace(record, **FAILED)])
+    assert not silent.text()
+
+
+def test_why_a_call_failed_is_on_the_console(record: Record) -> None:
+    line = console_line(replace(record, **FAILED))
+    assert line.startswith("20:58:44 warning alice ")
+    assert line.endswith(" upstream_unreachable req_1 Upstream's host name could not be resolved.\n")
+
+
+def test_ids_are_shown_whole(log: Configure, record: Record) -> None:
+    out = log("json")
+    ExchangeLog(out.output)([replace(record, response_id="r" * 2048, tags=json.dumps({"a": "b" * 3000}))])
+    read = json.loads(out.text())
+    assert (read["response_id"], read["tags"]) == ("r" * 2048, {"a": "b" * 3000})
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-@pytest.mark.parametrize("field", ["model_requested", "model_served", "response_id", "client", "error_type", "path"])
+@pytest.mark.parametrize("field", ["model_served", "response_id", "client", "path", "error_detail", "session"])
 def test_no_key_gets_through(log: Configure, record: Record, canary_key: str, form: str, field: str) -> None:
     out = log(form, secrets=["plain-admin-secret"])
     jwt = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtZSJ9.c2ln"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.domain.kept_ids import kept_id
 from app.domain.money import NANOUSD_PER_USD
 from app.domain.reconciliation import Sums
 from app.domain.records import Record
@@ -72,6 +73,12 @@ class Answers:
 
 def of_generation(generation_id: str = "gen-1") -> Record:
     return Record("req_1", 0, "alice", "key", "up", "/responses", generation_id=generation_id)
+
+
+async def test_an_id_that_was_not_kept_whole_is_not_asked_about(answered: Answers) -> None:
+    kept = kept_id("resp_" + "x" * 5000)
+    assert await answered.books.look_up(in_background(kept or "")) == BookEntry(None)
+    assert answered.heads == []
 
 
 def in_background(response_id: str = "resp_1") -> Record:

@@ -45,6 +45,7 @@ from app.telemetry.metrics import Gauges, Metrics
 from app.upstream.account import OpenRouterAccount
 from app.upstream.books import UpstreamBooks
 from app.upstream.documents import Documents
+from app.upstream.key_check import UpstreamKeyCheck
 from app.upstream.pool import WireTimeouts
 from app.upstream.prices import BundledPrices, provider_of
 from app.upstream.wire import Target, Wire
@@ -218,11 +219,13 @@ def _documents(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Docum
     """What upstream tells the server's key beside answering calls. Nothing is asked until there is something to ask."""
     upstream = settings.upstream
     app.state.account = None
+    app.state.key_check = None
     if upstream.key is None:
         return None
     documents = Documents(upstream.base_url, upstream.key.reveal(), upstream.ca_file)
     stack.push_async_callback(documents.close)
     app.state.account = OpenRouterAccount(documents)
+    app.state.key_check = UpstreamKeyCheck(documents)
     return documents
 
 

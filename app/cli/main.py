@@ -7,6 +7,7 @@ import typer
 from app.cli import clients, config, db, groups, keys
 from app.cli.commands import Commands
 from app.cli.connect import connect
+from app.cli.doctor.command import doctor
 from app.cli.mock_upstream import mock_upstream
 from app.cli.reconcile import reconcile
 from app.cli.run import run
@@ -47,6 +48,7 @@ app.command()(connect)
 app.command(context_settings={"allow_interspersed_args": False})(run)
 app.command()(usage)
 app.command()(reconcile)
+app.command()(doctor)
 app.add_typer(config.app)
 app.add_typer(db.app)
 app.command(name="mock-upstream")(mock_upstream)

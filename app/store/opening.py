@@ -111,6 +111,30 @@ def redis_limiter(url: str, spending: Spending, now_us: Callable[[], int], *, fa
     return RedisLimiter(url, spending, now_us, fail_open=fail_open)
 
 
+def redis_fault(url: str) -> str | None:
+    """Why a Redis server does not answer; None when it does."""
+    import asyncio
+
+    try:
+        import hiredis
+    except ImportError:
+        return "what speaks with Redis is not installed: pip install 'weighbridge[redis]'"
+    from app.store.redis.address import Address
+    from app.store.redis.line import Lost, open_line
+
+    async def asked(address: Address) -> None:
+        line = await open_line(address, lambda _: None)
+        await line.ask("PING")
+        line.lose("done")
+
+    try:
+        address = Address(url)
+        asyncio.run(asked(address))
+    except (StoreFault, OSError, TimeoutError, Lost, hiredis.ReplyError) as error:
+        return str(error) or "it does not answer in time"
+    return None
+
+
 def require_postgres() -> None:
     """Raises StoreFault when the driver is not installed."""
     try:

@@ -1,12 +1,20 @@
 """Upstream as operators see it: which one it is, and what it says the server's key has spent."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import APIRouter, Depends, Query, Request
 
 from app.domain.money import format_usd
 from app.gateway.ports import Account, Spending
 from app.web.credentials import require_admin
+
+
+class KeyCheck(Protocol):
+    """Asks upstream about the server's key, free of charge."""
+
+    async def takes_key(self) -> bool | None:
+        """Whether upstream takes the key; None when it does not say. Raises nothing."""
+
 
 router = APIRouter(prefix="/admin/api/upstream", tags=["admin"], dependencies=[Depends(require_admin)])
 
@@ -24,6 +32,13 @@ async def upstream(request: Request, *, spending: Annotated[bool, Query()] = Fal
         return {**shown, "spending": _shown(await account.spending()), "problem": None}
     except Exception as error:  # noqa: BLE001 - the port says: in words for an operator
         return {**shown, "spending": None, "problem": str(error) or type(error).__name__}
+
+
+@router.get("/key")
+async def key(request: Request) -> dict[str, bool | None]:
+    """Whether upstream takes the server's key, by a free call that is made now; null when it does not say."""
+    check: KeyCheck | None = request.app.state.key_check
+    return {"taken": None if check is None else await check.takes_key()}
 
 
 def _shown(spending: Spending) -> dict[str, str | None]:

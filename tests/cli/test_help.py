@@ -19,6 +19,7 @@ COMMANDS = (
     "run",
     "usage",
     "reconcile",
+    "doctor",
     "config",
     "db",
     "mock-upstream",

@@ -1,0 +1,147 @@
+"""The command: which checks there are, in what order, and how their findings are shown."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from app.cli.doctor.finding import Finding, State, fail, ok
+from app.cli.options import ConfigOption, JsonOption
+from app.cli.output import print_json, visible
+
+if TYPE_CHECKING:
+    from app.cli.doctor.handshake import Gateway
+    from app.cli.doctor.server import Server
+    from app.cli.doctor.upstream import Probe
+    from app.settings import Settings
+
+_COLOURS = {State.OK: "32", State.WARN: "33", State.FAIL: "31"}
+_WIDTH = 32
+
+
+def doctor(
+    upstream_only: Annotated[bool, typer.Option("--upstream-only", help="Only the settings and the upstream.")] = False,
+    spend: Annotated[bool, typer.Option("--spend", help="Make three short calls that cost something, too.")] = False,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="The model to spend on.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Check settings, storage, clock and upstream, and send the gateway what common clients send."""
+    findings: list[Finding] = []
+    for finding in _findings(config, model, upstream_only=upstream_only, spend=spend):
+        findings.append(finding)
+        if not as_json:
+            print(_line(finding), flush=True)
+    if as_json:
+        print_json([finding.shown() for finding in findings])
+    if any(finding.state is State.FAIL for finding in findings):
+        raise typer.Exit(1)
+
+
+def _line(finding: Finding) -> str:
+    state = f"{finding.state:<4}"
+    if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        state = f"\033[{_COLOURS[finding.state]}m{state}\033[0m"
+    todo = "" if finding.next is None else f". Next: {finding.next}"
+    return f"{state}  {finding.check:<{_WIDTH}}  {visible(finding.detail + todo)}"
+
+
+def _findings(config: Path | None, model: str | None, *, upstream_only: bool, spend: bool) -> Iterator[Finding]:
+    from app.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings(config, need_upstream_key=False)
+    except SettingsError as error:
+        yield fail("settings", "; ".join(map(str, error.faults)), "mend them; `weighbridge config check` lists them")
+        return
+    yield ok("settings", "they are right")
+    try:
+        server = _server(config)
+    except ConnectionError as error:
+        yield fail("gateway", str(error), "run the command as the user who runs the server, with the same settings")
+        return
+    probe = _probe(settings, server)
+    if not upstream_only:
+        yield from _local(settings, server, probe)
+    yield from _upstream(settings, probe, config, running=server is not None)
+    if server is not None and not upstream_only:
+        yield from _handshakes(settings, server, config, model, spend=spend)
+
+
+def _server(config: Path | None) -> "Server | None":
+    """Raises ConnectionError; why has been printed."""
+    from app.cli.doctor.server import running_server
+
+    try:
+        return running_server(config)
+    except typer.Exit:
+        raise ConnectionError("the server that runs here does not let this command in") from None
+
+
+def _probe(settings: "Settings", server: "Server | None") -> "Probe":
+    """A visit to the upstream of the server that runs, else of the settings."""
+    from app.cli.doctor.upstream import Probe
+
+    upstream = settings.upstream
+    probe = Probe(upstream.name, upstream.base_url, upstream.ca_file)
+    if server is not None:
+        probe = Probe(server.upstream["name"], server.upstream["base_url"], upstream.ca_file)
+    probe.visit()
+    return probe
+
+
+def _local(settings: "Settings", server: "Server | None", probe: "Probe") -> Iterator[Finding]:
+    from app.cli.doctor.machine import check_clock, check_disk_space, check_state_directory
+    from app.cli.doctor.price_book import check_price_book
+    from app.cli.doctor.server import check_gateway, check_public_url
+    from app.cli.doctor.storage import check_database, check_redis
+
+    storage = settings.storage
+    yield from check_state_directory(storage.state_dir)
+    yield from check_disk_space(storage.state_dir)
+    yield from check_clock(probe.ahead_seconds, probe.host)
+    yield from check_database(storage, server)
+    yield from check_redis(storage, server)
+    yield from check_price_book(datetime.now(UTC).date())
+    yield from check_gateway(server)
+    yield from check_public_url(server)
+
+
+def _upstream(settings: "Settings", probe: "Probe", config: Path | None, *, running: bool) -> Iterator[Finding]:
+    from app.cli.doctor.upstream import check_connection, check_key, check_latency, check_name
+
+    yield from check_name(probe)
+    yield from check_connection(probe)
+    yield from check_latency(probe)
+    yield from check_key(probe, settings.upstream.key, config, running=running)
+
+
+def _handshakes(
+    settings: "Settings", server: "Server", config: Path | None, model: str | None, *, spend: bool
+) -> Iterator[Finding]:
+    from app.cli.doctor import codex, sdks, spending
+    from app.cli.doctor.handshake import Gateway
+    from app.cli.doctor.server import doctors_key
+
+    address = server.address
+    with doctors_key(config, spend=False) as key:
+        gateway = Gateway(address.local_base_url, key, address.model)
+        yield from _asked(gateway, (*codex.CHECKS, *sdks.CHECKS))
+        yield from _asked(gateway, [lambda asked: sdks.check_preflight(asked, settings.server.allowed_origins)])
+    if spend:
+        with doctors_key(config, spend=True) as key:
+            yield from _asked(Gateway(address.local_base_url, key, model or address.model), spending.CHECKS)
+
+
+def _asked(gateway: "Gateway", checks: "Iterable[Callable[[Gateway], Iterator[Finding]]]") -> Iterator[Finding]:
+    from app.cli.doctor.handshake import BROKEN, unreachable
+
+    for check in checks:
+        try:
+            yield from check(gateway)
+        except BROKEN as error:
+            yield unreachable(getattr(check, "__name__", "browser").removeprefix("check_").replace("_", " "), error)

@@ -1,0 +1,56 @@
+"""Where records and limits are kept: the database, and Redis where there is one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from app.cli.doctor.finding import Finding, fail, ok, warn
+from app.cli.doctor.server import Server
+from app.settings.model import Storage
+from app.store.faults import StoreFault
+from app.store.opening import redis_fault, revision_of
+from app.store.schema import HEAD, remedy
+from app.store.sqlite import DATABASE_NAME
+
+
+def check_database(storage: Storage, server: Server | None) -> Iterator[Finding]:
+    """Is it there and up to date, and does the server that runs write to it?"""
+    url = None if storage.database_url is None else storage.database_url.reveal()
+    kind = "SQLite" if url is None else "PostgreSQL"
+    path = storage.state_dir / DATABASE_NAME
+    if server is not None:
+        yield _part(
+            "database", kind, server.parts.get("storage", {}), "see the server's log, and `weighbridge db check`"
+        )
+        return
+    try:
+        revision = revision_of(url, path)
+    except StoreFault as fault:
+        yield fail("database", str(fault), "see `weighbridge db check`")
+        return
+    if revision is None:
+        yield ok("database", f"{kind}: there is none yet; the first start makes it")
+    elif revision != HEAD:
+        yield warn("database", f"{kind} has the schema {revision}, this version {HEAD}", remedy(revision))
+    else:
+        yield ok("database", kind)
+
+
+def check_redis(storage: Storage, server: Server | None) -> Iterator[Finding]:
+    """Does it answer, if one is set?"""
+    todo = "see whether Redis runs and WEIGHBRIDGE_REDIS_URL is right"
+    if server is not None and "limits" in server.parts:
+        yield _part("redis", "the server reaches it", server.parts["limits"], todo)
+    elif storage.redis_url is None or server is not None:
+        yield ok("redis", "not used: limits are counted in the server's process")
+    elif fault := redis_fault(storage.redis_url.reveal()):
+        yield fail("redis", fault, todo)
+    else:
+        yield ok("redis", "it answers")
+
+
+def _part(check: str, good: str, part: dict[str, Any], todo: str) -> Finding:
+    """A part of /readyz as a finding."""
+    if part.get("ok", False):
+        return ok(check, good)
+    problem = str(part.get("problem") or "the server says no more of it")
+    return fail(check, problem, todo) if part.get("state") == "red" else warn(check, problem, todo)

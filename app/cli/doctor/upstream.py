@@ -1,0 +1,161 @@
+"""An upstream: its name, the way to it, its key, and how long it takes to answer. Nothing that is asked is billed."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from app.cli.admin_client import ask_running, call
+from app.cli.doctor.finding import Finding, fail, ok, warn
+
+if TYPE_CHECKING:
+    from app.settings.secret import Secret
+    from app.upstream.http_client import HttpClient
+
+SECONDS = 10.0
+SLOW_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class Probe:
+    """One visit to an upstream. What was not reached is None; `fault` says why the visit ended."""
+
+    name: str
+    base_url: str
+    ca_file: Path | None = None
+    addresses: list[str] = field(default_factory=list)
+    connect_seconds: float | None = None
+    answer_seconds: float | None = None
+    ahead_seconds: float | None = None
+    fault: str = ""
+    distrusted: bool = False
+
+    @property
+    def host(self) -> str:
+        """Of the base URL."""
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def secure(self) -> bool:
+        """Whether it speaks TLS."""
+        return urlsplit(self.base_url).scheme == "https"
+
+    def visit(self) -> None:
+        """Look the name up, connect, and ask for the models without any key."""
+        try:
+            self._resolve()
+            with closing(self._connection()) as connection:
+                started = perf_counter()
+                connection.connect()
+                self.connect_seconds = perf_counter() - started
+                self._ask(connection)
+        except ssl.SSLCertVerificationError as error:
+            self.fault, self.distrusted = error.verify_message or str(error), True
+        except (OSError, HTTPException) as error:
+            self.fault = getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+    def _resolve(self) -> None:
+        found = socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
+        self.addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+    def _connection(self) -> HTTPConnection:
+        from app.upstream.wire import tls_context
+
+        port = urlsplit(self.base_url).port
+        if not self.secure:
+            return HTTPConnection(self.host, port, timeout=SECONDS)
+        context = tls_context(None if self.ca_file is None else str(self.ca_file))
+        return HTTPSConnection(self.host, port, timeout=SECONDS, context=context)
+
+    def _ask(self, connection: HTTPConnection) -> None:
+        started = perf_counter()
+        connection.request("GET", f"{urlsplit(self.base_url).path}/models")
+        answer = connection.getresponse()
+        self.answer_seconds = perf_counter() - started
+        told = answer.getheader("date")
+        if told is not None:
+            try:
+                self.ahead_seconds = (datetime.now(UTC) - parsedate_to_datetime(told)).total_seconds()
+            except ValueError:
+                return
+
+
+def check_name(probe: Probe) -> Iterator[Finding]:
+    """Is there an address of that name?"""
+    check = f"upstream {probe.name}: name"
+    if probe.addresses:
+        yield ok(check, f"{probe.host} is {', '.join(probe.addresses[:3])}")
+    else:
+        yield fail(
+            check, f"{probe.host}: {probe.fault}", "see whether the name is right and this machine has a network"
+        )
+
+
+def check_connection(probe: Probe) -> Iterator[Finding]:
+    """Can it be reached, and is it who it should be?"""
+    check = f"upstream {probe.name}: {'tls' if probe.secure else 'connection'}"
+    if probe.connect_seconds is not None:
+        yield ok(check, f"connected in {probe.connect_seconds * 1000:.0f} ms")
+    elif probe.distrusted:
+        todo = "behind a company's proxy, name its authority with WEIGHBRIDGE_UPSTREAM_CA_FILE"
+        yield fail(check, f"the certificate of {probe.host} is not trusted: {probe.fault}", todo)
+    elif probe.addresses:
+        yield fail(check, f"{probe.host}: {probe.fault}", "see whether a firewall is between, or a proxy is needed")
+
+
+def check_latency(probe: Probe) -> Iterator[Finding]:
+    """How long does it take to answer a free call?"""
+    check = f"upstream {probe.name}: latency"
+    if probe.answer_seconds is not None:
+        detail = f"a free call is answered in {probe.answer_seconds * 1000:.0f} ms"
+        yield warn(check, detail) if probe.answer_seconds > SLOW_SECONDS else ok(check, detail)
+    elif probe.connect_seconds is not None:
+        yield fail(check, f"no answer: {probe.fault}", "see whether the base URL is right")
+
+
+def check_key(probe: Probe, key: "Secret | None", config: Path | None, *, running: bool) -> Iterator[Finding]:
+    """Does it take the key: the running server's, else the one that the settings name?"""
+    check = f"upstream {probe.name}: key"
+    if not running and key is None:
+        yield fail(check, "there is none", "set OPENROUTER_API_KEY or WEIGHBRIDGE_UPSTREAM_KEY, or serve with --demo")
+        return
+    if probe.answer_seconds is None:
+        return
+    taken = _asked_by_the_server(config) if key is None or running else _asked_here(probe, key)
+    if taken:
+        yield ok(check, "it is taken")
+    elif taken is None:
+        yield warn(check, "upstream does not say whether it takes the key", "try a call: `weighbridge doctor --spend`")
+    else:
+        yield fail(check, "upstream does not take it (HTTP 401)", "put a key in its place that upstream knows")
+
+
+def _asked_by_the_server(config: Path | None) -> bool | None:
+    async def asked(client: "HttpClient") -> bool | None:
+        taken: bool | None = (await call(client, "GET", "/upstream/key"))["taken"]
+        return taken
+
+    return ask_running(asked, config)
+
+
+def _asked_here(probe: Probe, key: "Secret") -> bool | None:
+    from app.upstream.documents import Documents
+    from app.upstream.key_check import UpstreamKeyCheck
+
+    async def asked() -> bool | None:
+        documents = Documents(probe.base_url, key.reveal(), probe.ca_file)
+        try:
+            return await UpstreamKeyCheck(documents).takes_key()
+        finally:
+            await documents.close()
+
+    return asyncio.run(asked())

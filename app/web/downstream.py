@@ -16,7 +16,7 @@ from app.domain.errors import ApiError
 from app.domain.headers import Headers
 from app.gateway.phase import Phase
 from app.web.answering import Answering
-from app.web.errors import error_answer
+from app.web.errors import code_for, error_answer
 
 if TYPE_CHECKING:
     from app.gateway.relay import Exchange
@@ -34,6 +34,7 @@ class AsgiDownstream:
         "_fault",
         "_finished",
         "_head",
+        "_headers",
         "_loop",
         "_news",
         "_parts",
@@ -46,10 +47,11 @@ class AsgiDownstream:
         "request_read",
     )
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, headers: Headers) -> None:
         self.exchange: Exchange
         self.request_read = False
         self._send = send
+        self._headers = headers  # the request's
         server = getattr(send, "__self__", None)
         self._answering = server if isinstance(server, Answering) else None
         self._loop = asyncio.get_running_loop()
@@ -100,7 +102,8 @@ class AsgiDownstream:
 
     def refuse(self, error: ApiError) -> None:
         """Answer with an error of ours; if the request was not read to its end, the connection ends with it."""
-        status, headers, body = error_answer(error, self.exchange.record.request_id)
+        code = code_for(error, self._headers)
+        status, headers, body = error_answer(error, self.exchange.record.request_id, code=code)
         self._head = (status, headers if self.request_read else [*headers, (b"connection", b"close")])
         self._parts.append(body)
         self._finished = True

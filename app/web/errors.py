@@ -8,8 +8,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from app.domain.errors import ApiError, InternalError, InvalidRequest, NotFound, PayloadTooLarge
-from app.domain.headers import Headers
+from app.domain.errors import ApiError, InternalError, InvalidRequest, NotFound, PayloadTooLarge, QuotaSpent
+from app.domain.headers import Headers, value_of
 
 JSON = (b"content-type", b"application/json")
 
@@ -28,12 +28,15 @@ class BrokenRequest(HTTPException):
         self.error = error
 
 
-def error_body(error: ApiError, status: int, request_id: str) -> bytes:
-    """`code` is an integer because OpenRouter's SDKs insist; the rest is what OpenAI's read. Never raises."""
+def error_body(error: ApiError, status: int, request_id: str, code: str | None = None) -> bytes:
+    """`code` is the status, because OpenRouter's SDKs insist on a number; the rest is what OpenAI's read. Never raises.
+
+    A `code` that is given stands in its place.
+    """
     return orjson.dumps(
         {
             "error": {
-                "code": status,
+                "code": code or status,
                 "message": _writable(error.message),
                 "type": error.type,
                 "param": None if error.param is None else _writable(error.param),
@@ -43,10 +46,19 @@ def error_body(error: ApiError, status: int, request_id: str) -> bytes:
     )
 
 
-def error_answer(error: ApiError, request_id: str, status: int | None = None) -> tuple[int, Headers, bytes]:
-    """Status, headers and body for one of our errors; `status` in place of its own."""
+def code_for(error: ApiError, headers: Headers) -> str | None:
+    """The `code` of an error for a caller that needs a word there. Codex shows why a budget refuses only by that."""
+    if isinstance(error, QuotaSpent) and (value_of(headers, b"originator") or b"").lower().startswith(b"codex"):
+        return error.error_type
+    return None
+
+
+def error_answer(
+    error: ApiError, request_id: str, status: int | None = None, code: str | None = None
+) -> tuple[int, Headers, bytes]:
+    """Status, headers and body for one of our errors; `status` and `code` in place of its own."""
     status = status or error.status
-    body = error_body(error, status, request_id)
+    body = error_body(error, status, request_id, code)
     headers: Headers = [JSON, (b"content-length", b"%d" % len(body)), *id_headers(request_id)]
     headers += [(name.encode("ascii"), value.encode("ascii")) for name, value in (*error.headers, *error.extra_headers)]
     return status, headers, body

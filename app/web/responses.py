@@ -45,7 +45,7 @@ class ResponsesEndpoint:
         except ApiError as error:
             await self._answer(send, error, _CLOSE)  # the body is not read
             return
-        downstream = AsgiDownstream(send)
+        downstream = AsgiDownstream(send, headers)
         exchange = self._gateway.open(ticket, "POST", scope["path"], downstream)
         downstream.exchange = exchange
         try:

@@ -56,7 +56,7 @@ SAID = {
     "authentication": "This API key is revoked.",
     "model_not_allowed": f"may not use the model '{MODEL}'",
     "payload_too_large": "The request body is over",
-    "insufficient_quota": "last status: 429",  # it shows no body of a 429
+    "insufficient_quota": "Quota exceeded.",  # a reason, if not ours: it shows no body of a 429
     "rate_limited": "last status: 429",
     "storage_unavailable": "Limits cannot be judged",
     "overloaded": "carries as many calls as it may",

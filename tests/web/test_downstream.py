@@ -38,7 +38,7 @@ class Stage:
     def __init__(self, house: House) -> None:
         self.house = house
         self.server = Server()
-        self.downstream = AsgiDownstream(self.server.send)
+        self.downstream = AsgiDownstream(self.server.send, [])
         ticket = house.gateway.admit(f"Bearer {house.make_key().text}".encode())
         self.exchange = house.gateway.open(ticket, "POST", "/v1/responses", self.downstream)
         self.downstream.exchange = self.exchange
@@ -162,7 +162,7 @@ async def test_a_client_that_left_ends_the_exchange_and_the_run(stage: Stage) ->
 async def test_a_refusal_is_whole_and_closes_when_the_request_was_not_read(house: House, read: bool) -> None:
     server = Server()
     stage = Stage(house)
-    downstream = AsgiDownstream(server.send)
+    downstream = AsgiDownstream(server.send, [])
     downstream.exchange = stage.exchange
     downstream.request_read = read
     downstream.refuse(NotFound("no"))

@@ -61,6 +61,7 @@ def usage(
     outcome: Annotated[
         str | None, typer.Option(metavar="OUTCOME", help="Only calls that ended so: completed, failed, timeout...")
     ] = None,
+    request: Annotated[str | None, typer.Option(metavar="ID", help="One call, by any id of it.")] = None,
     by: Annotated[list[By] | None, typer.Option(help="What a line is. [default: client]")] = None,
     sort: Annotated[SortBy | None, typer.Option(help="The dearest first.")] = None,
     limit: Annotated[
@@ -77,10 +78,7 @@ def usage(
     from app.cli.admin_client import run_admin
 
     form = _form(as_csv=as_csv, as_json=as_json)
-    line = _only_one(by or [By.CLIENT])
-    if demo and everything:
-        message = "--demo and --all exclude each other"
-        raise typer.BadParameter(message)
+    line = _line(by, request)
     _check_span(since, until)
     given = {
         "since": since,
@@ -89,9 +87,10 @@ def usage(
         "model": model,
         "upstream": upstream,
         "outcome": _checked_outcome(outcome),
+        "request": request,
         "sort": sort,
         "limit": limit,
-        "book": "demo" if demo else "all" if everything else None,
+        "book": _book(demo=demo, everything=everything),
     }
     query = {name: str(value) for name, value in given.items() if value is not None}
 
@@ -105,7 +104,7 @@ async def _show_records(admin: "HttpClient", query: Mapping[str, str], form: For
     from app.cli.admin_client import call
 
     await print_records(admin, query, as_csv=form is Form.CSV, as_json=form is Form.JSON)
-    if "book" not in query:
+    if not query.keys() & {"book", "request"}:
         _say_what_is_left_out((await call(admin, "GET", "/usage", params=query))["left_out"])
 
 
@@ -164,11 +163,18 @@ def _form(*, as_csv: bool, as_json: bool) -> Form:
     return Form.CSV if as_csv else Form.JSON if as_json else Form.TABLE
 
 
-def _only_one(by: Sequence[By]) -> By:
-    if len(by) > 1:
-        message = "give it once: a line is one thing"
+def _line(by: Sequence[By] | None, request: str | None) -> By:
+    if by and (len(by) > 1 or request is not None):
+        message = "give it once: a line is one thing" if len(by) > 1 else "leave it out: --request shows one call"
         raise typer.BadParameter(message, param_hint="--by")
-    return by[0]
+    return by[0] if by else By.CLIENT if request is None else By.REQUEST
+
+
+def _book(*, demo: bool, everything: bool) -> str | None:
+    if demo and everything:
+        message = "--demo and --all exclude each other"
+        raise typer.BadParameter(message)
+    return "demo" if demo else "all" if everything else None
 
 
 def _checked_outcome(text: str | None) -> str | None:

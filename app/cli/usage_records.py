@@ -10,6 +10,8 @@ import typer
 from app.cli.output import CsvOutput, print_table, visible
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from app.upstream.http_client import HttpClient
 
 NOTHING_FOUND = "Nothing is in the ledger for that."
@@ -30,30 +32,58 @@ NUMBERS = frozenset(("http_status", "input_tokens", "output_tokens", "cost_usd",
 
 
 async def print_records(admin: "HttpClient", query: Mapping[str, str], *, as_csv: bool, as_json: bool) -> None:
-    """Print the records that a query of the admin API finds, as they come. Raises CommandFailedError."""
-    from app.cli.admin_client import CommandFailedError, lines_of
+    """Print the records that a query of the admin API finds, as they come. Raises CommandFailedError.
+
+    A query for the `request` of an id must find one.
+    """
+    from app.cli.admin_client import CommandFailedError
     from app.domain.record_json import RECORD_FIELDS
 
     output = CsvOutput(RECORD_FIELDS) if as_csv else None
-    rows: list[Sequence[object]] = []
+    table: list[Mapping[str, Any]] = []
     found = False
+    async for line in _lines(admin, query):
+        found = True
+        if as_json:
+            sys.stdout.write(visible(line) + "\n")
+        elif output is not None:
+            output.write(json.loads(line))
+        else:
+            table.append(json.loads(line))
+    if "request" in query and not found:
+        raise CommandFailedError(
+            f"there is no record of {query['request']!r}: it is not known, or older than they are kept"
+        )
+    if table and "request" in query:
+        _print_calls(table)
+    elif table:
+        print_table(COLUMNS, [[_cell(record, name) for name in COLUMNS] for record in table], numbers=NUMBERS)
+    elif not (found or as_json):
+        typer.echo(NOTHING_FOUND, err=True)
+
+
+async def _lines(admin: "HttpClient", query: Mapping[str, str]) -> "AsyncIterator[str]":
+    from app.cli.admin_client import CommandFailedError, lines_of
+
     async with admin.stream("GET", "/admin/api/usage", params={**query, "by": "request"}) as answer:
         if answer.is_error:
             await answer.aread()
             raise CommandFailedError(answer.json()["error"]["message"])
         async for line in lines_of(answer):
-            found = True
-            if as_json:
-                sys.stdout.write(visible(line) + "\n")
-            elif output is not None:
-                output.write(json.loads(line))
-            else:
-                record = json.loads(line)
-                rows.append([_cell(record, name) for name in COLUMNS])
-    if rows:
-        print_table(COLUMNS, rows, numbers=NUMBERS)
-    elif not (found or as_json):
-        typer.echo(NOTHING_FOUND, err=True)
+            yield line
+
+
+def _print_calls(records: Sequence[Mapping[str, Any]]) -> None:
+    """Everything that is known of each, a field on a line."""
+    for place, record in enumerate(records):
+        if place:
+            print()
+        known = [[name, value] for name, value in record.items() if value is not None]
+        print_table(("field", "value"), [[name, _plain(value)] for name, value in known])
+
+
+def _plain(value: object) -> object:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | dict | list) else value
 
 
 def _cell(record: Mapping[str, Any], name: str) -> object:

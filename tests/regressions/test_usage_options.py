@@ -89,3 +89,17 @@ def test_the_api_refuses_what_it_does_not_know(house: Gateway) -> None:
     for query in ("by=day&sort=tokens", "limit=0", "outcome=done", "unknown=1", "book=other"):
         assert house.admin("GET", f"/usage?{query}").status == 400
     assert Path(house.state_dir).exists()
+
+
+def test_one_call_by_any_id_of_it(house: Gateway) -> None:
+    record = house.records()[0]
+    done = house.command("usage", "--request", record["request_id"])
+    shown = dict(line.split(None, 1) for line in done.stdout.splitlines()[1:])
+    assert (shown["request_id"], shown["outcome"]) == (record["request_id"], "completed")
+    assert (shown["stream"], shown["cost_usd"]) == ("false", "0.001")
+    assert "http_status" in shown
+    as_json = house.command("usage", "--request", record["request_id"], "--json").stdout
+    assert json.loads(as_json) == record
+    unknown = house.command("usage", "--request", "req_nothing", exit_code=1)
+    assert (unknown.stdout, "no record of 'req_nothing'" in unknown.stderr) == ("", True)
+    house.command("usage", "--request", record["request_id"], "--by", "day", exit_code=2)

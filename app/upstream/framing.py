@@ -52,4 +52,6 @@ def too_large(headers: Headers, head_bytes: int) -> bool:
 def fault_of(error: Exception) -> UpstreamFault:
     """What ended the parsing: a fault of ours that a callback raised, or the parser's."""
     cause = error.__context__
-    return cause if isinstance(cause, UpstreamFault) else UpstreamProtocolError(NOT_HTTP)
+    if isinstance(cause, UpstreamFault):
+        return cause
+    return UpstreamProtocolError(NOT_HTTP, detail=f"{NOT_HTTP.rstrip('.')}: {error}")

@@ -21,6 +21,7 @@ from app.domain.errors import UpstreamFault, UpstreamProtocolError, UpstreamTime
 from app.upstream.call import Call
 from app.upstream.connection import Connection
 from app.upstream.dialing import Dialer
+from app.upstream.fault_details import unreachable_detail
 
 LONGEST_REPEAT_SECONDS = 0.1
 _LONGEST_SWEEP_SECONDS = 1.0
@@ -108,7 +109,8 @@ class Pool:
                 await self._dial(connection)
         except (OSError, ValueError) as error:  # among them TLS, time-outs, and names that cannot be a host's
             connection.close()
-            call.broken(UpstreamUnreachable(_why_unreachable(error)))
+            detail = unreachable_detail(error, self._origin.host, self._origin.port, self._timeouts.connect)
+            call.broken(UpstreamUnreachable(_why_unreachable(error), detail=detail))
             return
         except asyncio.CancelledError:
             connection.close()  # the socket may have opened in the same turn

@@ -28,6 +28,7 @@ import uvicorn
 from app.private_files import check_own, write_whole
 from app.settings import Settings
 from app.settings.servers import RunningServer, entered
+from app.store.lock import NOTE_NAME
 from app.web.application import Application
 from app.web.doorkeeper import Doorkeeper, DoorLimits
 from app.web.protocol import ClientConnection
@@ -181,7 +182,7 @@ def address_url(host: str, port: int) -> str:
 def announced(settings: Settings, url: str, admin: socket.socket) -> Iterator[None]:
     """Until the block ends the state directory and the user's runtime directory say that a server runs, and where."""
     state_dir, config = settings.storage.state_dir, settings.file
-    note, path = state_dir / "server.json", Path(admin.getsockname())
+    note, path = state_dir / NOTE_NAME, Path(admin.getsockname())
     content = {"pid": os.getpid(), "url": url, "admin_socket": str(path)}
     write_whole(note, f"{json.dumps(content)}\n".encode())
     server = RunningServer(os.getpid(), url, path, state_dir, None if config is None else config[0])

@@ -16,7 +16,9 @@ def leave_when_told() -> None:
     """SIGTERM ends the process at once, with 0, until a run begins: there is nothing to close yet.
 
     By itself it would not end the first process of a container, which the kernel spares whatever it does not catch.
+    SIGHUP, by which a terminal says that it is closed, is ignored from here on.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 

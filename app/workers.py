@@ -5,7 +5,7 @@
       ├── worker 2   ...
       └── ...
 
-A worker that ends is replaced. A signal to the parent goes to all; when the parent is gone, they stop by themselves.
+A worker that ends is replaced. A signal to the parent goes to all; when the parent is killed, they end within a second.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from typing import NoReturn
 
 from app.first_key import NOTE_NAME, FirstKey
 from app.main import create_app
+from app.running import LOCK_WAIT_SECONDS as PARENT_WAIT_SECONDS
 from app.running import Problem, with_mock
 from app.server import CannotListenError, admin_socket, announced, listen, serve_on, url_of
 from app.settings import Secret, Settings
@@ -37,9 +38,12 @@ from app.welcome import Welcome
 
 LOCK_WAIT_SECONDS = 10.0
 """So long a worker waits for one of an earlier parent that is still at its last streams."""
+ORPHAN_SECONDS = 0.9
+"""So long a worker may take to end, once its parent is killed."""
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 _LONG_LIFE_SECONDS = 30.0
+_SECOND_SIGNAL_SECONDS = 0.05
 
 MakeLog = Callable[[], LogOutput]
 
@@ -70,7 +74,7 @@ class Workers:
         with ExitStack() as stack:
             try:
                 state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-                stack.callback(asyncio.run(StoreLock.acquire(state_dir, 0)).release)
+                stack.callback(asyncio.run(StoreLock.acquire(state_dir, PARENT_WAIT_SECONDS)).release)
                 inherit(state_dir, state_dir / "worker-1", keep=self.count)
                 Siblings.forget(state_dir)
                 listener = stack.enter_context(listen(server.host, server.port))
@@ -200,9 +204,15 @@ def _with_admin_key(settings: Settings, key: str) -> Settings:
 
 
 def _orphaned(lifeline: int) -> None:
-    """The parent is gone: drain, as it would have told us."""
-    asyncio.get_running_loop().remove_reader(lifeline)
+    """The parent was killed: end now, without a drain, for the next one waits. Calls under way become `interrupted`.
+
+    What is not done in time is cut off by the kernel, as by a kill: the table of open calls and the spool tell of it.
+    """
+    loop = asyncio.get_running_loop()
+    loop.remove_reader(lifeline)
+    signal.setitimer(signal.ITIMER_REAL, ORPHAN_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
+    loop.call_later(_SECOND_SIGNAL_SECONDS, os.kill, os.getpid(), signal.SIGTERM)
 
 
 def _tell(words: str) -> None:

@@ -7,14 +7,20 @@ checkpoint at once. The lock is the kernel's (flock), so it ends with its proces
 import asyncio
 import contextlib
 import fcntl
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+from app.private_files import UntrustedFile, open_own, read_own
 from app.store.faults import StoreBusy, StoreUnusable
 
 LOCK_NAME = "weighbridge.lock"
+NOTE_NAME = "server.json"
+"""The file in which a running server says where it is."""
+WAIT_FOR_ORPHANS_SECONDS = 10.0
+"""So long a start waits for workers whose parent is dead: they hold the lock with it, and end within a second."""
 _RETRY_SECONDS = 0.05
 
 
@@ -26,10 +32,13 @@ class StoreLock:
 
     @classmethod
     async def acquire(cls, directory: Path, wait_seconds: float) -> Self:
-        """Take the lock in `directory`, waiting at most so long. Raises StoreBusy and StoreUnusable."""
+        """Take the lock in `directory`, waiting at most so long, or a little longer for orphans.
+
+        Raises StoreBusy, StoreUnusable and UntrustedFile.
+        """
         path = directory / LOCK_NAME
         with usable(directory):
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
         try:
             await _take(descriptor, path, wait_seconds)
         except BaseException:
@@ -64,12 +73,35 @@ def held_since(directory: Path) -> int:
 
 async def _take(descriptor: int, path: Path, wait_seconds: float) -> None:
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + wait_seconds
+    began = loop.time()
     while True:
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
-        if loop.time() >= deadline:
-            holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            raise StoreBusy(f"{path.parent} is in use by another Weighbridge process (process id {holder})")
+        holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
+        waits = wait_seconds if _lives(holder) else max(wait_seconds, WAIT_FOR_ORPHANS_SECONDS)
+        if loop.time() - began >= waits:
+            where = _address(path.parent, holder)
+            who = f"process id {holder or 'unknown'}{where and f', at {where}'}"
+            raise StoreBusy(f"{path.parent} is in use by another Weighbridge process ({who})")
         await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _lives(process: str) -> bool:
+    """Whether it does, as far as can be told from here; True when that is not known."""
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OSError, OverflowError):
+        pass
+    return True
+
+
+def _address(directory: Path, process: str) -> str:
+    """Where the server of that process is reached; nothing when it is no server, or not known."""
+    try:
+        note = json.loads(read_own(directory / NOTE_NAME))
+        return str(note["url"]) if str(note["pid"]) == process else ""
+    except (OSError, ValueError, KeyError, TypeError, UntrustedFile):
+        return ""

@@ -185,6 +185,26 @@ def test_workers_end_when_their_parent_is_killed(replica: Replica) -> None:
     assert gateway.post().status == 200
 
 
+def test_workers_with_open_streams_end_within_a_second_and_a_start_waits_for_them(
+    replica: Replica, postgres_url: str
+) -> None:
+    """They drained for 30 s and held the state directory for as long: 15 starts in a row failed."""
+    gateway = replica("one", "--workers", "2")
+    for at_once in (False, True):
+        workers = children_of(gateway.process.popen.pid)
+        with gateway.calling(ASK_STREAM, {"x-mock-fault": "stall@2"}) as call:
+            call.read_until(b"data: ")
+            gateway.process.end(signal.SIGKILL)
+            killed_at = time.monotonic()
+            if not at_once:
+                eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "their end")  # noqa: B023
+                assert time.monotonic() - killed_at < 2.0  # a second, and what a busy machine adds
+            gateway.process = gateway._start()
+            assert not any(Path(f"/proc/{pid}").exists() for pid in workers)
+    assert gateway.post().status == 200
+    eventually(lambda: list(outcomes(postgres_url).values()).count("interrupted") == 2, "both calls")
+
+
 def test_workers_need_postgres(start_gateway: GatewayStarter) -> None:
     gateway = start_gateway()
     done = gateway.command("serve", "--demo", "--workers", "2", exit_code=2)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 LOCK_WAIT_SECONDS = 10.0
 """For a server that starts, or another command."""
 
+SPREAD_SECONDS = 1.0
+"""Until every process of a server knows of a change."""
+
 _LOOK_SECONDS = 0.2
 Result = TypeVar("Result")
 
@@ -75,6 +78,14 @@ def ask_running(work: "Callable[[HttpClient], Awaitable[Result]]", config: Path 
                 await client.aclose()
 
     return _run(with_client())
+
+
+def let_it_spread(config: Path | None) -> None:
+    """Wait until a change that was made counts in every process of the server. On SQLite there is only one."""
+    from app.cli.config import load_or_exit
+
+    if load_or_exit(config).storage.database_url is not None:
+        time.sleep(SPREAD_SECONDS)
 
 
 async def call(client: "HttpClient", method: str, path: str, **arguments: Any) -> Any:  # noqa: ANN401 - JSON

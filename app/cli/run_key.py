@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from app.cli.admin_client import ask, ask_running, call, part
+from app.cli.admin_client import ask, ask_running, call, let_it_spread, part
 from app.cli.server_address import ServerAddress, address_of
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class RunKey:
         if found is None:
             print("weighbridge: no server runs here; start one with `weighbridge serve`", file=sys.stderr)
             raise typer.Exit(1)
+        let_it_spread(config)
         return found
 
     def revoke(self) -> None:

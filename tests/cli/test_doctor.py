@@ -94,6 +94,13 @@ def test_pages_that_may_call(start_gateway: GatewayStarter) -> None:
     assert (finding["state"], finding["detail"]) == ("ok", f"pages of {origin} may call")
 
 
+def test_a_server_that_does_not_let_it_in(start_gateway: GatewayStarter) -> None:
+    gateway = start_gateway()
+    gateway.env["WEIGHBRIDGE_ADMIN_KEY"] = "not-the-key-of-this-server"
+    findings = json.loads(gateway.command("doctor", "--json", exit_code=1).stdout)
+    assert [(f["check"], f["state"]) for f in findings] == [("settings", "ok"), ("admin API", "fail")]
+
+
 # -- without a server ----------------------------------------------------------------------------------------------
 
 

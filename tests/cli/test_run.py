@@ -152,6 +152,20 @@ def test_a_server_that_ends_meanwhile(tmp_path: Path, start_gateway: GatewayStar
     assert {key["state"] for key in gateway.json_of("keys", "list") if key["client"] == "orphan"} == {"revoked"}
 
 
+def test_every_process_of_a_server_knows_the_key(start_gateway: GatewayStarter, postgres_url: str) -> None:
+    """From the command's first call on."""
+    gateway = start_gateway("--workers", "2", WEIGHBRIDGE_DATABASE_URL=postgres_url)
+    gateway.env["WEIGHBRIDGE_DATABASE_URL"] = postgres_url
+    script = (
+        "import os, urllib.request as r; ask = r.Request(os.environ['OPENAI_BASE_URL'] + '/key', "
+        "headers={'Authorization': 'Bearer ' + os.environ['OPENAI_API_KEY']}); "
+        "print(*[r.urlopen(ask).status for _ in range(20)])"
+    )
+    assert gateway.command("run", sys.executable, "-c", script).stdout.split() == ["200"] * 20
+    states = {finding["check"]: finding["state"] for finding in gateway.json_of("doctor")}
+    assert "fail" not in states.values()
+
+
 # -- Codex' words --------------------------------------------------------------------------------------------------
 
 OPENROUTER = ServerAddress("http://127.0.0.1:8787", "https://gateway.example.com", vendor_names=True, running=True)

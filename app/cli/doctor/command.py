@@ -51,6 +51,7 @@ def _line(finding: Finding) -> str:
 
 
 def _findings(config: Path | None, model: str | None, *, upstream_only: bool, spend: bool) -> Iterator[Finding]:
+    from app.cli.doctor.server import running_server
     from app.settings import SettingsError, load_settings
 
     try:
@@ -60,26 +61,16 @@ def _findings(config: Path | None, model: str | None, *, upstream_only: bool, sp
         return
     yield ok("settings", "they are right")
     try:
-        server = _server(config)
-    except ConnectionError as error:
-        yield fail("gateway", str(error), "run the command as the user who runs the server, with the same settings")
-        return
-    probe = _probe(settings, server)
-    if not upstream_only:
-        yield from _local(settings, server, probe)
-    yield from _upstream(settings, probe, config, running=server is not None)
-    if server is not None and not upstream_only:
-        yield from _handshakes(settings, server, config, model, spend=spend)
-
-
-def _server(config: Path | None) -> "Server | None":
-    """Raises ConnectionError; why has been printed."""
-    from app.cli.doctor.server import running_server
-
-    try:
-        return running_server(config)
-    except typer.Exit:
-        raise ConnectionError("the server that runs here does not let this command in") from None
+        server = running_server(config)
+        probe = _probe(settings, server)
+        if not upstream_only:
+            yield from _local(settings, server, probe)
+        yield from _upstream(settings, probe, config, running=server is not None)
+        if server is not None and not upstream_only:
+            yield from _handshakes(settings, server, config, model, spend=spend)
+    except (ConnectionError, typer.Exit):  # why has been printed
+        todo = "run the command as the user who runs the server, with the same settings"
+        yield fail("admin API", "the server that runs here has ended, or does not let this command in", todo)
 
 
 def _probe(settings: "Settings", server: "Server | None") -> "Probe":

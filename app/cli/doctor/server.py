@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from app import __version__
-from app.cli.admin_client import ask, ask_running, call, part
+from app.cli.admin_client import ask, ask_running, call, let_it_spread, part
 from app.cli.doctor.finding import Finding, fail, ok, warn
 from app.cli.server_address import ServerAddress, address_of
 
 if TYPE_CHECKING:
     from app.upstream.http_client import HttpClient
 
-CLIENT = "doctor"
+CLIENT, SPENDER = "doctor", "doctor-spend"
 KEY_SECONDS = 900
 NO_MODEL = "doctor/no-model"
-"""All that the client may ask for when nothing may be spent: every call is judged, and refused before it goes out."""
+"""All that the client `doctor` may ask for: every call is judged, and refused before it goes out."""
 
 SECONDS = 5.0
 _NO_LIMITS = {
@@ -57,18 +57,20 @@ def running_server(config: Path | None) -> Server | None:
 
 @contextmanager
 def doctors_key(config: Path | None, *, spend: bool) -> Iterator[str]:
-    """A key of the client `doctor`, for a while. Unless it may `spend`, none of its calls goes upstream."""
+    """A key of a client of doctor's own, for a while. Unless it may `spend`, none of its calls goes upstream."""
+    name = SPENDER if spend else CLIENT
 
     async def made(client: "HttpClient") -> dict[str, str]:
-        wanted = {"client": CLIENT, "label": "doctor", "expires_seconds": KEY_SECONDS}
+        wanted = {"client": name, "label": "doctor", "expires_seconds": KEY_SECONDS}
         key: dict[str, str] = await call(client, "POST", "/keys", json=wanted)
         terms = {**_NO_LIMITS, "models": None if spend else [NO_MODEL]}
-        await call(client, "PATCH", f"/clients/{part(CLIENT)}", json=terms)
+        await call(client, "PATCH", f"/clients/{part(name)}", json=terms)
         return key
 
     key = ask_running(made, config)
     if key is None:
         raise ConnectionError("the server has ended")
+    let_it_spread(config)
     try:
         yield key["key"]
     finally:

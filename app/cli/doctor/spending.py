@@ -9,7 +9,7 @@ from app.cli.doctor.handshake import JSON, Gateway
 
 SECONDS = 120.0
 _HEADERS = {"content-type": JSON, "accept": "*/*"}
-_TODO = "see `weighbridge usage --client doctor --by request`, and name another model with --model"
+_TODO = "see `weighbridge usage --client doctor-spend --by request`, and name another model with --model"
 
 
 def check_answer(gateway: Gateway) -> Iterator[Finding]:

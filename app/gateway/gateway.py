@@ -78,22 +78,18 @@ class Gateway:
         """An id for an answer that is no exchange."""
         return self._ids.next(self._services.clock.wall_us())
 
-    def refused(self, error_type: str) -> None:
-        """Count a request that a door refused before it was a call."""
-        self._services.observer.refused(error_type)
+    def refused(self, error: ApiError, address: str | None, request: str) -> None:
+        """Take note of a request that a door refused before it was a call, whoever judged it."""
+        self._services.observer.request_refused(error, address, request)
 
     def admit(self, authorization: bytes | None) -> Ticket:
         """Judge the caller by the Authorization header alone. Raises AuthenticationFailed."""
-        try:
-            key = self._directory.authenticate(authorization, self._services.clock.wall_us())
-            terms = self._directory.roster.terms.get(key.client)
-            if terms is None:
-                return Ticket(key.client, key.key_id)
-            if terms.disabled:
-                raise AuthenticationFailed("This client is disabled.")
-        except ApiError as error:
-            self._services.observer.refused(error.error_type)
-            raise
+        key = self._directory.authenticate(authorization, self._services.clock.wall_us())
+        terms = self._directory.roster.terms.get(key.client)
+        if terms is None:
+            return Ticket(key.client, key.key_id)
+        if terms.disabled:
+            raise AuthenticationFailed("This client is disabled.")
         return Ticket(key.client, key.key_id, terms.on_disconnect, terms if terms.judged else None)
 
     def open(self, ticket: Ticket, method: str, path: str, downstream: Downstream) -> Exchange:

@@ -187,7 +187,10 @@ class Observer(Protocol):
     """Telemetry's ear."""
 
     def refused(self, error_type: str) -> None:
-        """A call was refused (`error_type` of the error answered)."""
+        """A call was answered with an error of ours, of this `error_type`."""
+
+    def request_refused(self, error: ApiError, address: str | None, request: str) -> None:
+        """A request was refused before it was a call. `request` is its method and path, `address` its client's."""
 
     def streams_changed(self, delta: int) -> None:
         """A call began (+1) or ended (-1) being relayed."""

@@ -89,7 +89,6 @@ class Exchange:
     def reject(self, error: ApiError) -> None:
         """Answer with our own error instead of asking upstream."""
         if self.phase is Phase.WAITING:  # else it has been ended meanwhile
-            self._services.observer.refused(error.error_type)
             self._refuse(error, Outcome.REJECTED)
 
     def leave(self) -> None:
@@ -227,6 +226,7 @@ class Exchange:
         self._downstream.start(status, headers)
 
     def _refuse(self, error: ApiError, outcome: Outcome) -> None:
+        self._services.observer.refused(error.error_type)
         self.record.http_status = error.status
         self.record.error_type = self.record.error_type or error.error_type
         self.record.error_detail = self.record.error_detail or error.detail

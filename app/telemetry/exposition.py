@@ -93,7 +93,7 @@ class GatewayCollector(Collector):
     def _seen_on_the_loop(self) -> Iterator[Metric]:
         metrics = self._metrics
         refusals = [((reason,), count) for reason, count in metrics.refusals.items()]
-        yield _counter("refusals", "Calls refused, by error_type.", ("reason",), refusals)
+        yield _counter("refusals", "Requests answered with an error of ours, by error_type.", ("reason",), refusals)
         yield _counter(
             "meter_failures", "Answers passed on that the meter could not read.", (), [((), metrics.meter_failures)]
         )

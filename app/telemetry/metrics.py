@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 
+from app.domain.errors import ApiError
 from app.domain.records import Outcome, Record, UsageSource
 from app.telemetry.histogram import Histogram, Reading, doubling
 from app.telemetry.labels import OTHER, OUTCOMES, ROUTES, ModelLabels, reasons, route_of
+from app.telemetry.refusal_log import RefusalLog
 
 CALL_SECONDS = doubling(0.01, 17)
 """10 ms to 11 minutes: a cached word, or the longest thinking that a default upstream timeout waits for."""
@@ -56,6 +58,7 @@ class Metrics:
         self.streams = 0
         self.meter_failures = 0
         self.refusals = dict.fromkeys(reasons(), 0)
+        self._refusal_log = RefusalLog()
         self.overhead = Histogram(SHORT_SECONDS)
         self.loop_lag = Histogram(SHORT_SECONDS)
         self.time_to_first_byte = Histogram(CALL_SECONDS)
@@ -69,8 +72,13 @@ class Metrics:
     # On the event loop:
 
     def refused(self, error_type: str) -> None:
-        """A call was refused with this `error_type`."""
+        """A call was answered with an error of ours, of this `error_type`."""
         self.refusals[error_type if error_type in self.refusals else OTHER] += 1
+
+    def request_refused(self, error: ApiError, address: str | None, request: str) -> None:
+        """A request was refused before it was a call: count it as the others, and log it."""
+        self.refused(error.error_type)
+        self._refusal_log.note(error, address, request)
 
     def streams_changed(self, delta: int) -> None:
         """A call began (+1) or ended (-1) being relayed."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from app.domain.errors import InternalError
 from app.web.errors import error_answer
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("uvicorn.error")
 _CONTROL = bytes((*range(9), *range(10, 32), 127))  # all but the tab
+_FAILED = "Weighbridge failed on this request. Its log says more."
 _BODILESS = (204, 304)
 
 
@@ -99,6 +101,14 @@ class Answering(RequestResponseCycle):
             if self.more_body:
                 self.flow.resume_reading()
             await self.message_event.wait()
+
+    async def send_500_response(self) -> None:
+        """The application failed before its answer began: an error of ours in place of uvicorn's page."""
+        error, doorkeeper = InternalError(_FAILED), self.connection.doorkeeper
+        doorkeeper.refused(error, self.connection.address, f"{self.scope['method']} {self.scope['path']}")
+        status, headers, body = error_answer(error, doorkeeper.new_id())
+        self.begin(status, [*headers, (b"connection", b"close")], body)
+        self.end()
 
     def fail(self, error: "ApiError") -> None:
         """The rest of the request will not come: whoever reads it is told, and the connection ends with the answer."""

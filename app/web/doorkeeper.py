@@ -39,14 +39,14 @@ class Guest(Protocol):
 
 
 class Doorkeeper:
-    """One per server. `new_id` gives ids for refusals, `refused` counts them."""
+    """One per server. `new_id` gives ids for refusals; `refused` takes note of them, with address, method and path."""
 
     def __init__(
         self,
         rules: RequestRules,
         limits: DoorLimits,
         new_id: Callable[[], str],
-        refused: Callable[[str], None],
+        refused: Callable[[ApiError, str | None, str], None],
     ) -> None:
         self.rules = rules
         self.limits = limits

@@ -68,7 +68,9 @@ def install_error_pages(app: FastAPI) -> None:
     """Give the ordinary routes the same errors: nothing answers FastAPI's `{"detail": ...}`."""
 
     def answer(request: Request, error: ApiError, status: int | None = None) -> Response:
-        code, headers, body = error_answer(error, request.app.state.gateway.new_id(), status)
+        gateway, client = request.app.state.gateway, request.client
+        gateway.refused(error, None if client is None else client.host, f"{request.method} {request.scope['path']}")
+        code, headers, body = error_answer(error, gateway.new_id(), status)
         response = Response(body, code)
         response.raw_headers = headers
         return response
@@ -80,7 +82,6 @@ def install_error_pages(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def starlettes(request: Request, error: HTTPException) -> Response:
         if isinstance(error, BrokenRequest):
-            request.app.state.gateway.refused(error.error.error_type)
             return answer(request, error.error)
         if error.status_code == 404:
             return answer(

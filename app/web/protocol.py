@@ -24,7 +24,7 @@ from app.web.body_pace import TOO_SLOW, BodyPace
 from app.web.connection_reset import has_hung_up, reset
 from app.web.doorkeeper import Doorkeeper
 from app.web.lingering_close import LINGER_BRIEFLY_SECONDS, LINGER_SECONDS, LingeringClose
-from app.web.request_parser import RequestParser
+from app.web.request_parser import RequestParser, path_of
 from app.web.request_scope import request_scope
 from app.web.stage import Stage
 from app.web.write_stall import WriteStall
@@ -61,7 +61,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._config = config
         self._state = server_state
         self._app_state = app_state
-        self._doorkeeper = doorkeeper
+        self.doorkeeper = doorkeeper
         self._parser = RequestParser()
         self._stage = Stage.HEAD
         self._deadline: float | None = None  # of the head, or of an idle connection
@@ -83,14 +83,14 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._client = get_remote_addr(transport)
         self.address = self._client[0] if self._client else None
         self._state.connections.add(self)  # type: ignore[arg-type]  # the server only tells it to shut down
-        self._allow(self._doorkeeper.limits.request_seconds)
-        full = self._doorkeeper.enter(self)
+        self._allow(self.doorkeeper.limits.request_seconds)
+        full = self.doorkeeper.enter(self)
         if full is not None:
             self._refuse(full, LINGER_BRIEFLY_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it does not matter why
         """Tell whoever is answering, and hold nothing more."""
-        self._doorkeeper.leave(self)
+        self.doorkeeper.leave(self)
         self._state.connections.discard(self)
         cycle, self.cycle = self.cycle, None
         if cycle is not None:
@@ -161,11 +161,11 @@ class ClientConnection(asyncio.BufferedProtocol):
             if self._pace is not None:
                 self._pace.received += came
             elif self.cycle is not None:
-                self._pace = BodyPace(self.loop.time(), self._doorkeeper.limits.request_seconds)
+                self._pace = BodyPace(self.loop.time(), self.doorkeeper.limits.request_seconds)
             if came == MAX_UNPARSED_BYTES and self.cycle is not None and self.cycle.body:
                 self.flow.pause_reading()  # until the application has taken it: small chunks are much work
         elif begins:
-            self._allow(self._doorkeeper.limits.request_seconds)
+            self._allow(self.doorkeeper.limits.request_seconds)
         if self._unparsed:  # others have their turn first
             self.flow.pause_reading()
             self.loop.call_soon(self._parse_on)
@@ -204,7 +204,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _begin(self) -> None:
         """The head is complete: start the application on it. Raises ApiError when it must be refused."""
         parser = self._parser
-        scope = request_scope(parser, self._doorkeeper.rules, self._server, self._client, self._app_state)
+        scope = request_scope(parser, self.doorkeeper.rules, self._server, self._client, self._app_state)
         self._stage = Stage.BODY
         self._deadline = None
         self.cycle = cycle = Answering(self, scope, keep_alive=parser.keep_alive, expects_100=parser.expects_100)
@@ -221,7 +221,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._next()
         else:
             self._pace = None
-            self._allow(self._doorkeeper.limits.request_seconds)
+            self._allow(self.doorkeeper.limits.request_seconds)
             self.flow.resume_reading()
 
     def _next(self) -> None:
@@ -246,8 +246,9 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _refuse(self, error: ApiError, linger_seconds: float = LINGER_SECONDS) -> None:
         """Answer in place of the application, and close."""
-        self._doorkeeper.refused(error.error_type)
-        self.write(refusal(error, self._doorkeeper.new_id()))
+        request = f"{self._parser.method} {path_of(self._parser.target)}"
+        self.doorkeeper.refused(error, self.address, request)
+        self.write(refusal(error, self.doorkeeper.new_id()))
         self._linger(linger_seconds)
 
     def close(self) -> None:
@@ -284,7 +285,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         elif self.flow.read_paused and has_hung_up(self.transport):
             self.transport.abort()
         if self._stall is not None:
-            self._stall.look_at(now, self._doorkeeper.limits.write_seconds)
+            self._stall.look_at(now, self.doorkeeper.limits.write_seconds)
 
     def _linger(self, seconds: float) -> None:
         self._stage = Stage.DISCARD

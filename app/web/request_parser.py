@@ -32,6 +32,11 @@ _FRAMING_TOO_LARGE = (
 )
 
 
+def path_of(target: bytes) -> str:
+    """The path of a request's target, to be shown: a query may hold secrets."""
+    return target.partition(b"?")[0].decode("latin-1")
+
+
 class RefusedError(Exception):
     """Stops httptools in the middle of its input; `RequestParser._refusal` says why."""
 

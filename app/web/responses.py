@@ -23,7 +23,7 @@ from app.web.request_body import ClientLeft, read_request
 PREFIXES = ("/api/v1", "/v1", "")
 PATHS = frozenset(prefix + "/responses" for prefix in PREFIXES)
 
-_CLOSE = ((b"connection", b"close"),)
+_CLOSE: Headers = [(b"connection", b"close")]
 
 
 class ResponsesEndpoint:
@@ -36,14 +36,14 @@ class ResponsesEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises only what the server should end the connection for."""
         if scope["method"] != "POST":
-            await self._not_post(scope["method"], send)
+            await self._not_post(scope, send)
             return
         headers: Headers = scope["headers"]
         values = dict(headers)  # request_rules has refused repeats of those that are looked up
         try:
             ticket = self._gateway.admit(_credential(values))
         except ApiError as error:
-            await self._answer(send, error, _CLOSE)  # the body is not read
+            await self._answer(scope, send, error, _CLOSE)  # the body is not read
             return
         downstream = AsgiDownstream(send, headers)
         exchange = self._gateway.open(ticket, "POST", scope["path"], downstream)
@@ -86,17 +86,19 @@ class ResponsesEndpoint:
         self._gateway.send(exchange, "/responses", headers, body, facts)
         await downstream.run_watched(receive)
 
-    async def _not_post(self, method: str, send: Send) -> None:
-        if method == "GET":
+    async def _not_post(self, scope: Scope, send: Send) -> None:
+        if scope["method"] == "GET":
             message = "WebSockets are not served here: POST the request over HTTP."
-            await self._answer(send, UpgradeNotSupported(message), _CLOSE)
+            await self._answer(scope, send, UpgradeNotSupported(message), _CLOSE)
             return
-        message = f"{method[:16]} is not served here, only POST."
-        await self._answer(send, InvalidRequest(message), ((b"allow", b"POST"),), 405)
+        message = f"{scope['method'][:16]} is not served here, only POST."
+        await self._answer(scope, send, InvalidRequest(message), [(b"allow", b"POST")], 405)
 
     async def _answer(
-        self, send: Send, error: ApiError, extra: tuple[tuple[bytes, bytes], ...], status: int | None = None
+        self, scope: Scope, send: Send, error: ApiError, extra: Headers, status: int | None = None
     ) -> None:
+        client = scope.get("client")
+        self._gateway.refused(error, client[0] if client else None, f"{scope['method']} {scope['path']}")
         code, headers, body = error_answer(error, self._gateway.new_id(), status)
         await send({"type": "http.response.start", "status": code, "headers": [*headers, *extra]})
         await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -231,6 +231,7 @@ class CountingObserver:
 
     def __init__(self) -> None:
         self.refusals: Counter[str] = Counter()
+        self.requests_refused: list[str] = []
         self.streams = 0
         self.began = asyncio.Event()
         self.overheads: list[float] = []
@@ -239,6 +240,11 @@ class CountingObserver:
 
     def refused(self, error_type: str) -> None:
         self.refusals[error_type] += 1
+
+    def request_refused(self, error: ApiError, address: str | None, request: str) -> None:
+        assert address != ""
+        self.refused(error.error_type)
+        self.requests_refused.append(request)
 
     def streams_changed(self, delta: int) -> None:
         self.streams += delta

@@ -18,9 +18,11 @@ def test_a_good_key_is_a_ticket(house: House) -> None:
     assert not house.observer.refusals
 
 
-def test_a_refused_caller_is_counted_and_leaves_no_record(house: House) -> None:
-    with pytest.raises(AuthenticationFailed):
+def test_a_refused_caller_leaves_no_record_and_is_counted_by_who_answers(house: House) -> None:
+    with pytest.raises(AuthenticationFailed) as refused:
         house.gateway.admit(None)
+    assert not house.observer.refusals
+    house.gateway.refused(refused.value, None, "POST /v1/responses")
     assert house.observer.refusals == {"authentication": 1}
     assert (house.gateway.in_flight, house.ledger.settled) == (0, {})
 

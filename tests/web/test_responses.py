@@ -36,6 +36,18 @@ async def test_a_call_goes_up_and_its_answer_comes_down_byte_for_byte(front: Fro
     await client.close()
 
 
+async def test_a_fault_of_ours_is_an_error_of_ours(front: Front, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(house.gateway, "open", broken)
+    client = await front.connect()
+    client.call()
+    (await client.answer()).is_ours(500, "internal_error")
+    assert house.observer.refusals == {"internal_error": 1}
+    await client.close()
+
+
 async def test_every_chunk_arrives_before_the_next_is_sent(front: Front, house: House) -> None:
     client = await front.connect()
     client.call()

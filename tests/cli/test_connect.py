@@ -107,6 +107,7 @@ def test_programs_of_another_environment(mocked: Gateway, tmp_path: Path, others
     answered(mocked, program, tmp_path, str(others))
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     ("program", "packages"), [("openai-node", ["openai@7"]), ("ai-sdk", ["node@24", "ai@7", "@ai-sdk/openai@4"])]
 )
@@ -118,7 +119,7 @@ def test_node_programs(
     program: str,
     packages: list[str],
 ) -> None:
-    folder = node_packages(f"connect-{program}-1", packages, pytestconfig, tmp_path_factory)
+    folder = node_packages(f"connect-{program}-1", packages, pytestconfig, tmp_path_factory, seconds=200)
     (tmp_path / "node_modules").symlink_to(folder / "node_modules")
     answered(mocked, program, tmp_path, str(folder / "node_modules/.bin"))
 

@@ -10,10 +10,16 @@ import pytest
 from tests.tools import needed
 
 
-def node_packages(name: str, packages: Sequence[str], config: pytest.Config, elsewhere: pytest.TempPathFactory) -> Path:
+def node_packages(
+    name: str,
+    packages: Sequence[str],
+    config: pytest.Config,
+    elsewhere: pytest.TempPathFactory,
+    seconds: float = 55,
+) -> Path:
     """The folder that has them; a change of the packages wants a new name. Without Node only a developer may go on."""
     cache: pytest.Cache | None = getattr(config, "cache", None)  # -p no:cacheprovider
-    return installed(elsewhere.mktemp(name) if cache is None else cache.mkdir(name), packages, seconds=55)
+    return installed(elsewhere.mktemp(name) if cache is None else cache.mkdir(name), packages, seconds)
 
 
 def installed(folder: Path, packages: Sequence[str], seconds: float) -> Path:

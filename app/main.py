@@ -5,6 +5,7 @@ them in reverse. Nothing else in the program constructs these.
 """
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from app.domain.errors import StorageUnavailable
-from app.domain.headers import towards_client, towards_upstream
+from app.domain.headers import HeaderRule, towards_client, towards_upstream
 from app.domain.leaving import GRACE_SECONDS
 from app.domain.pricing import price_from_config
 from app.domain.records import Record, book_of
@@ -29,6 +30,7 @@ from app.gateway.clients import Clients, KeyDirectory
 from app.gateway.clock import Clock
 from app.gateway.gateway import Gateway
 from app.gateway.key_guard import KeyGuard
+from app.gateway.key_health import KeyHealth
 from app.gateway.limiter import MemoryLimiter
 from app.gateway.services import Services
 from app.gateway.spending import Spending
@@ -48,7 +50,7 @@ from app.upstream.documents import Documents
 from app.upstream.key_check import UpstreamKeyCheck
 from app.upstream.pool import WireTimeouts
 from app.upstream.prices import BundledPrices, provider_of
-from app.upstream.wire import Target, Wire
+from app.upstream.wire import Wire
 from app.web.application import Application, make_application
 from app.web.cross_origin import CrossOrigin
 from app.web.probes import Part
@@ -56,6 +58,8 @@ from app.web.responses import ResponsesEndpoint
 
 if TYPE_CHECKING:
     from app.store.redis.limiter import RedisLimiter
+
+_log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, log: LogOutput | None = None, *, lock_wait_seconds: float = 0.0) -> Application:
@@ -98,15 +102,13 @@ async def _open(
     await clients.load()
     agreements = Agreements(store.clients, directory.roster, limiter, clock.wall_us)
     await agreements.load(prepare=log is not None)  # a server; commands let no call in
-    wire, key_guard = _upstream(settings)
-    stack.push_async_callback(wire.close)
+    wire, documents, key_guard, key_health = _upstream(app, settings, stack)
     estimates = settings.ledger.missing_usage == "estimate"
-    services = Services(wire, store.ledger, prices, metrics, clock, towards_client(), key_guard, estimates)
+    services = Services(wire, store.ledger, prices, metrics, clock, towards_client(), key_guard, estimates, key_health)
     admission = Admission(services, limiter, _admission_rules(settings))
     ids = RequestIds(process)
-    gateway = Gateway(services, directory, admission, ids, towards_upstream(), settings.server.max_streams)
+    gateway = Gateway(services, directory, admission, ids, _header_rule(settings), settings.server.max_streams)
     stack.push_async_callback(gateway.close, GRACE_SECONDS)
-    documents = _documents(app, settings, stack)
     if log is not None and documents is not None:  # a server; commands settle nothing
         bookkeeper = _bookkeeper(documents, store, services, agreements, stack)
     metrics.gauges = _gauges(store, wire, log, bookkeeper, redis)
@@ -192,18 +194,34 @@ def _memory_limiter(settings: Settings, store: Store, clock: Clock) -> MemoryLim
     return MemoryLimiter(spending, time.monotonic_ns, clock.wall_us)
 
 
-def _upstream(settings: Settings) -> tuple[Wire, KeyGuard]:
-    upstream = settings.upstream
+def _upstream(
+    app: FastAPI, settings: Settings, stack: AsyncExitStack
+) -> tuple[Wire, Documents | None, KeyGuard, KeyHealth]:
+    """The wire, and what upstream tells the server's key beside answering calls. Nothing is asked before it is used."""
+    upstream, timeouts = settings.upstream, settings.upstream_timeouts
     # without a key nothing is sent; what stands in for it must not be found in any answer
     key = upstream.key.reveal() if upstream.key is not None else secrets.token_hex()
-    timeouts = settings.upstream_timeouts
-    wire = Wire(
-        upstream.name,
-        Target.of(upstream.base_url, ca_file=None if upstream.ca_file is None else str(upstream.ca_file)),
-        key,
-        WireTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle),
-    )
-    return wire, KeyGuard(key)
+    target = upstream.target()
+    wire = Wire(upstream.name, target, key, WireTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle))
+    stack.push_async_callback(wire.close)
+    documents = None if upstream.key is None else Documents(target, key)
+    app.state.account = app.state.key_check = None
+    if documents is not None:
+        stack.push_async_callback(documents.close)
+        app.state.account = OpenRouterAccount(documents)
+        app.state.key_check = UpstreamKeyCheck(documents)
+    health = KeyHealth(app.state.key_check)
+    stack.push_async_callback(health.close)
+    return wire, documents, KeyGuard(key), health
+
+
+def _header_rule(settings: Settings) -> HeaderRule:
+    upstream = settings.upstream
+
+    def dropped(name: str) -> None:
+        _log.info("a header of callers stays here and does not go upstream: %s (see [[upstream]] pass_headers)", name)
+
+    return towards_upstream(openai=upstream.is_openai, more=upstream.pass_headers, dropped=dropped)
 
 
 def _admission_rules(settings: Settings) -> AdmissionRules:
@@ -213,20 +231,6 @@ def _admission_rules(settings: Settings) -> AdmissionRules:
         refuse_unknown_price=rules.unknown_price == "refuse",
         last_call=rules.last_call == "admit",
     )
-
-
-def _documents(app: FastAPI, settings: Settings, stack: AsyncExitStack) -> Documents | None:
-    """What upstream tells the server's key beside answering calls. Nothing is asked until there is something to ask."""
-    upstream = settings.upstream
-    app.state.account = None
-    app.state.key_check = None
-    if upstream.key is None:
-        return None
-    documents = Documents(upstream.base_url, upstream.key.reveal(), upstream.ca_file)
-    stack.push_async_callback(documents.close)
-    app.state.account = OpenRouterAccount(documents)
-    app.state.key_check = UpstreamKeyCheck(documents)
-    return documents
 
 
 def _bookkeeper(
@@ -277,6 +281,7 @@ def _publish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway, r
                 storage.problem, red=storage.ended, more={"kept": storage.keeps, "waiting": storage.spooled}
             ),
             "upstream_key": Part(problem=None if keyed else "no upstream key is loaded", red=not keyed),
+            "upstream": Part(gateway.key_problem),
             **shared,
         }
 

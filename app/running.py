@@ -57,11 +57,13 @@ async def with_mock(settings: Settings, stack: AsyncExitStack) -> Settings:
 
     Limits stay in this process: in Redis the real book's are kept.
     """
-    from app.mock.options import MockOptions
+    from app.mock.options import MOCK_HEADERS, MockOptions
     from app.mock.server import running_mock
 
     key = f"sk-mock-{secrets.token_hex(16)}"
     url = await stack.enter_async_context(running_mock(MockOptions(key=key)))
-    upstream = settings.upstream.model_copy(update={"name": DEMO_UPSTREAM, "base_url": url, "key": Secret(key)})
+    headers = (*settings.upstream.pass_headers, MOCK_HEADERS)
+    change = {"name": DEMO_UPSTREAM, "base_url": url, "key": Secret(key), "pass_headers": headers}
+    upstream = settings.upstream.model_copy(update=change)
     storage = settings.storage.model_copy(update={"redis_url": None})
     return settings.model_copy(update={"upstream": upstream, "storage": storage})

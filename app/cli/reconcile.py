@@ -20,6 +20,7 @@ from app.cli.options import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
     from app.domain.reconciliation import Reconciliation, Sheet
+    from app.settings.upstream import Upstream
     from app.upstream.http_client import HttpClient
     from app.upstream.statements import Statement
 
@@ -44,7 +45,7 @@ class Wish:
     books: BooksOf | None
     key_hash: str | None
     project: str | None
-    ca_file: Path | None
+    upstream: "Upstream"
 
 
 def reconcile(
@@ -63,8 +64,8 @@ def reconcile(
     from app.cli.admin_client import run_admin
     from app.cli.config import load_or_exit
 
-    ca_file = load_or_exit(config).upstream.ca_file
-    wish = Wish(_day(since), _share(tolerance), management_key_file, books, key_hash, project, ca_file)
+    upstream = load_or_exit(config).upstream
+    wish = Wish(_day(since), _share(tolerance), management_key_file, books, key_hash, project, upstream)
 
     async def work(admin: "HttpClient") -> bool:
         return await _reconcile(admin, wish, as_json=as_json)
@@ -97,7 +98,7 @@ async def _statement(base_url: str, key: str, kind: BooksOf, wish: Wish) -> "Sta
     from app.upstream.documents import Documents, UpstreamSilent
     from app.upstream.statements import openai_statement, openrouter_statement
 
-    documents = Documents(base_url, key, wish.ca_file)
+    documents = Documents(wish.upstream.target(base_url), key)
     try:
         if kind is BooksOf.OPENAI:
             return await openai_statement(documents, wish.since, wish.project)

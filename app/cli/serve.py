@@ -109,5 +109,5 @@ def _log(settings: "Settings", refused: tuple[str, ...]) -> "LogOutput":
 
 
 def _secrets(settings: "Settings") -> list[str]:
-    held = (settings.upstream.key, settings.server.admin_key)
+    held = (settings.upstream.key, settings.upstream.proxy_password, settings.server.admin_key)
     return [secret.reveal() for secret in held if secret is not None]

@@ -1,11 +1,13 @@
-"""Which headers cross, in either direction. Everything crosses but what is listed here (protocol.md, sections 2 and 3).
+"""Which headers cross, in either direction (protocol.md, sections 2 and 3).
 
-Towards upstream stay behind: what belongs to one hop, what the wire sets itself, every credential, what names the
-client's account or address, and what only a browser or an outer proxy means. Towards the client stay behind: what
-belongs to one hop, what would bind the client to upstream's site, and what names the server's account.
+Towards upstream an allow-list holds: a header that nobody here knows could steer a gateway behind us, and the server's
+key with it. Towards the client everything crosses but what belongs to one hop, what would bind the client to upstream's
+site, and what names the server's account.
 """
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Collection, Iterable
+from fnmatch import fnmatchcase
 
 Headers = list[tuple[bytes, bytes]]
 """Names in lower case, values as they came, in order, repeats kept."""
@@ -26,7 +28,26 @@ _HOP_BY_HOP = frozenset(
     )
 )
 
-_NOT_UPSTREAM = _HOP_BY_HOP | frozenset(
+_TO_EVERY_UPSTREAM = frozenset(
+    (
+        b"accept",
+        b"content-type",
+        b"http-referer",
+        b"idempotency-key",
+        b"openai-beta",
+        b"user-agent",
+        b"x-client-request-id",
+        b"x-codex-turn-state",
+        b"x-session-id",
+        b"x-title",
+    )
+)
+_TO_EVERY_UPSTREAM_PREFIXES = (b"x-openrouter-", b"x-stainless-")
+_TO_OPENAI = frozenset((b"originator", b"session-id", b"thread-id", b"version"))
+_TO_OPENAI_PREFIXES = (b"x-codex-", b"x-oai-", b"x-openai-", b"x-responsesapi-")
+"""To hosts of OpenAI and Azure only: they name the caller's machine and session."""
+
+_OF_THIS_HOP = _HOP_BY_HOP | frozenset(
     (
         # set by the wire, or no longer true of the body that is sent
         b"accept-encoding",
@@ -34,33 +55,26 @@ _NOT_UPSTREAM = _HOP_BY_HOP | frozenset(
         b"content-length",
         b"expect",
         b"host",
-        # credentials, and whose account they are
-        b"api-key",
         b"authorization",
-        b"chatgpt-account-id",
-        b"cookie",
-        b"openai-organization",
-        b"openai-project",
-        b"x-api-key",
-        b"x-goog-api-key",
-        # where the client is and how it came
-        b"baggage",
-        b"cdn-loop",
-        b"forwarded",
-        b"origin",
-        b"referer",
-        b"traceparent",
-        b"tracestate",
-        b"true-client-ip",
-        b"via",
-        b"x-client-ip",
-        b"x-cluster-client-ip",
-        b"x-original-url",
-        b"x-real-ip",
-        b"x-rewrite-url",
     )
 )
-_NOT_UPSTREAM_PREFIXES = (b"cf-", b"proxy-", b"sec-", b"x-forwarded-", b"x-weighbridge-")
+_NEVER_UPSTREAM = _OF_THIS_HOP | frozenset(
+    (
+        # whose account it is
+        b"chatgpt-account-id",
+        b"openai-organization",
+        b"openai-project",
+        # tracing of the caller's own
+        b"baggage",
+        b"traceparent",
+        b"tracestate",
+    )
+)
+_NEVER_UPSTREAM_PREFIXES = (b"proxy-", b"x-weighbridge-")
+_CREDENTIAL = re.compile(
+    rb"(api|access|auth|bearer|private|refresh|secret|security|session)[-_]?(key|token)"
+    rb"|authenticat|authoriz|cookie|credential|passw|secret"
+)
 
 _NOT_DOWNSTREAM = _HOP_BY_HOP | frozenset(
     (
@@ -78,14 +92,19 @@ _NOT_DOWNSTREAM_PREFIXES = (b"access-control-", b"proxy-", b"x-weighbridge-")
 
 _REMEMBERED_NAMES = 1024
 _REMEMBERED_NAME_BYTES = 64
+_REPORTED_NAMES = 256
 _LENGTH_DIGITS = 18
 
 
 class HeaderRule:
-    """Decides by name, and remembers its decisions: real traffic has few names, and short ones."""
+    """Decides by name, and remembers its decisions: real traffic has few names, and short ones.
 
-    def __init__(self, stays: Callable[[bytes], bool]) -> None:
-        self._stays = stays
+    `dropped` hears the name of a header that stays, once a name, and of no more than 256 names.
+    """
+
+    def __init__(self, may_cross: Callable[[bytes], bool], dropped: Callable[[str], None] | None = None) -> None:
+        self._may_cross = may_cross
+        self._dropped = dropped
         self._crosses: dict[bytes, bool] = {}
 
     def select(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -108,20 +127,47 @@ class HeaderRule:
         return selected
 
     def _decide(self, name: bytes) -> bool:
-        passes = not self._stays(name)
+        passes = self._may_cross(name)
         if len(name) <= _REMEMBERED_NAME_BYTES and len(self._crosses) < _REMEMBERED_NAMES:
             self._crosses[name] = passes
+            if not passes and self._dropped and name not in _OF_THIS_HOP and len(self._crosses) <= _REPORTED_NAMES:
+                self._dropped(name.decode("ascii", "backslashreplace"))
         return passes
 
 
-def towards_upstream() -> HeaderRule:
-    """The rule for requests. What passes may be sent as it is, behind the wire's own headers."""
-    return HeaderRule(lambda name: name in _NOT_UPSTREAM or name.startswith(_NOT_UPSTREAM_PREFIXES))
+def towards_upstream(
+    *, openai: bool = False, more: Collection[str] = (), dropped: Callable[[str], None] | None = None
+) -> HeaderRule:
+    """The rule for requests. What passes may be sent as it is, behind the wire's own headers.
+
+    Args:
+        openai: whether upstream is OpenAI or Azure, to whom some more headers mean something.
+        more: globs of further names in lower case. What never_crosses() does not pass by them either.
+        dropped: is told each name that is dropped, once.
+
+    """
+    exact = _TO_EVERY_UPSTREAM | (_TO_OPENAI if openai else frozenset())
+    prefixes = (*_TO_EVERY_UPSTREAM_PREFIXES, *(_TO_OPENAI_PREFIXES if openai else ()))
+
+    def may_cross(name: bytes) -> bool:
+        if name in exact:
+            return True
+        if never_crosses(name):
+            return False
+        return name.startswith(prefixes) or any(fnmatchcase(name.decode("latin-1"), glob) for glob in more)
+
+    return HeaderRule(may_cross, dropped)
+
+
+def never_crosses(name: bytes) -> bool:
+    """Whether a header stays here whatever the operator says: credentials, tracing, and what belongs to one hop."""
+    known = name in _NEVER_UPSTREAM or name.startswith(_NEVER_UPSTREAM_PREFIXES)
+    return known or _CREDENTIAL.search(name) is not None
 
 
 def towards_client() -> HeaderRule:
     """The rule for answers. `content-length` and `content-encoding` cross, since the body's bytes do."""
-    return HeaderRule(lambda name: name in _NOT_DOWNSTREAM or name.startswith(_NOT_DOWNSTREAM_PREFIXES))
+    return HeaderRule(lambda name: name not in _NOT_DOWNSTREAM and not name.startswith(_NOT_DOWNSTREAM_PREFIXES))
 
 
 def value_of(headers: Headers, name: bytes) -> bytes | None:

@@ -23,11 +23,10 @@ _HTML = (b"<!doctype", b"<html")
 
 def refusal_of(status: int) -> UpstreamFault | None:
     """What to answer instead when it is the status that must not pass; None for 4xx and 5xx, which may."""
-    if status in {401, 403}:
+    if status == 401:
         return UpstreamAuthFailed(
-            f"Upstream refused this call (HTTP {status}): it does not accept this server's key, or its rules forbid "
-            "the request. The operator of this server can find out which.",
-            detail=f"Upstream answered HTTP {status}: it does not accept this server's key, or forbids the call.",
+            "Upstream does not accept this server's key (HTTP 401). The operator of this server must replace the key.",
+            detail="Upstream answered HTTP 401: it does not accept this server's key.",
         )
     if status < 400:
         return UpstreamRedirected(f"Upstream answered with a redirect (HTTP {status}), which is not followed.")

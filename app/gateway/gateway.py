@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from app.domain.errors import ApiError, AuthenticationFailed, Draining, Overloaded
 from app.domain.headers import HeaderRule, Headers
 from app.domain.leaving import DEFAULT_POLICY, LeavePolicy
+from app.domain.query import holds_credential
 from app.domain.records import Book, Record, book_of
 from app.domain.request_ids import RequestIds
 from app.gateway.admission import Admission
@@ -59,6 +60,11 @@ class Gateway:
         """Exchanges that are not settled."""
         return len(self._open)
 
+    @property
+    def key_problem(self) -> str | None:
+        """Why upstream does not take the server's key, in a sentence for operators, if it does not."""
+        return self._services.key_health.problem
+
     async def close(self, wait_seconds: float) -> None:
         """Take no more calls; give those without a client so long to be weighed, then stop what is left."""
         self.draining = True
@@ -82,8 +88,15 @@ class Gateway:
         """Take note of a request that a door refused before it was a call, whoever judged it."""
         self._services.observer.request_refused(error, address, request)
 
-    def admit(self, authorization: bytes | None) -> Ticket:
-        """Judge the caller by the Authorization header alone. Raises AuthenticationFailed."""
+    def admit(self, authorization: bytes | None, query: bytes = b"") -> Ticket:
+        """Judge the caller by the Authorization header alone. Raises AuthenticationFailed.
+
+        A credential in the query string is refused: the query goes upstream, and into the logs of proxies on the way.
+        """
+        if query and holds_credential(query):
+            raise AuthenticationFailed(
+                "The query string seems to hold a credential. Send the key as `Authorization: Bearer` only."
+            )
         key = self._directory.authenticate(authorization, self._services.clock.wall_us())
         terms = self._directory.roster.terms.get(key.client)
         if terms is None:
@@ -123,8 +136,14 @@ class Gateway:
         left = self._max_streams + max(1, self._max_streams // 10) - (len(self._open) - 1)
         return sum(exchange.record.client == client for exchange in self._open) - 1 < left
 
-    def send(
-        self, exchange: Exchange, path: str, headers: Headers, body: bytes, facts: CallFacts | None = None
+    def send(  # noqa: PLR0913, PLR0917 - the parts of a request
+        self,
+        exchange: Exchange,
+        path: str,
+        headers: Headers,
+        body: bytes,
+        facts: CallFacts | None = None,
+        query: bytes = b"",
     ) -> None:
         """Judge the body and send the call upstream as it is, to `path` below the upstream's base URL.
 
@@ -142,7 +161,7 @@ class Gateway:
         record.model_requested = facts.model
         record.stream = facts.stream
         record.background = facts.fields.get("background") is True
-        request = UpstreamRequest(record.method, path, self._to_upstream.select(headers), body)
+        request = UpstreamRequest(record.method, path, self._to_upstream.select(headers), body, query)
         if exchange.terms is not None:
             self._admission.begin(exchange, exchange.terms, facts.fields, request)
         else:

@@ -30,12 +30,16 @@ from app.gateway.usage_query import UsageQuery
 
 @dataclass(slots=True, frozen=True)
 class UpstreamRequest:
-    """One call as it goes upstream. `path` is below the upstream's base URL and starts with a slash."""
+    """One call as it goes upstream. `path` is below the upstream's base URL and starts with a slash.
+
+    `query` is the caller's query string as it came, without the question mark.
+    """
 
     method: str
     path: str
     headers: Headers
     body: bytes
+    query: bytes = b""
 
 
 class UpstreamListener(Protocol):

@@ -7,10 +7,8 @@
                  └─────────────────────┴── end_by(Ending): the client, or we ───┘
 
 A client that leaves ends it, or all goes on as drawn for a while towards nobody (app.domain.leaving).
-
 While passing, a chunk goes on in the callback that brought it. The chunk that makes the answer's end visible (the
 terminal event, the close of a JSON body) and what follows it wait in `held` until the record is durable: promise P2.
-The wire pushes in, the door takes out and says when its client is slow or gone. No method blocks, awaits or raises.
 """
 
 import asyncio
@@ -43,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class Exchange:
-    """UpstreamListener for the wire. The door calls begin or reject, then leave at need.
+    """UpstreamListener for the wire. The door calls begin or reject, then leave at need. No method blocks or raises.
 
     `phase` and `tap` are for others to read; `held` paces upstream. `terms` are there if the call is judged (see
     app.gateway.admission), `reservation` once limits have let it in; `asking`: the limiter has yet to answer.
@@ -144,6 +142,8 @@ class Exchange:
         record.retry_count = retry_count
         record.time_to_first_byte_ms = self._elapsed_ms()
         headers, values = crossing(headers, self._services, record)
+        if status == 401 or self._services.key_health.unsure:
+            self._services.key_health.note(status)
         if 200 <= status < 300:
             self._pass_on(status, headers, values)
         elif (refusal := refusal_of(status)) is not None:

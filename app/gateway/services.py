@@ -1,10 +1,11 @@
 """What every exchange of a server shares: its neighbours, by their ports, and the rules that never change."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.domain.headers import HeaderRule
 from app.gateway.clock import Clock
 from app.gateway.key_guard import KeyGuard
+from app.gateway.key_health import KeyHealth
 from app.gateway.ports import Ledger, Observer, PriceBook, Upstream
 
 
@@ -20,3 +21,4 @@ class Services:
     to_client: HeaderRule
     key_guard: KeyGuard
     estimates: bool  # whether usage that nobody tells is estimated
+    key_health: KeyHealth = field(default_factory=KeyHealth)

@@ -8,6 +8,9 @@ from app.mock.dialects import DIALECTS
 from app.mock.faults import parse_faults
 from app.mock.pace import Pace
 
+MOCK_HEADERS = "x-mock-*"
+"""The headers by which a call asks for a fault or a dialect, as a glob: a gateway in front must let them pass."""
+
 
 class BadOption(ValueError):
     """An option that cannot be; the message is for the person who typed it."""

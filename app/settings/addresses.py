@@ -5,6 +5,8 @@ import re
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
+from app.domain.query import holds_credential
+
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 """As a Host header has them, without the port."""
 
@@ -12,6 +14,7 @@ _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?\.?", re.ASCII)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*", re.ASCII)
 _OWN_PORTS = {"http": 80, "https": 443}
 _URL_TEXT = re.compile(r"[!-~]+", re.ASCII)
+_ROUTES = ("/responses", "/chat/completions")
 _KNOWN_PROVIDERS = {
     "openrouter.ai": "openrouter",
     "openai.com": "openai",
@@ -46,20 +49,44 @@ def parse_host_header(value: str) -> str:
 
 
 def parse_upstream_url(value: str) -> str:
-    """The base URL of an upstream, normalised: no slash at the end, scheme and host in lower case.
+    """The base URL of an upstream, normalised: no slash at the end of its path, scheme and host in lower case.
 
-    The upstream key goes there, so it must be https unless the host is loopback, and hold no user info.
+    The upstream key goes there, so it must be https unless the host is loopback, and hold no user info. It may have a
+    query, which every call then has, too.
     """
     parts, host = _split(value)
     if parts.scheme not in {"http", "https"} or not host:
         raise ValueError("must be a URL that starts with https://")
     if "@" in parts.netloc:
         raise ValueError("must not hold a user name or password")
-    if "?" in value or "#" in value:
-        raise ValueError("must not have a query or a fragment")
+    if "#" in value:
+        raise ValueError("must not have a fragment")
+    if holds_credential(parts.query.encode("ascii")):
+        raise ValueError("must not hold a credential in its query: name the key by key_file or key_env")
     if parts.scheme == "http" and not is_loopback(host):
         raise ValueError("must be https, since the upstream key goes there; plain http is for loopback hosts only")
-    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+    path = parts.path.rstrip("/")
+    for route in _ROUTES:
+        if path.lower().endswith(route):
+            raise ValueError(f"must be the base URL, without {route} at its end: Weighbridge adds that itself")
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.scheme}://{parts.netloc.lower()}{path}{query}"
+
+
+def parse_proxy_url(value: str) -> str:
+    """The address of an HTTP proxy: plain http, a host, a port, perhaps a user name. No password."""
+    parts, host = _split(value)
+    if (
+        parts.scheme != "http"
+        or not host
+        or parts.port is None
+        or parts.path not in {"", "/"}
+        or set("?#") & set(value)
+    ):
+        raise ValueError("must be an address such as http://proxy.example.com:3128; only plain http proxies are used")
+    if parts.password is not None:
+        raise ValueError("must not hold the password: name the file that holds it by proxy_password_file")
+    return f"http://{parts.netloc}"
 
 
 def is_url(value: str, schemes: Sequence[str]) -> bool:
@@ -108,7 +135,7 @@ def _split(value: str) -> tuple[SplitResult, str]:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise ValueError("must be a URL with a valid host and port") from None
-    good_host = not host or _is_ipv6(host) or _HOST_NAME.fullmatch(host)
+    good_host = not host or (_is_ipv6(host) and "%" not in host) or _HOST_NAME.fullmatch(host)
     if not good_host or port == 0:
         raise ValueError("must be a URL with a valid host and port")
     return parts, host

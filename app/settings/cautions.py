@@ -1,4 +1,4 @@
-"""What a server starts with and warns of: who may read its keys or change its state directory, and weak keys."""
+"""What a server starts with and warns of: who may read its keys, weak keys, and variables that others heed."""
 
 import os
 import stat
@@ -10,6 +10,19 @@ from app.settings.credentials import LEAST_SECRET_CHARACTERS
 from app.settings.environment import FILE_VARIABLES
 from app.settings.model import Settings
 
+_UNUSED = {
+    "HTTPS_PROXY": "[[upstream]] proxy (WEIGHBRIDGE_UPSTREAM_PROXY) names a proxy",
+    "HTTP_PROXY": "[[upstream]] proxy (WEIGHBRIDGE_UPSTREAM_PROXY) names a proxy",
+    "ALL_PROXY": "[[upstream]] proxy (WEIGHBRIDGE_UPSTREAM_PROXY) names a proxy",
+    "NO_PROXY": "without [[upstream]] proxy there is no proxy",
+    "SSL_CERT_FILE": "[[upstream]] ca_file (WEIGHBRIDGE_UPSTREAM_CA_FILE) names whom to trust",
+    "SSL_CERT_DIR": "[[upstream]] ca_file (WEIGHBRIDGE_UPSTREAM_CA_FILE) names whom to trust",
+    "REQUESTS_CA_BUNDLE": "[[upstream]] ca_file (WEIGHBRIDGE_UPSTREAM_CA_FILE) names whom to trust",
+    "CURL_CA_BUNDLE": "[[upstream]] ca_file (WEIGHBRIDGE_UPSTREAM_CA_FILE) names whom to trust",
+    "SSLKEYLOGFILE": "secrets of TLS are written nowhere",
+}
+"""Variables that steer other programs' connections. They would decide where the upstream key goes, and who reads it."""
+
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -20,8 +33,16 @@ def cautions(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
         if _mode(path) & stat.S_IROTH:
             yield f"{path} can be read by all users of this machine: `chmod 600 {path}` ends that"
     key = settings.upstream.key
+    yield from _of_variables(environ)
     if key is not None and len(key.reveal()) < LEAST_SECRET_CHARACTERS:
         yield f"the upstream key has fewer than {LEAST_SECRET_CHARACTERS} characters: answers are not watched for it"
+
+
+def _of_variables(environ: Mapping[str, str]) -> Iterator[str]:
+    for name, instead in _UNUSED.items():
+        for spelling in (name, name.lower()):
+            if environ.get(spelling):
+                yield f"the environment variable {spelling} is not used: {instead}"
 
 
 def _of_directory(path: Path) -> Iterator[str]:
@@ -37,7 +58,8 @@ def _of_directory(path: Path) -> Iterator[str]:
 
 def _key_files(settings: Settings, environ: Mapping[str, str]) -> Iterator[Path]:
     yield settings.storage.state_dir / FILE_NAME
-    named = (settings.server.admin_key_file, settings.upstream.key_file)
+    upstream = settings.upstream
+    named = (settings.server.admin_key_file, upstream.key_file, upstream.proxy_password_file)
     yield from (path for path in named if path is not None)
     yield from (Path(environ[name]) for name in FILE_VARIABLES if environ.get(name))
 

@@ -98,6 +98,7 @@ class FileSource(Source):
 
     def _read_keys(self, environ: Mapping[str, str]) -> None:
         self.put_key("upstream", "key", [*self._in_file("upstream", "key_file"), *self._in_variable(environ)])
+        self.put_key("upstream", "proxy_password", self._in_file("upstream", "proxy_password_file"))
         self.put_key("server", "admin_key", self._in_file("server", "admin_key_file", LEAST_SECRET_CHARACTERS))
 
     def _in_file(self, section: str, key: str, least: int = 1) -> list[Candidate]:

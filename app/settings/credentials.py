@@ -14,6 +14,7 @@ LEAST_SECRET_CHARACTERS = 16
 """Of a secret that opens something here, as the admin key does: a shorter one can be guessed. Upstream keys may be
 shorter, as local servers have them; answers are not watched for those."""
 
+_QUOTES = "\"'`"
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY_CHARACTERS}}}", re.ASCII)
 
 
@@ -31,6 +32,8 @@ class Candidate:
         text = text.rstrip("\r\n")
         if not text:
             return cls(origin, fault="it is empty")
+        if text[0] in _QUOTES or text[-1] in _QUOTES:
+            return cls(origin, fault="the key has quotation marks around it; take them away")
         if not _KEY.fullmatch(text):
             return cls(origin, fault="the key must be 1 to 4,096 printable ASCII characters, without spaces")
         if len(text) < least:

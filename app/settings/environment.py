@@ -12,6 +12,7 @@ PREFIX = "WEIGHBRIDGE_"
 CONFIG_VARIABLE = "WEIGHBRIDGE_CONFIG"
 UPSTREAM_KEY_VARIABLES = ("OPENROUTER_API_KEY", "WEIGHBRIDGE_UPSTREAM_KEY")
 ADMIN_KEY_VARIABLE = "WEIGHBRIDGE_ADMIN_KEY"
+PROXY_PASSWORD_VARIABLE = "WEIGHBRIDGE_UPSTREAM_PROXY_PASSWORD"  # noqa: S105 - a name
 VARIABLES: Mapping[str, str] = {
     "WEIGHBRIDGE_HOST": "server.host",
     "WEIGHBRIDGE_PORT": "server.port",
@@ -27,6 +28,8 @@ VARIABLES: Mapping[str, str] = {
     "WEIGHBRIDGE_DRAIN_TIMEOUT": "server.drain_timeout",
     "WEIGHBRIDGE_UPSTREAM_URL": "upstream.base_url",
     "WEIGHBRIDGE_UPSTREAM_CA_FILE": "upstream.ca_file",
+    "WEIGHBRIDGE_UPSTREAM_PROXY": "upstream.proxy",
+    "WEIGHBRIDGE_UPSTREAM_PASS_HEADERS": "upstream.pass_headers",
     "WEIGHBRIDGE_CONNECT_TIMEOUT": "upstream_timeouts.connect",
     "WEIGHBRIDGE_FIRST_BYTE_TIMEOUT": "upstream_timeouts.first_byte",
     "WEIGHBRIDGE_IDLE_TIMEOUT": "upstream_timeouts.idle",
@@ -45,13 +48,15 @@ VARIABLES: Mapping[str, str] = {
 SECRET_VARIABLES = (
     *UPSTREAM_KEY_VARIABLES,
     ADMIN_KEY_VARIABLE,
+    PROXY_PASSWORD_VARIABLE,
     "WEIGHBRIDGE_DATABASE_URL",
     "WEIGHBRIDGE_REDIS_URL",
 )
 """What a running server must not keep in its environment."""
 
 URL_VARIABLES = ("WEIGHBRIDGE_DATABASE_URL", "WEIGHBRIDGE_REDIS_URL")
-FILE_VARIABLES = tuple(f"{name}_FILE" for name in (*UPSTREAM_KEY_VARIABLES, ADMIN_KEY_VARIABLE, *URL_VARIABLES))
+_KEY_VARIABLES = (*UPSTREAM_KEY_VARIABLES, ADMIN_KEY_VARIABLE, PROXY_PASSWORD_VARIABLE)
+FILE_VARIABLES = tuple(f"{name}_FILE" for name in (*_KEY_VARIABLES, *URL_VARIABLES))
 _KNOWN = frozenset((*VARIABLES, *SECRET_VARIABLES, *FILE_VARIABLES, CONFIG_VARIABLE))
 _SERVICE_LINK = re.compile(r"WEIGHBRIDGE_(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)")
 _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
@@ -81,6 +86,8 @@ class EnvironmentSource(Source):
         self.put_key("upstream", "key", upstream)
         admin = variable_candidates((ADMIN_KEY_VARIABLE,), environ, least=LEAST_SECRET_CHARACTERS)
         self.put_key("server", "admin_key", [*admin])
+        password = variable_candidates((PROXY_PASSWORD_VARIABLE,), environ)
+        self.put_key("upstream", "proxy_password", [*password])
         for name in URL_VARIABLES:
             if environ.get(f"{name}_FILE"):
                 section, _, key = VARIABLES[name].partition(".")

@@ -14,7 +14,7 @@ from app.settings.environment import UPSTREAM_KEY_VARIABLES, EnvironmentSource
 from app.settings.faults import Fault, SettingsError, explain
 from app.settings.model import Settings
 from app.settings.servers import RunningServer
-from app.settings.source import SECRET_URLS, FlagSource, PlatformSource, ServerSource, Source
+from app.settings.source import SECRET_URLS, SECRETS, FlagSource, PlatformSource, ServerSource, Source
 
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
@@ -84,7 +84,7 @@ def _merge(sources: tuple[Source, ...], faults: list[Fault]) -> Settings | None:
 
 def _key_faults(sources: tuple[Source, ...]) -> Iterator[Fault]:
     """The faults of the keys in force; one that a higher source overrules is none."""
-    for setting in ("upstream.key", "server.admin_key", *sorted(SECRET_URLS)):
+    for setting in (*SECRETS, *sorted(SECRET_URLS)):
         in_force = next((source for source in sources if setting in source.origins), None)
         if in_force is not None:
             yield from in_force.key_faults.get(setting, ())

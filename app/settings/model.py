@@ -8,7 +8,6 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    InstanceOf,
     PlainSerializer,
     PlainValidator,
     PrivateAttr,
@@ -25,24 +24,19 @@ from app.settings.addresses import (
     parse_host_header,
     parse_origin,
     parse_public_url,
-    parse_upstream_url,
-    upstream_name,
 )
 from app.settings.environment import SECRET_VARIABLES
 from app.settings.limits import ClientDefaults, LimitRules
 from app.settings.quantities import parse_duration, parse_size
 from app.settings.secret import Secret, SecretUrl
-from app.settings.section import AnyCase, Count, Section, lowered
+from app.settings.section import AnyCase, Count, Directory, Key, Seconds, Section, lowered, split_names
 from app.settings.source import Source
+from app.settings.upstream import Upstream, UpstreamTimeouts
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}$"
 
-NOT_IN_FILES = frozenset({"key", "admin_key"})
+NOT_IN_FILES = frozenset({"key", "admin_key", "proxy_password"})
 """Fields that hold what a key file or a variable held; the TOML file names those instead."""
-
-
-def _split_names(value: object) -> object:
-    return [name for name in map(str.strip, value.split(",")) if name] if isinstance(value, str) else value
 
 
 def _with_loopback(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -57,12 +51,6 @@ def _not_the_demos(name: str) -> str:
     if name == DEMO_UPSTREAM:
         raise ValueError(f"must not be {name}: so the upstream of `serve --demo` is called in the ledger")
     return name
-
-
-def _absolute(path: Path) -> Path:
-    if not path.is_absolute():
-        raise ValueError("must be a path")
-    return path
 
 
 def _secret_url(*schemes: str) -> PlainValidator:
@@ -86,11 +74,8 @@ def _level(value: object) -> object:
 
 
 ByteCount = Annotated[int, BeforeValidator(parse_size), Field(gt=0)]
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
-Directory = Annotated[Path, AfterValidator(_absolute)]
-Key = Annotated[InstanceOf[Secret], PlainSerializer(str)]
-Origins = Annotated[tuple[str, ...], BeforeValidator(_split_names), AfterValidator(_origins)]
-HostNames = Annotated[tuple[str, ...], BeforeValidator(_split_names), AfterValidator(_with_loopback)]
+Origins = Annotated[tuple[str, ...], BeforeValidator(split_names), AfterValidator(_origins)]
+HostNames = Annotated[tuple[str, ...], BeforeValidator(split_names), AfterValidator(_with_loopback)]
 
 
 class Server(Section):
@@ -143,42 +128,6 @@ class Server(Section):
     def on_loopback(self) -> bool:
         """Whether only this machine can reach the server."""
         return is_loopback(self.host)
-
-
-class Upstream(Section):
-    """The provider, and the one key that the server holds for it."""
-
-    base_url: Annotated[str, AfterValidator(parse_upstream_url)] = Field(
-        default="https://openrouter.ai/api/v1",
-        description="Where calls go. https only, unless the host is loopback; no user name or password.",
-    )
-    name: Annotated[str, Field(pattern=_NAME), AfterValidator(_not_the_demos)] = Field(
-        default_factory=lambda given: upstream_name(given["base_url"]),
-        description="Its name in the ledger. Without it: openrouter, openai or azure by the host, else the host.",
-        examples=["openrouter"],
-    )
-    key_file: Directory | None = Field(
-        default=None, description="File that holds the upstream key.", examples=["/run/secrets/upstream-key"]
-    )
-    key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = Field(
-        default=None, description="Environment variable that holds the upstream key.", examples=["TEAM_OPENROUTER_KEY"]
-    )
-    key: Key | None = Field(default=None, description="The upstream key itself.")
-    ca_file: Directory | None = Field(
-        default=None,
-        description="PEM file of the authorities to trust for upstream, in place of the system's.",
-        examples=["/etc/ssl/corporate-ca.pem"],
-    )
-
-
-class UpstreamTimeouts(Section):
-    """How long we wait for upstream."""
-
-    connect: Seconds = Field(default=10, description="Time to reach upstream, TLS included.")
-    first_byte: Seconds = Field(
-        default=600, description="Time until its answer begins; reasoning models think for minutes."
-    )
-    idle: Seconds = Field(default=600, description="Longest silence within an answer.")
 
 
 class Storage(Section):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from app.settings.model import Settings, sections
+from app.settings.source import SECRETS
 
 
 class Provenance(NamedTuple):
@@ -26,6 +27,6 @@ def provenances(settings: Settings) -> Iterator[Provenance]:
 
 def _provenance(settings: Settings, setting: str, value: object) -> Provenance:
     origin = settings.origin(setting)
-    if setting in {"upstream.key", "server.admin_key"} and value is not None:
+    if setting in SECRETS and value is not None:
         value = f"set (from {origin})"
     return Provenance(setting, value, origin)

@@ -1,10 +1,20 @@
 """What every table of the settings is."""
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+)
 
-from app.settings.quantities import parse_count
+from app.settings.quantities import parse_count, parse_duration
+from app.settings.secret import Secret
 
 
 def lowered(value: object) -> object:
@@ -12,9 +22,23 @@ def lowered(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def split_names(value: object) -> object:
+    """Names out of a text with commas, as variables have them; anything else as it is."""
+    return [name for name in map(str.strip, value.split(",")) if name] if isinstance(value, str) else value
+
+
+def _absolute(path: Path) -> Path:
+    if not path.is_absolute():
+        raise ValueError("must be a path")
+    return path
+
+
 AnyCase = BeforeValidator(lowered)
 """For words of a closed set."""
 Count = Annotated[int, BeforeValidator(parse_count)]
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
+Directory = Annotated[Path, AfterValidator(_absolute)]
+Key = Annotated[InstanceOf[Secret], PlainSerializer(str)]
 
 
 class Section(BaseModel):

@@ -11,8 +11,19 @@ from app.settings.credentials import Candidate, settle
 from app.settings.faults import Fault
 from app.settings.secret import Secret
 
-PATHS = frozenset({"storage.state_dir", "server.admin_key_file", "upstream.key_file", "upstream.ca_file"})
+PATHS = frozenset(
+    {
+        "storage.state_dir",
+        "server.admin_key_file",
+        "upstream.key_file",
+        "upstream.ca_file",
+        "upstream.proxy_password_file",
+    }
+)
 """Settings that name a file or directory; a relative one starts where the source says."""
+
+SECRETS = ("upstream.key", "upstream.proxy_password", "server.admin_key")
+"""Settings that are read from a file or a variable, and never shown."""
 
 SECRET_URLS = frozenset({"storage.database_url", "storage.redis_url"})
 """Settings that may hold a password, so that they are secrets from the moment they are read."""

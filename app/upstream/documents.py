@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from app.domain.meter import BodyMeter, Reading
+from app.upstream.target import Target
 
 if TYPE_CHECKING:
     from app.upstream.http_client import HttpClient
@@ -42,14 +42,13 @@ class Document:
 class Documents:
     """Fetches documents below an upstream's base URL with one key. Redirects are answers. Closed with close().
 
-    Its client is made in a thread when it is first needed: httpx2 and a TLS context cost 0.1 s, which neither a start
-    nor the streams under way should wait for.
+    Its client is made in a thread when it is first needed: httpx2 costs 0.1 s, which neither a start nor the streams
+    under way should wait for.
     """
 
-    def __init__(self, base_url: str, key: str, ca_file: Path | None = None) -> None:
-        self._base_url = base_url
+    def __init__(self, target: Target, key: str) -> None:
+        self._target = target
         self._key = key
-        self._ca_file = ca_file
         self._client: HttpClient | None = None
         self._opening = asyncio.Lock()
 
@@ -111,4 +110,4 @@ class Documents:
     def _open(self) -> "HttpClient":
         from app.upstream.http_client import upstream_client
 
-        return upstream_client(self._base_url, self._key, ca_file=self._ca_file)
+        return upstream_client(self._target, self._key)

@@ -4,15 +4,18 @@ import os
 import socket
 import ssl
 
+from app.upstream.target import Origin
 
-def unreachable_detail(error: Exception, host: str, port: int, seconds: float) -> str:
-    """One sentence. `seconds` is how long connecting may take."""
+
+def unreachable_detail(error: Exception, origin: Origin, seconds: float) -> str:
+    """One sentence. `seconds` is how long connecting may take. What fails on the way to a proxy names the proxy."""
+    host, port = origin.first_hop.host, origin.first_hop.port
     where = f"{host}:{port}"
     match error:
         case TimeoutError() if error.errno is None:
             return f"Connecting to {where} took longer than {seconds:g} seconds."
         case ssl.SSLError():
-            return _tls_detail(error, where)
+            return _tls_detail(error, f"{origin.host}:{origin.port}")
         case socket.gaierror():
             return f"The host name {host} could not be resolved: {_ended(error.strerror)}"
         case OSError():

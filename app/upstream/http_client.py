@@ -6,6 +6,7 @@ from typing import Any
 import httpx2
 
 from app.upstream.pool import WireTimeouts
+from app.upstream.target import Target
 from app.upstream.transport import WireTransport
 
 HttpClient = httpx2.AsyncClient
@@ -25,11 +26,11 @@ def in_process_client(app: Any, headers: dict[str, str]) -> HttpClient:  # noqa:
     return HttpClient(transport=transport, base_url="http://localhost", headers=headers, trust_env=False, timeout=60)
 
 
-def upstream_client(
-    base_url: str, key: str, *, timeout_seconds: float = 10.0, ca_file: Path | None = None
-) -> HttpClient:
-    """A client of an upstream's ordinary routes, below its base URL. It connects when used and follows no redirect."""
-    timeouts = WireTimeouts(timeout_seconds, timeout_seconds, timeout_seconds)
-    transport = WireTransport(base_url, timeouts, ca_file=None if ca_file is None else str(ca_file))
+def upstream_client(target: Target, key: str, *, timeout_seconds: float = 10.0) -> HttpClient:
+    """A client of an upstream's ordinary routes, below its base URL. It connects when used and follows no redirect.
+
+    The base URL's query, if it has one, is added to every request by the transport.
+    """
+    transport = WireTransport(target, WireTimeouts(timeout_seconds, timeout_seconds, timeout_seconds))
     headers = {"authorization": f"Bearer {key}", "accept": "application/json", "accept-encoding": "identity"}
-    return HttpClient(transport=transport, base_url=base_url, headers=headers, trust_env=False)
+    return HttpClient(transport=transport, base_url=target.url, headers=headers, trust_env=False)

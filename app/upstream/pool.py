@@ -22,18 +22,11 @@ from app.upstream.call import Call
 from app.upstream.connection import Connection
 from app.upstream.dialing import Dialer
 from app.upstream.fault_details import unreachable_detail
+from app.upstream.target import Origin, Proxy
+from app.upstream.tunnel import TunnelRefusedError, open_tunnel
 
 LONGEST_REPEAT_SECONDS = 0.1
 _LONGEST_SWEEP_SECONDS = 1.0
-
-
-@dataclass(slots=True, frozen=True)
-class Origin:
-    """Where upstream is. `tls` is None for plain http, which settings allow for loopback only."""
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None
 
 
 @dataclass(slots=True, frozen=True)
@@ -50,7 +43,7 @@ class Pool:
 
     def __init__(self, origin: Origin, timeouts: WireTimeouts) -> None:
         self._origin = origin
-        self._dialer = Dialer(origin.host, origin.port)
+        self._dialer = Dialer(origin.first_hop.host, origin.first_hop.port)
         self._timeouts = timeouts
         self._idle: dict[Connection, None] = {}  # insertion order: the last one is the freshest
         self._busy: set[Connection] = set()
@@ -109,8 +102,8 @@ class Pool:
                 await self._dial(connection)
         except (OSError, ValueError) as error:  # among them TLS, time-outs, and names that cannot be a host's
             connection.close()
-            detail = unreachable_detail(error, self._origin.host, self._origin.port, self._timeouts.connect)
-            call.broken(UpstreamUnreachable(_why_unreachable(error), detail=detail))
+            detail = unreachable_detail(error, self._origin, self._timeouts.connect)
+            call.broken(UpstreamUnreachable(_why_unreachable(error, self._origin.proxy), detail=detail))
             return
         except asyncio.CancelledError:
             connection.close()  # the socket may have opened in the same turn
@@ -126,7 +119,14 @@ class Pool:
     async def _dial(self, connection: Connection) -> None:
         origin = self._origin
         raw, connect_seconds = await self._dialer.dial()
-        connection.repeat_seconds = min(connect_seconds, LONGEST_REPEAT_SECONDS)
+        if origin.proxy is None:
+            connection.repeat_seconds = min(connect_seconds, LONGEST_REPEAT_SECONDS)
+        else:  # the time of connecting to a proxy says nothing of the way to upstream: nothing is sent again
+            try:
+                await open_tunnel(raw, origin.proxy, origin)
+            except BaseException:
+                raw.close()
+                raise
         await asyncio.get_running_loop().create_connection(
             lambda: connection,
             sock=raw,
@@ -182,20 +182,21 @@ class Pool:
             connection.close()
 
 
-def _why_unreachable(error: Exception) -> str:
+_WHY_UNREACHABLE: dict[type[Exception], str] = {
+    TunnelRefusedError: "{error}",
+    TimeoutError: "Connecting to upstream took too long.",
+    ssl.SSLCertVerificationError: "Upstream's certificate could not be verified.",
+    ssl.SSLError: "The TLS handshake with upstream failed.",
+    socket.gaierror: "{who} has a host name that could not be resolved.",
+    ConnectionRefusedError: "{who} refused the connection.",
+}
+
+
+def _why_unreachable(error: Exception, proxy: Proxy | None) -> str:
     """For the caller: which step failed, without addresses or certificates of the inside."""
-    match error:
-        case TimeoutError():
-            return "Connecting to upstream took too long."
-        case ssl.SSLCertVerificationError():
-            return "Upstream's certificate could not be verified."
-        case ssl.SSLError():
-            return "The TLS handshake with upstream failed."
-        case socket.gaierror():
-            return "Upstream's host name could not be resolved."
-        case ConnectionRefusedError():
-            return "Upstream refused the connection."
-    return "Upstream could not be reached."
+    who = "Upstream" if proxy is None else "The proxy in front of upstream"
+    why = (text for kind, text in _WHY_UNREACHABLE.items() if isinstance(error, kind))
+    return next(why, "{who} could not be reached.").format(who=who, error=error)
 
 
 def _why_timed_out(*, answering: bool, limit: float) -> str:

@@ -10,7 +10,7 @@ from app.domain.errors import UpstreamFault, UpstreamTimedOut, UpstreamUnreachab
 from app.domain.headers import Headers
 from app.upstream.call import Call, is_sendable
 from app.upstream.pool import Pool, WireTimeouts
-from app.upstream.wire import Target
+from app.upstream.target import Target, joined_queries
 
 _READ_AHEAD_BYTES = 256 * 1024
 _OURS = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"proxy-connection", b"upgrade", b"te"))
@@ -19,9 +19,9 @@ _OURS = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"proxy-c
 class WireTransport(httpx2.AsyncBaseTransport):
     """An httpx2 transport on a Pool of ours. It serves one origin, no HEAD, and has the pool's timeouts for all."""
 
-    def __init__(self, base_url: str, timeouts: WireTimeouts | None = None, *, ca_file: str | None = None) -> None:
-        self._target = Target.of(base_url, ca_file=ca_file)
-        self._pool = Pool(self._target.origin, timeouts or WireTimeouts())
+    def __init__(self, target: Target, timeouts: WireTimeouts | None = None) -> None:
+        self._target = target
+        self._pool = Pool(target.origin, timeouts or WireTimeouts())
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send and await the head; the body streams. Raises httpx2's own exceptions."""
@@ -30,7 +30,7 @@ class WireTransport(httpx2.AsyncBaseTransport):
         if request.method == "HEAD":  # the parser would wait for the body that its answer announces
             raise httpx2.UnsupportedProtocol("this transport sends no HEAD", request=request)
         body = await request.aread()
-        head = _head_of(request, len(body))
+        head = _head_of(request, len(body), self._target.query)
         answer = _Answer(request)
         call = Call(head, body, answer)
         answer.call = call
@@ -53,8 +53,11 @@ class WireTransport(httpx2.AsyncBaseTransport):
         return (url.scheme, url.host, port) == ("https" if secure else "http", origin.host, origin.port)
 
 
-def _head_of(request: httpx2.Request, length: int) -> bytes:
-    lines = [b"%s %s HTTP/1.1\r\n" % (request.method.encode(), request.url.raw_path)]
+def _head_of(request: httpx2.Request, length: int, base_query: bytes) -> bytes:
+    path, _, query = request.url.raw_path.partition(b"?")
+    query = joined_queries(base_query, query)
+    target = path + b"?" + query if query else path
+    lines = [b"%s %s HTTP/1.1\r\n" % (request.method.encode(), target)]
     lines += [
         b"%s: %s\r\n" % (name.lower(), value)
         for name, value in request.headers.raw

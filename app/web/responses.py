@@ -10,7 +10,6 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from app.domain.errors import ApiError, Draining, InvalidRequest, UpgradeNotSupported
-from app.domain.headers import Headers
 from app.gateway.body import read_in_steps, reads_quickly
 from app.gateway.ending import Ending
 from app.gateway.gateway import Gateway
@@ -38,18 +37,17 @@ class ResponsesEndpoint:
         if scope["method"] != "POST":
             await self._not_post(scope, send)
             return
-        headers: Headers = scope["headers"]
-        values = dict(headers)  # request_rules has refused repeats of those that are looked up
+        values: dict[bytes, bytes] = dict(scope["headers"])  # of those looked up there are no repeats: request_rules
         try:
-            ticket = self._gateway.admit(_credential(values))
+            ticket = self._gateway.admit(_credential(values), scope["query_string"])
         except ApiError as error:
             await self._answer(scope, send, error, _CLOSE)  # the body is not read
             return
-        downstream = AsgiDownstream(send, headers)
+        downstream = AsgiDownstream(send, scope["headers"])
         exchange = self._gateway.open(ticket, "POST", scope["path"], downstream)
         downstream.exchange = exchange
         try:
-            await self._serve(exchange, downstream, headers, values, receive)
+            await self._serve(exchange, downstream, scope, values, receive)
         except BaseException:  # the server is stopping and has waited long enough, or it could not send the answer
             exchange.end_by(Ending.DOOR_FAILED)
             raise
@@ -58,7 +56,7 @@ class ResponsesEndpoint:
         self,
         exchange: Exchange,
         downstream: AsgiDownstream,
-        headers: Headers,
+        scope: Scope,
         values: dict[bytes, bytes],
         receive: Receive,
     ) -> None:
@@ -83,7 +81,7 @@ class ResponsesEndpoint:
             await downstream.run()
             return
         downstream.request_read = True
-        self._gateway.send(exchange, "/responses", headers, body, facts)
+        self._gateway.send(exchange, "/responses", scope["headers"], body, facts, scope["query_string"])
         await downstream.run_watched(receive)
 
     async def _not_post(self, scope: Scope, send: Send) -> None:

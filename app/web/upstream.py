@@ -1,6 +1,6 @@
 """Upstream as operators see it: which one it is, and what it says the server's key has spent."""
 
-from typing import Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
@@ -8,13 +8,8 @@ from app.domain.money import format_usd
 from app.gateway.ports import Account, Spending
 from app.web.credentials import require_admin
 
-
-class KeyCheck(Protocol):
-    """Asks upstream about the server's key, free of charge."""
-
-    async def takes_key(self) -> bool | None:
-        """Whether upstream takes the key; None when it does not say. Raises nothing."""
-
+if TYPE_CHECKING:
+    from app.gateway.key_health import KeyCheck
 
 router = APIRouter(prefix="/admin/api/upstream", tags=["admin"], dependencies=[Depends(require_admin)])
 

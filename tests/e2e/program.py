@@ -140,6 +140,7 @@ class Gateway:
         self._serve_env = {
             **self.env,
             "OPENROUTER_API_KEY": upstream_key,
+            "WEIGHBRIDGE_UPSTREAM_PASS_HEADERS": "x-fault, x-replay, x-mock-*",  # how a test scripts its upstream
             **env,
         }
         self._arguments = ("serve", "--port", "0", *arguments)

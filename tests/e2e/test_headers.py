@@ -1,4 +1,4 @@
-"""Which headers cross: no credential and no address either way, all others in order and as often as they were sent."""
+"""Which headers cross: to upstream those that are listed, to the caller all but a few; in order, repeats kept."""
 
 import http.client
 
@@ -32,7 +32,14 @@ NOT_UPSTREAM = (
     "Baggage",
     "TE",
     "Keep-Alive",
-    "X-Listed",
+    "X-Openrouter-Listed",
+    "Originator",
+    "X-Codex-Window-Id",
+    "X-Portkey-Custom-Host",
+    "Helicone-Target-Url",
+    "X-Http-Method-Override",
+    "X_Api_Key",
+    "X-Unknown",
 )
 NOT_DOWNSTREAM = (
     "Set-Cookie",
@@ -51,7 +58,7 @@ NOT_DOWNSTREAM = (
 @pytest.mark.parametrize("name", NOT_UPSTREAM)
 def test_what_the_caller_alone_may_know(gateway: Gateway, replay: ReplayUpstream, name: str) -> None:
     script = document(b"{}")
-    headers = {name: CANARY, "Connection": "keep-alive, X-Listed", **replay.play(script)}
+    headers = {name: CANARY, "Connection": "keep-alive, X-Openrouter-Listed", **replay.play(script)}
     assert gateway.post(ASK, headers).status == 200
     (seen,) = script.seen
     assert CANARY not in repr(seen.headers)
@@ -69,7 +76,13 @@ def test_the_servers_key_stands_in_the_callers_place(gateway: Gateway, replay: R
 
 def test_other_headers_of_the_caller_cross_in_order(gateway: Gateway, replay: ReplayUpstream) -> None:
     script = document(b"{}")
-    sent = [("X-Title", "A"), ("x-repeated", "1"), ("HTTP-Referer", "app"), ("X-Repeated", "2"), ("x-empty", "")]
+    sent = [
+        ("X-Title", "A"),
+        ("x-openrouter-repeated", "1"),
+        ("HTTP-Referer", "app"),
+        ("X-OpenRouter-Repeated", "2"),
+        ("x-stainless-empty", ""),
+    ]
     connection = http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=20)
     connection.putrequest("POST", "/v1/responses")
     fixed = {"Authorization": f"Bearer {gateway.key}", "Content-Type": "application/json", **replay.play(script)}

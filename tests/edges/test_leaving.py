@@ -36,6 +36,7 @@ async def test_no_task_connection_or_exchange_stays(
         "HOME": str(tmp_path),
         "WEIGHBRIDGE_STATE_DIR": str(tmp_path / "state"),
         "WEIGHBRIDGE_UPSTREAM_URL": fault_server.url,
+        "WEIGHBRIDGE_UPSTREAM_PASS_HEADERS": "x-fault",
         "OPENROUTER_API_KEY": canary_key,
     }
     app = create_app(load_settings(environ=environ, need_upstream_key=True))

@@ -176,7 +176,7 @@ REPLACED: Mapping[str, tuple[Act, str]] = {
     ),
     "401": (act(sized(ERROR, JSON, status=b"401 No")), "upstream_auth"),
     "401 that never ends": (act(sized(ERROR, JSON, status=b"401 No")[:-5], ending="hold"), "upstream_auth"),
-    "403": (act(sized(ERROR, JSON, status=b"403 No")), "upstream_auth"),
+    "403 in HTML": (act(sized(b"<html>no", HTML, status=b"403 No")), "upstream_error"),
     "400 in HTML": (act(sized(b"<html>no", HTML, status=b"400 No")), "upstream_error"),
     "404 in HTML that says it is text": (act(sized(b" <!DOCTYPE html>", TEXT, status=b"404 No")), "upstream_error"),
     "500 in HTML": (act(sized(b"<html>no", HTML, status=b"500 No")), "upstream_error"),
@@ -211,6 +211,7 @@ def test_what_must_not_pass_is_replaced(edge: Gateway, fault_server: FaultServer
 VERBATIM: Mapping[str, tuple[int, bytes, tuple[bytes, ...], str]] = {
     "400": (400, ERROR, (JSON,), "because"),
     "402": (402, ERROR, (JSON,), "because"),
+    "403": (403, ERROR, (JSON,), "because"),
     "404 in text": (404, b"not here", (TEXT,), "upstream_error"),
     "404 without a body": (404, b"", (), "upstream_error"),
     "407": (407, ERROR, (JSON, b"proxy-authenticate: Basic"), "because"),

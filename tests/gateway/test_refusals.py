@@ -25,7 +25,6 @@ BODIES = Path(__file__).parents[1] / "wire" / "json"
     ("status", "refusal"),
     [
         (401, UpstreamAuthFailed),
-        (403, UpstreamAuthFailed),
         (300, UpstreamRedirected),
         (302, UpstreamRedirected),
         (304, UpstreamRedirected),

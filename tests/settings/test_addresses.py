@@ -9,6 +9,7 @@ from app.settings.addresses import (
     parse_host,
     parse_host_header,
     parse_origin,
+    parse_proxy_url,
     parse_public_url,
     parse_upstream_url,
     upstream_name,
@@ -25,6 +26,12 @@ from app.settings.addresses import (
         ("http://127.8.9.1/v1", "http://127.8.9.1/v1"),
         ("http://localhost:9797", "http://localhost:9797"),
         ("http://[::1]:9797/v1", "http://[::1]:9797/v1"),
+        ("https://[2001:DB8::1]/v1", "https://[2001:db8::1]/v1"),
+        ("https://openrouter.ai/api/v1?", "https://openrouter.ai/api/v1"),
+        (
+            "https://a.openai.azure.com/openai/v1/?api-version=Preview",
+            "https://a.openai.azure.com/openai/v1?api-version=Preview",
+        ),
     ],
 )
 def test_good_upstream_urls(given_url: str, url: str) -> None:
@@ -48,8 +55,16 @@ def test_good_upstream_urls(given_url: str, url: str) -> None:
         "https://user:password@openrouter.ai/api/v1",
         "https://@openrouter.ai/api/v1",
         "https://openrouter.ai/api/v1?key=password",
-        "https://openrouter.ai/api/v1?",
         "https://openrouter.ai/api/v1#",
+        "https://openrouter.ai/api/v1?a=b#c",
+        "https://openrouter.ai/api/v1?api_key=password",
+        "https://openrouter.ai/api/v1?a=sk-wb-password",
+        "https://openrouter.ai/api/v1/responses",
+        "https://openrouter.ai/api/v1/Responses/",
+        "https://openrouter.ai/api/v1/responses?a=b",
+        "https://openrouter.ai/api/v1/chat/completions",
+        "https://[fe80::1%25eth0]/v1",
+        "https://[fe80::1%eth0]/v1",
         "https://openrouter.ai:99999/v1",
         "https://openrouter.ai:port/v1",
         "https://openrouter.ai:0/v1",
@@ -67,6 +82,39 @@ def test_bad_upstream_urls_are_refused_without_being_repeated(url: str) -> None:
         parse_upstream_url(url)
     assert "password" not in str(caught.value).replace("user name or password", "")
     assert "openrouter" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://proxy.example.com:3128", "http://proxy.example.com:3128"),
+        ("http://user@proxy.example.com:3128/", "http://user@proxy.example.com:3128"),
+        ("http://user%40example.com@[::1]:80", "http://user%40example.com@[::1]:80"),
+    ],
+)
+def test_good_proxies(text: str, url: str) -> None:
+    assert parse_proxy_url(text) == url
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "proxy.example.com:3128",
+        "http://proxy.example.com",
+        "https://proxy.example.com:3128",
+        "socks5://proxy.example.com:1080",
+        "http://user:hunter2@proxy.example.com:3128",
+        "http://user:@proxy.example.com:3128",
+        "http://proxy.example.com:3128/path",
+        "http://proxy.example.com:3128?a=hunter2",
+        "http://:3128",
+        "",
+    ],
+)
+def test_bad_proxies_are_refused_without_being_repeated(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^must ") as caught:
+        parse_proxy_url(text)
+    assert "hunter2" not in str(caught.value)
 
 
 @given(st.text(st.sampled_from("htps:/@?#[].:1a \\%-"), max_size=24).map("http".__add__))

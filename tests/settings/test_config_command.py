@@ -7,6 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import certifi
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -65,9 +66,10 @@ def test_the_example_passes_the_check_as_it_stands(tmp_path: Path) -> None:
 
 def test_the_example_with_all_its_samples_switched_on_is_right_too(tmp_path: Path) -> None:
     text = uncommented(run("example").stdout)
-    for name in ("upstream-key", "admin-key"):
+    for name in ("upstream-key", "admin-key", "proxy-password"):
         (tmp_path / name).write_text("a-key-of-20-character")
         text = text.replace(f"/run/secrets/{name}", name)
+    text = text.replace("/etc/ssl/corporate-ca.pem", certifi.where())
     config = tmp_path / "w.toml"
     config.write_text(text)
     result = run("check", "--config", config)
@@ -75,7 +77,7 @@ def test_the_example_with_all_its_samples_switched_on_is_right_too(tmp_path: Pat
     written = tomllib.loads(text)
     written["upstream"] = written["upstream"][0]
     for section, model in sections().items():
-        assert written[section].keys() == model.model_fields.keys() - {"key", "admin_key"}
+        assert written[section].keys() == model.model_fields.keys() - {"key", "admin_key", "proxy_password"}
     assert written["prices"]
 
 

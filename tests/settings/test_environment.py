@@ -1,5 +1,6 @@
 """The environment: every name of the contract, and names that are not ours."""
 
+import certifi
 import pytest
 
 from app.settings import Settings, SettingsError, load_settings
@@ -22,7 +23,9 @@ VALUES = {
     "WEIGHBRIDGE_WRITE_TIMEOUT": ("500ms", 0.5),
     "WEIGHBRIDGE_DRAIN_TIMEOUT": ("0", 0.0),
     "WEIGHBRIDGE_UPSTREAM_URL": ("https://api.openai.com/v1/", "https://api.openai.com/v1"),
-    "WEIGHBRIDGE_UPSTREAM_CA_FILE": ("/etc/ca.pem", "/etc/ca.pem"),
+    "WEIGHBRIDGE_UPSTREAM_CA_FILE": (certifi.where(), certifi.where()),
+    "WEIGHBRIDGE_UPSTREAM_PROXY": ("http://proxy.example.com:3128/", "http://proxy.example.com:3128"),
+    "WEIGHBRIDGE_UPSTREAM_PASS_HEADERS": ("X-Mock-*, x-tenant", ("x-mock-*", "x-tenant")),
     "WEIGHBRIDGE_CONNECT_TIMEOUT": ("3", 3.0),
     "WEIGHBRIDGE_FIRST_BYTE_TIMEOUT": ("1h", 3600.0),
     "WEIGHBRIDGE_IDLE_TIMEOUT": ("90s", 90.0),

@@ -12,7 +12,8 @@ import uvloop
 
 from app.gateway.ports import UpstreamRequest
 from app.upstream.pool import WireTimeouts
-from app.upstream.wire import Target, Wire
+from app.upstream.target import Target
+from app.upstream.wire import Wire
 from tests.upstream.hearing import Hearing
 from tests.upstream.raw_server import RawServer, Script, until
 

@@ -22,6 +22,7 @@ from app.upstream.books import UpstreamBooks
 from app.upstream.documents import MOST_BYTES, Documents, UpstreamSilent
 from app.upstream.http_client import upstream_client
 from app.upstream.statements import Credits, openai_statement, openrouter_statement
+from app.upstream.target import Target
 from tests.upstream.conftest import KEY, Scene
 from tests.upstream.raw_server import Peer
 
@@ -43,7 +44,7 @@ GENERATION = {
 async def answered(scene: Scene) -> AsyncIterator["Answers"]:
     answers = Answers()
     server = await scene.serve(answers.script)
-    documents = Documents(f"http://127.0.0.1:{server.port}/api/v1", KEY)
+    documents = Documents(Target.of(f"http://127.0.0.1:{server.port}/api/v1"), KEY)
     answers.books, answers.account = UpstreamBooks(documents), OpenRouterAccount(documents)
     answers.documents = documents
     yield answers
@@ -227,14 +228,14 @@ async def test_a_response_of_any_size_is_read_in_little_memory(answered: Answers
 
 
 async def test_nobody_there() -> None:
-    documents = Documents("http://127.0.0.1:1/v1", KEY)
+    documents = Documents(Target.of("http://127.0.0.1:1/v1"), KEY)
     with pytest.raises(UpstreamSilent, match="GET /generation: "):
         await UpstreamBooks(documents).look_up(of_generation())
     await documents.close()
 
 
 async def test_documents_that_were_never_fetched_need_no_client() -> None:
-    documents = Documents("http://127.0.0.1:1/v1", KEY)
+    documents = Documents(Target.of("http://127.0.0.1:1/v1"), KEY)
     await documents.close()
     assert documents._client is None
 
@@ -246,7 +247,7 @@ class Books:
         self.now = NOW
 
     async def fill(self, url: str) -> None:
-        async with upstream_client(f"{url}/v1", KEY) as client:
+        async with upstream_client(Target.of(f"{url}/v1"), KEY) as client:
             for days_ago, model in ((40, "openai/gpt-5.5"), (35, "openai/gpt-5.5"), (6, "openai/gpt-5.5"), (1, "a/b")):
                 self.now = NOW - days_ago * DAY
                 for words in range(3):
@@ -262,7 +263,7 @@ async def kept() -> AsyncIterator[tuple[Documents, Books, dict[str, int]]]:
     options = MockOptions(key=KEY, pace=Pace(0, 0), clock=lambda: books.now)
     async with running_mock(options) as url:
         await books.fill(url)
-        documents = Documents(f"{url}/v1", KEY)
+        documents = Documents(Target.of(f"{url}/v1"), KEY)
         yield documents, books, (await documents.fetch_fields("/../_mock/books"))["totals"]
         await documents.close()
 

@@ -8,6 +8,7 @@ import httpx2
 import pytest
 
 from app.upstream.pool import WireTimeouts
+from app.upstream.target import Target
 from app.upstream.transport import WireTransport
 from tests.upstream.conftest import Certificates, Scene
 from tests.upstream.raw_server import HeardRequest, Peer, canned, chunked, sized, until
@@ -20,7 +21,7 @@ OWN = sized(OWN_BODY, b"content-type: application/json")
 async def client_of(
     url: str, timeouts: WireTimeouts | None = None, ca_file: str | None = None
 ) -> AsyncIterator[httpx2.AsyncClient]:
-    transport = WireTransport(url, timeouts, ca_file=ca_file)
+    transport = WireTransport(Target.of(url, ca_file=ca_file), timeouts)
     async with httpx2.AsyncClient(transport=transport, base_url=url) as client:
         yield client
     await until(lambda: not any(transport._pool.counts().values()))

@@ -78,9 +78,9 @@ def _probe(settings: "Settings", server: "Server | None") -> "Probe":
     from app.cli.doctor.upstream import Probe
 
     upstream = settings.upstream
-    probe = Probe(upstream.name, upstream.base_url, upstream.ca_file)
+    probe = Probe(upstream.name, upstream.base_url, upstream)
     if server is not None:
-        probe = Probe(server.upstream["name"], server.upstream["base_url"], upstream.ca_file)
+        probe = Probe(server.upstream["name"], server.upstream["base_url"], upstream)
     probe.visit()
     return probe
 

@@ -19,6 +19,7 @@ from app.cli.doctor.finding import Finding, fail, ok, warn
 
 if TYPE_CHECKING:
     from app.settings.secret import Secret
+    from app.settings.upstream import Upstream
     from app.upstream.http_client import HttpClient
 
 SECONDS = 10.0
@@ -31,7 +32,7 @@ class Probe:
 
     name: str
     base_url: str
-    ca_file: Path | None = None
+    settings: "Upstream"
     addresses: list[str] = field(default_factory=list)
     connect_seconds: float | None = None
     answer_seconds: float | None = None
@@ -63,22 +64,31 @@ class Probe:
         except (OSError, HTTPException) as error:
             self.fault = getattr(error, "strerror", None) or str(error) or type(error).__name__
 
+    @property
+    def first_host(self) -> str:
+        """Whom to connect to: upstream, or the proxy on the way there. None leads to this machine."""
+        proxy = self.settings.proxy if self.secure else None
+        return self.host if proxy is None else urlsplit(proxy).hostname or ""
+
     def _resolve(self) -> None:
-        found = socket.getaddrinfo(self.host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(self.first_host, None, type=socket.SOCK_STREAM)
         self.addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
 
     def _connection(self) -> HTTPConnection:
-        from app.upstream.wire import tls_context
-
-        port = urlsplit(self.base_url).port
-        if not self.secure:
-            return HTTPConnection(self.host, port, timeout=SECONDS)
-        context = tls_context(None if self.ca_file is None else str(self.ca_file))
-        return HTTPSConnection(self.host, port, timeout=SECONDS, context=context)
+        origin = self.settings.target(self.base_url).origin
+        hop = origin.first_hop
+        if origin.tls is None:
+            return HTTPConnection(hop.host, hop.port, timeout=SECONDS)
+        connection = HTTPSConnection(hop.host, hop.port, timeout=SECONDS, context=origin.tls)
+        if origin.proxy is not None:
+            login = origin.proxy.authorization.decode("ascii")
+            connection.set_tunnel(origin.host, origin.port, {"Proxy-Authorization": login} if login else {})
+        return connection
 
     def _ask(self, connection: HTTPConnection) -> None:
         started = perf_counter()
-        connection.request("GET", f"{urlsplit(self.base_url).path}/models")
+        base = urlsplit(self.base_url)
+        connection.request("GET", f"{base.path}/models" + (f"?{base.query}" if base.query else ""))
         answer = connection.getresponse()
         self.answer_seconds = perf_counter() - started
         told = answer.getheader("date")
@@ -93,10 +103,10 @@ def check_name(probe: Probe) -> Iterator[Finding]:
     """Is there an address of that name?"""
     check = f"upstream {probe.name}: name"
     if probe.addresses:
-        yield ok(check, f"{probe.host} is {', '.join(probe.addresses[:3])}")
+        yield ok(check, f"{probe.first_host} is {', '.join(probe.addresses[:3])}")
     else:
         yield fail(
-            check, f"{probe.host}: {probe.fault}", "see whether the name is right and this machine has a network"
+            check, f"{probe.first_host}: {probe.fault}", "see whether the name is right and this machine has a network"
         )
 
 
@@ -152,7 +162,7 @@ def _asked_here(probe: Probe, key: "Secret") -> bool | None:
     from app.upstream.key_check import UpstreamKeyCheck
 
     async def asked() -> bool | None:
-        documents = Documents(probe.base_url, key.reveal(), probe.ca_file)
+        documents = Documents(probe.settings.target(probe.base_url), key.reveal())
         try:
             return await UpstreamKeyCheck(documents).takes_key()
         finally:

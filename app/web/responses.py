@@ -10,6 +10,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from app.domain.errors import ApiError, Draining, InvalidRequest, UpgradeNotSupported
+from app.domain.headers import Headers
 from app.gateway.body import read_in_steps, reads_quickly
 from app.gateway.ending import Ending
 from app.gateway.gateway import Gateway

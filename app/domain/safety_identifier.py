@@ -4,10 +4,12 @@ Without one, a provider that finds one client abusive blocks the whole account (
 """
 
 import json
+import re
 from hashlib import sha256
 
 _FIELD = "safety_identifier"
 _SPACE = " \t\r\n"
+_EMPTY = re.compile(rb"[ \t\r\n]*+\}")
 _LENGTH = 32
 
 
@@ -16,17 +18,25 @@ def safety_identifier(client: str) -> str:
     return sha256(f"weighbridge client {client}".encode()).hexdigest()[:_LENGTH]
 
 
-def with_safety_identifier(body: bytes, identifier: str, *, has_one: bool) -> bytes:
+def with_safety_identifier(
+    body: bytes, identifier: str, *, has_one: bool, span: tuple[int, int] | None = None
+) -> bytes:
     """The body, one well-formed JSON object with different keys, with this identifier and nothing else changed.
 
-    `has_one`: the object has the field already; its value is replaced. Else it comes first. Raises ValueError or
-    RecursionError when it would have to be replaced, and the body nests too deeply or has a number out of bounds.
+    `has_one`: the object has the field already; its value is replaced, which stands at `span` if that is known. Else it
+    comes first. Raises ValueError or RecursionError when it would have to be looked for, and the body nests too deeply
+    or has a number out of bounds.
     """
+    if span is not None:
+        view = memoryview(body)
+        return b"".join((view[: span[0]], json.dumps(identifier).encode(), view[span[1] :]))
     if has_one:
         return _replaced(body.decode("utf-8"), json.dumps(identifier)).encode("utf-8")
     brace = body.index(b"{") + 1
-    comma = b"" if body[brace:].lstrip(_SPACE.encode()).startswith(b"}") else b","
-    return b'%b"%b":"%b"%b%b' % (body[:brace], _FIELD.encode(), identifier.encode(), comma, body[brace:])
+    comma = b"," if _EMPTY.match(body, brace) is None else b""
+    member = b'"%b":"%b"%b' % (_FIELD.encode(), identifier.encode(), comma)
+    view = memoryview(body)  # a copy of 32 MB takes 10 ms
+    return b"".join((view[:brace], member, view[brace:]))
 
 
 def _replaced(text: str, value: str) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from app.domain.input_items import has_reference
 from app.domain.pricing import TOKENS_PER_RATE, Price
 
 MOST_OUTPUT_TOKENS = 10**9
@@ -58,7 +59,11 @@ def worst_case(
     counted = None if asked is None else _count(asked)
     out = assumed.output_ceiling if counted is None else counted
     if context is not None:
-        if into > context or any(call.get(key) is not None for key in _KEPT_UPSTREAM) or _refers(call.get("input")):
+        if (
+            into > context
+            or any(call.get(key) is not None for key in _KEPT_UPSTREAM)
+            or has_reference(call.get("input"))
+        ):
             into = context
         out = min(out, context)
     cost = None
@@ -91,16 +96,6 @@ def _models(call: Mapping[str, object]) -> list[str]:
     if named is not None and not isinstance(named, list):
         return []  # too long to be read, or none: who might answer is not known
     return list(dict.fromkeys(name for name in (model, *(named or ())) if isinstance(name, str)))
-
-
-def _refers(items: object) -> bool:
-    """Whether an input item stands for one that upstream has kept: it is an id, and says nothing by itself."""
-    return isinstance(items, list) and any(
-        isinstance(item, dict)
-        and item.get("id") is not None
-        and (item.get("type") == "item_reference" or item.keys() <= {"id", "type"})
-        for item in items
-    )
 
 
 def _largest(numbers: Iterable[int | None]) -> int | None:

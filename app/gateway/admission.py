@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import orjson
-
 from app.domain.errors import ApiError, InvalidRequest, ModelNotAllowed, StorageUnavailable
+from app.domain.input_items import check_items
+from app.domain.model_patterns import judge_models
 from app.domain.safety_identifier import with_safety_identifier
 from app.domain.worst_case import Assumptions, WorstCase, worst_case
+from app.gateway.body import CallFacts
 from app.gateway.hard_stop import HardStop
 from app.gateway.limits import Ask, Grant, Limiter, Refusal
 from app.gateway.phase import Phase
@@ -28,9 +29,8 @@ from app.gateway.reservation import Asked, Reservation
 from app.gateway.roster import HeldTerms
 from app.gateway.services import Services
 
+_IDENTIFIER = "safety_identifier"
 UNWEIGHED = WorstCase(0, 0, None)
-_LONGEST_READ_BYTES = 4 * 1024 * 1024
-"""A list of tools or plugins this long is still read whole, in some 10 ms; a longer one cannot be judged."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,15 +51,14 @@ class Admission:
         self._limiter = limiter
         self._rules = rules
 
-    def begin(self, exchange: Exchange, terms: HeldTerms, fields: Mapping[str, Any], request: UpstreamRequest) -> None:
+    def begin(self, exchange: Exchange, terms: HeldTerms, facts: CallFacts, request: UpstreamRequest) -> None:
         """Send the call upstream if the terms allow it, else answer it; now, or when the limiter has answered."""
+        fields = facts.fields
         try:
             if terms.models:
-                fields = _readable(fields)
-                for patterns in terms.models:
-                    patterns.judge(fields)
+                judge_models(terms.models, fields)
             if terms.safety_identifier is not None:
-                request = _identified(request, terms.safety_identifier, has_one="safety_identifier" in fields)
+                request = _identified(request, terms.safety_identifier, facts)
             if terms.holders or terms.hard_stop:
                 self._reserve(exchange, terms, fields, request)
                 return
@@ -74,7 +73,10 @@ class Admission:
         """Raises ApiError when the call may not even ask."""
         if terms.budgeted and not self._ledger.keeps:
             raise StorageUnavailable("The ledger does not take records, and this client has a budget.")
-        worst = self._worst_case(terms, fields, len(request.body)) if terms.weighed else UNWEIGHED
+        worst = UNWEIGHED
+        if terms.weighed:
+            check_items(fields)
+            worst = self._worst_case(terms, fields, len(request.body))
         if worst.cost_nanousd is None and terms.priced and self._rules.refuse_unknown_price:
             message = "What this model costs is not known here, and this client has budgets in US dollars only."
             raise ModelNotAllowed(message, param="model")
@@ -124,21 +126,11 @@ def _reject(exchange: Exchange, error: ApiError, request: UpstreamRequest) -> No
         exchange.reject(error)
 
 
-def _identified(request: UpstreamRequest, identifier: str, *, has_one: bool) -> UpstreamRequest:
+def _identified(request: UpstreamRequest, identifier: str, facts: CallFacts) -> UpstreamRequest:
     """The request with the client's identifier. Raises InvalidRequest."""
+    has_one, span = _IDENTIFIER in facts.fields, facts.spans.get(_IDENTIFIER)
     try:
-        return replace(request, body=with_safety_identifier(request.body, identifier, has_one=has_one))
+        return replace(request, body=with_safety_identifier(request.body, identifier, has_one=has_one, span=span))
     except (ValueError, RecursionError):
-        message = "`safety_identifier` is set by the server, and this body cannot be changed: leave it out."
-        raise InvalidRequest(message, param="safety_identifier") from None
-
-
-def _readable(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The fields with those parsed that a body read in steps has left as bytes. Raises InvalidRequest."""
-    raw = {key: value for key, value in fields.items() if isinstance(value, bytes)}
-    if sum(map(len, raw.values())) > _LONGEST_READ_BYTES:
-        raise InvalidRequest(f"`{min(raw)}` is too long to be judged, and this client may use certain models only.")
-    try:
-        return {**fields, **{key: orjson.loads(value) for key, value in raw.items()}} if raw else fields
-    except ValueError:
-        raise InvalidRequest(f"`{min(raw)}` cannot be read.") from None
+        message = f"`{_IDENTIFIER}` is set by the server, and this body cannot be changed: leave it out."
+        raise InvalidRequest(message, param=_IDENTIFIER) from None

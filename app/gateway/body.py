@@ -8,7 +8,8 @@ Parsing the worst 32 MiB whole would stop every other call for seconds and take 
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,43 +17,41 @@ import orjson
 
 from app.domain.errors import InvalidRequest
 from app.domain.json_scan import MAX_KEYS, JsonFault, JsonScan
+from app.domain.judged_names import TOP_NAMES, USUAL_NAMES, RepeatedKeys, lookalike, lookalike_message
+from app.domain.models_asked import MAX_NAME_LENGTH, check_models
 from app.gateway.steps import in_steps
 
-SMALL_BYTES = 128 * 1024
-"""Whatever so few bytes are, reading them is a matter of milliseconds."""
+SMALL_BYTES = 64 * 1024
+"""Whatever so few bytes are, reading and judging them takes less than 10 ms."""
 
-QUICK_BYTES = 2 * 1024 * 1024
-QUICK_MARKS = 40_000
+QUICK_BYTES = 1024 * 1024
+QUICK_MARKS = 20_000
 """Commas and opening brackets, also those within strings: about as many as there are values, or more."""
 
 # Prime, so in step with nothing.
 _STRIDES = (197, 199, 211, 223, 227, 229, 233, 239, 241, 251, 257, 263, 269, 271, 277, 281)
 
-JUDGED = frozenset({"model", "stream"})
-JUDGED_BY_LIMITS = frozenset(
-    {
-        *("conversation", "previous_response_id", "prompt"),
-        *("models", "plugins", "preset", "route", "tools"),
-        *("background", "max_output_tokens", "safety_identifier"),
-    }
-)
-"""The outermost keys whose values decide anything: the only ones that are read of a body in steps."""
+_LISTED = frozenset({"input", "models", "plugins", "tools"})
+"""Judged by parts: of these a body in steps keeps an outline."""
 
 _ESCAPED_QUOTE = b"\\u0022"
-_MAX_NAME_LENGTH = 256
+_MAX_DIGITS = 4300
+_EXACT_DIGITS = 18
+_NO_SPANS: Mapping[str, tuple[int, int]] = {}
 
 
 @dataclass(slots=True, frozen=True)
 class CallFacts:
     """The facts that decide how a call is treated.
 
-    `fields` are for admission: the body as parsed, or of one read in steps what is JUDGED; there, a value of over
-    64 KiB that only limits judge is the bytes that it is.
+    `fields` are for admission: the body as parsed, or of one read in steps what is judged, which gives the same
+    answers. There `spans` says where each of them stands in the body.
     """
 
     model: str | None
     stream: bool
     fields: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    spans: Mapping[str, tuple[int, int]] = field(default_factory=dict, compare=False, repr=False)
 
 
 def read_body(body: bytes) -> CallFacts:
@@ -63,14 +62,16 @@ def read_body(body: bytes) -> CallFacts:
         value = _read_closely(body)  # orjson refuses some JSON that is merely odd, e.g. lone surrogates in escapes
     else:
         if isinstance(value, dict) and _may_repeat(body, value):
-            _read_closely(body)
+            value = _read_closely(body)
     if not isinstance(value, dict):
         message = "The request body must be a JSON object."
         raise InvalidRequest(message)
     if len(value) > MAX_KEYS:
         message = f"The request body has over {MAX_KEYS} keys."
         raise InvalidRequest(message)
-    return _facts(value)
+    if (odd := value.keys() - USUAL_NAMES) and (alike := lookalike(odd, TOP_NAMES)) is not None:
+        raise InvalidRequest(lookalike_message(alike), param=_param(alike))
+    return _facts(value, _NO_SPANS)
 
 
 def reads_quickly(body: bytes) -> bool:
@@ -93,25 +94,28 @@ async def read_in_steps(body: bytes, gone: Callable[[], bool] = lambda: False) -
 
     Raises AbandonedError when the client is `gone` before the end.
 
-    What only a bomb has is refused here: over 500,000 objects and arrays, brackets over 1,000 deep, numbers of over
-    4,300 digits.
+    What only a bomb has is refused here: over 500,000 objects and arrays, or members of what is judged, brackets over
+    1,000 deep, numbers of over 4,300 digits.
     """
+    scan = JsonScan(body, TOP_NAMES - _LISTED, _LISTED)
     try:
-        return _facts(await in_steps(JsonScan(body, JUDGED | JUDGED_BY_LIMITS, JUDGED_BY_LIMITS).steps(), gone))
+        return _facts(await in_steps(scan.steps(), gone), scan.spans)
     except JsonFault as fault:
         raise InvalidRequest(fault.message, param=_param(fault.key)) from None
 
 
-def _facts(value: Mapping[str, Any]) -> CallFacts:
+def _facts(value: Mapping[str, Any], spans: Mapping[str, tuple[int, int]]) -> CallFacts:
     model = value.get("model")
-    if model is not None and not (isinstance(model, str) and _is_text(model)):
-        message = "`model` must be a string."
+    if model is not None and not (isinstance(model, str) and len(model) <= MAX_NAME_LENGTH and _is_text(model)):
+        message = f"`model` must be a string of at most {MAX_NAME_LENGTH} characters."
         raise InvalidRequest(message, param="model")
+    if "models" in value:
+        check_models(model, value["models"])
     stream = value.get("stream")
     if stream is not None and not isinstance(stream, bool):
         message = "`stream` must be true or false."
         raise InvalidRequest(message, param="stream")
-    return CallFacts(model[:_MAX_NAME_LENGTH] if model is not None else None, stream is True, value)
+    return CallFacts(model, stream is True, value, spans)
 
 
 def _may_repeat(body: bytes, value: dict[str, Any]) -> bool:
@@ -131,15 +135,11 @@ def _may_repeat(body: bytes, value: dict[str, Any]) -> bool:
 
 
 def _read_closely(body: bytes) -> Any:  # noqa: ANN401 - it is whatever JSON holds
-    """Parse with the standard library, refusing repeated keys at the top."""
-    outermost: list[list[tuple[str, Any]]] = []
-
-    def keep_last(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        outermost[:] = [pairs]  # objects are finished from the inside out: the last one is the outermost
-        return dict(pairs)
-
+    """Parse with the standard library, refusing repeated keys at the top and marking those deeper down."""
     try:
-        value = json.loads(body.decode("utf-8"), object_pairs_hook=keep_last, parse_constant=_no_constant)
+        value = json.loads(
+            body.decode("utf-8"), object_pairs_hook=_object, parse_int=_whole_number, parse_constant=_no_constant
+        )
     except UnicodeDecodeError:
         message = "The request body is not UTF-8."
         raise InvalidRequest(message) from None
@@ -149,12 +149,28 @@ def _read_closely(body: bytes) -> Any:  # noqa: ANN401 - it is whatever JSON hol
     except (ValueError, RecursionError):
         message = "The request body is JSON that cannot be read: nested too deeply, or a number out of bounds."
         raise InvalidRequest(message) from None
-    if isinstance(value, dict):
-        repeated = _first_repeated(key for key, _ in outermost[0])
-        if repeated is not None:
-            message = f"The request body has the key {repeated[:64]!r} twice."
-            raise InvalidRequest(message, param=_param(repeated))
+    if isinstance(value, RepeatedKeys):
+        repeated = min(value.repeated)
+        raise InvalidRequest(f"The request body has the key {repeated[:64]!r} twice.", param=_param(repeated))
     return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The last of equal keys counts, as it does with most readers."""
+    members = dict(pairs)
+    if len(members) == len(pairs):
+        return members
+    times = Counter(key for key, _ in pairs)
+    return RepeatedKeys(members, frozenset(key for key, count in times.items() if count > 1))
+
+
+def _whole_number(digits: str) -> int | float:
+    """Long ones need not be exact: to read their digits takes time that grows with the square."""
+    if len(digits) <= _EXACT_DIGITS:
+        return int(digits)
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError("too many digits")
+    return float(digits)
 
 
 def _param(key: str | None) -> str | None:
@@ -168,15 +184,6 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _first_repeated(keys: Iterable[str]) -> str | None:
-    seen: set[str] = set()
-    for key in keys:
-        if key in seen:
-            return key
-        seen.add(key)
-    return None
 
 
 def _no_constant(name: str) -> None:

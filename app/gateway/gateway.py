@@ -163,7 +163,7 @@ class Gateway:
         record.background = facts.fields.get("background") is True
         request = UpstreamRequest(record.method, path, self._to_upstream.select(headers), body, query)
         if exchange.terms is not None:
-            self._admission.begin(exchange, exchange.terms, facts.fields, request)
+            self._admission.begin(exchange, exchange.terms, facts, request)
         else:
             exchange.begin(request)
 

@@ -74,9 +74,9 @@ async def test_a_large_body_goes_upstream_as_it_came(front: Front, house: House)
 
 
 def test_usual_bodies_read_quickly() -> None:
-    assert reads_quickly(b"[" * 128 * 1024)
-    assert reads_quickly(HEAD + b'"' + b"A" * 2_000_000 + b'"}')
-    assert not reads_quickly(HEAD + b'"' + b"A" * 2_100_000 + b'"}')
+    assert reads_quickly(b"[" * 64 * 1024)
+    assert reads_quickly(HEAD + b'"' + b"A" * 1_000_000 + b'"}')
+    assert not reads_quickly(HEAD + b'"' + b"A" * 1_100_000 + b'"}')
 
 
 async def test_nobody_reads_on_for_a_client_that_left(

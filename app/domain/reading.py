@@ -8,7 +8,7 @@ ends the answer by its `response.status` or its type; an error alone does not, i
 from dataclasses import dataclass, field
 
 from app.domain.error_code import Json, error_code, error_message, object_of
-from app.domain.kept_ids import kept_id
+from app.domain.kept_ids import LONGEST_ID, kept_id
 from app.domain.usage import Usage, read_usage
 
 TERMINAL_STATUSES = frozenset({"completed", "incomplete", "failed", "cancelled"})
@@ -103,7 +103,9 @@ def _text(value: object) -> str | None:
 
 
 def _id(value: object) -> str | None:
-    return kept_id(value) if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return None
+    return value if 0 < len(value) <= LONGEST_ID else kept_id(value)
 
 
 def _name(value: object) -> str | None:

@@ -1,7 +1,7 @@
 """The head of an answer as the client gets it: upstream's, less what stays behind, with what a stream must not lack."""
 
 from app.domain.headers import Headers
-from app.domain.kept_ids import kept_id
+from app.domain.kept_ids import LONGEST_ID, kept_id
 from app.domain.records import Record
 from app.gateway.services import Services
 
@@ -26,11 +26,13 @@ def crossing(headers: Headers, services: Services, record: Record) -> tuple[Head
     our_id = record.request_id.encode("ascii")
     selected.append((b"x-weighbridge-request-id", our_id))
     if b"x-request-id" in values:
-        record.upstream_request_id = kept_id(values[b"x-request-id"].decode("latin-1"))
+        theirs = values[b"x-request-id"].decode("latin-1")
+        record.upstream_request_id = theirs if 0 < len(theirs) <= LONGEST_ID else kept_id(theirs)
     else:
         selected.append((b"x-request-id", our_id))
     if b"x-generation-id" in values:  # OpenRouter's handle to its own usage records
-        record.generation_id = kept_id(values[b"x-generation-id"].decode("latin-1"))
+        generation = values[b"x-generation-id"].decode("latin-1")
+        record.generation_id = generation if 0 < len(generation) <= LONGEST_ID else kept_id(generation)
         services.ledger.note(record)
     return selected, values
 

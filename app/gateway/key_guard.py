@@ -24,7 +24,6 @@ _TELLING_CHARACTERS = 16
 
 _ESCAPE = b"\\u00"
 _ESCAPE_BYTES = 6
-_ESCAPED = re.compile(rb"\\u00[2-7]")  # a character that a key may have
 _IN_ESCAPE = frozenset(b"\\u0123456789abcdefABCDEF")
 _ROUNDS = 3
 """So often escapes are undone: text in JSON in a URL has two layers."""
@@ -112,7 +111,7 @@ class KeyWatch:
         spelling = self._spelling
         if (
             chunk.find(spelling.start) < 0
-            and chunk.find(_ESCAPE) < 0
+            and chunk.find(spelling.mark) < 0
             and chunk[-1] not in spelling.openings
             and not self._passed
             and not self.held
@@ -126,13 +125,14 @@ class KeyWatch:
         return held
 
     def _screen_closely(self, chunk: bytes) -> bytes | None:
-        spelling = self._spelling
-        waits = self._passed or self.held or chunk[-1] in spelling.openings
-        if not waits and chunk.find(spelling.start) < 0 and _ESCAPED.search(chunk) is None:
+        spelling, before, held = self._spelling, self._passed, self.held
+        inside = spelling.may_begin_in(chunk)
+        if not (inside or before or held or spelling.may_be_cut_at_end(chunk)):
             return chunk
-        passed = len(self._passed)
-        text = self._passed + self.held + chunk
-        if spelling.whole.search(text) is not None:
+        passed = len(before)
+        text = before + held + chunk
+        reach = len(text) if inside else passed + len(held) + spelling.longest
+        if spelling.whole.search(text, 0, reach) is not None:
             return None
         opening = spelling.opening_of_key(text)
         at = max(passed, opening)
@@ -140,7 +140,7 @@ class KeyWatch:
         if self.held:
             self._passed = text[opening:passed]
         else:
-            self._passed = text[-spelling.longest_start :] if text[-1] in spelling.openings else b""
+            self._passed = text[-spelling.longest_start :] if spelling.may_be_cut_at_end(text) else b""
         return text[passed:at]
 
 
@@ -150,17 +150,33 @@ class _Spelling:
     def __init__(self, key: bytes) -> None:
         spelled = [_spelled(code) for code in key]
         self.start = key[:START_CHARACTERS]
+        slashed = b"/" in self.start
+        self.mark = b"\\" if slashed else _ESCAPE  # what is there when an escape may be
+        self._escaped = re.compile(rb"\\u00[2-7]|\\/" if slashed else rb"\\u00[2-7]")  # those that matter
         self.whole = re.compile(b"".join(spelled))
         self.entities = re.compile(b"".join(map(_with_entities, key)))
         self.openings = _IN_ESCAPE.union(self.start)  # what the last byte is when a chunk ends in the key's beginning
+        self.longest = len(key) * _ESCAPE_BYTES
         self.longest_start = START_CHARACTERS * _ESCAPE_BYTES
-        self._longest = len(key) * _ESCAPE_BYTES
+        self._beginnings = tuple(key[:length] for length in range(1, START_CHARACTERS))
         self._start = re.compile(rb"(?=(%b))" % b"".join(spelled[:START_CHARACTERS]))  # also where two overlap
         self._characters = [re.compile(one) for one in spelled]
 
+    def may_begin_in(self, chunk: bytes) -> bool:
+        """Whether eight leading characters of the key may be in there, cut or not."""
+        return chunk.find(self.start) >= 0 or self._escaped.search(chunk) is not None
+
+    def may_be_cut_at_end(self, text: bytes) -> bool:
+        """Whether the text may end in fewer leading characters of the key than eight, or within an escape."""
+        return (
+            text.endswith(self._beginnings)
+            or text.find(b"\\", 1 - _ESCAPE_BYTES) >= 0
+            or self._escaped.search(text, len(text) - self.longest_start) is not None
+        )
+
     def opening_of_key(self, text: bytes) -> int:
         """Where the beginning of the key starts that `text` ends with, of eight characters or more; else its end."""
-        for found in self._start.finditer(text, max(0, len(text) - self._longest)):
+        for found in self._start.finditer(text, max(0, len(text) - self.longest)):
             if self._runs_out(text, found.end(1)):
                 return found.start()
         return len(text)

@@ -72,6 +72,12 @@ def test_what_is_not_the_key_passes_whole(
     assert passed == text
 
 
+def test_slashes_alone_may_be_escaped() -> None:
+    for cut_at in range(1, 22):
+        text = b"key: " + SLASHED.replace("/", "\\/").encode()
+        assert screened(KeyGuard(SLASHED).watch(), [text[:cut_at], text[cut_at:]])[1]
+
+
 @pytest.mark.parametrize("at", range(1, len(KEY)))
 def test_at_most_seven_leading_characters_pass(at: int) -> None:
     watch = KeyGuard(KEY).watch()

@@ -1,10 +1,12 @@
 """An HTTP server that answers as it is told, for what a gateway or an upstream may say some day."""
 
+import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Self
 
 Reply = tuple[int, Mapping[str, str], bytes]
 
@@ -43,3 +45,48 @@ def standing_in(reply: Callable[[str, str], Reply], tls: ssl.SSLContext | None =
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+class Tunnels:
+    """An HTTP proxy (CONNECT) that leads every tunnel to one port of this machine. `asked` are the heads it got."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.asked: list[bytes] = []
+        self.url = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+
+    def _serve(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._lead, args=(client,), daemon=True).start()
+
+    def _lead(self, client: socket.socket) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += client.recv(1)
+        self.asked.append(head)
+        with client, socket.create_connection(("127.0.0.1", self._port)) as server:
+            client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            back = threading.Thread(target=_pass, args=(server, client))
+            back.start()
+            _pass(client, server)
+            back.join()
+
+
+def _pass(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)

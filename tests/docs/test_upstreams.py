@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import trustme
 
 from tests.conftest import GatewayStarter
 from tests.e2e.client import ASK, ASK_STREAM
@@ -13,7 +14,6 @@ from tests.e2e.program import Gateway, clean_environment
 PAGE = (Path(__file__).parents[2] / "docs/upstreams.md").read_text(encoding="utf-8")
 SHELL = re.findall(r"^```sh\n(.*?)weighbridge serve\n```", PAGE, re.DOTALL | re.MULTILINE)
 TABLES = re.findall(r"^```toml\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE)
-KEY_FILE = "/run/secrets/azure-key"
 
 
 def check(folder: Path, exports: str, *arguments: str) -> str:
@@ -29,12 +29,14 @@ def test_what_is_exported_is_enough_to_serve(exports: str, tmp_path: Path) -> No
     assert check(tmp_path, exports) == "ok\n"
 
 
-def test_the_tables_are_one_file(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("a-key-of-azure-for-this-test\n")
-    text = "\n".join(TABLES)
-    assert KEY_FILE in text
-    (tmp_path / "weighbridge.toml").write_text(text.replace(KEY_FILE, str(tmp_path / "key")))
-    assert check(tmp_path, "", "--config", "weighbridge.toml") == "ok\n"
+@pytest.mark.parametrize("table", TABLES, ids=range(len(TABLES)))
+def test_the_tables_are_taken(table: str, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a-secret-for-this-test\n")
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    text = re.sub(r'"/etc/[^"]+\.pem"', f'"{tmp_path}/ca.pem"', re.sub(r'"/run/[^"]+"', f'"{tmp_path}/secret"', table))
+    (tmp_path / "weighbridge.toml").write_text(text)
+    key = "" if "key_file" in table else "export WEIGHBRIDGE_UPSTREAM_KEY=sk-or-v1-for-this-test"
+    assert check(tmp_path, key, "--config", "weighbridge.toml") == "ok\n"
 
 
 def test_a_gateway_behind_a_gateway(mocked: Gateway, start_gateway: GatewayStarter) -> None:

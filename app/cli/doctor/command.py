@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app.cli.doctor.finding import Finding, State, fail, ok
+from app.cli.doctor.finding import Finding, State, fail, ok, warn
 from app.cli.options import ConfigOption, JsonOption
 from app.cli.output import print_json, visible
 
@@ -59,7 +59,7 @@ def _findings(config: Path | None, model: str | None, *, upstream_only: bool, sp
     except SettingsError as error:
         yield fail("settings", "; ".join(map(str, error.faults)), "mend them; `weighbridge config check` lists them")
         return
-    yield ok("settings", "they are right")
+    yield _settings(settings)
     try:
         server = running_server(config)
         probe = _probe(settings, server)
@@ -71,6 +71,16 @@ def _findings(config: Path | None, model: str | None, *, upstream_only: bool, sp
     except (ConnectionError, typer.Exit):  # why has been printed
         todo = "run the command as the user who runs the server, with the same settings"
         yield fail("admin API", "the server that runs here has ended, or does not let this command in", todo)
+
+
+def _settings(settings: "Settings") -> Finding:
+    """They are right; perhaps with something that a start would warn of."""
+    from app.settings.cautions import cautions
+
+    found = list(cautions(settings, os.environ))
+    if not found:
+        return ok("settings", "they are right")
+    return warn("settings", "; ".join(found), "mend what is not meant so; none of it stops a start")
 
 
 def _probe(settings: "Settings", server: "Server | None") -> "Probe":

@@ -12,11 +12,10 @@ LITTLE_BYTES, TOO_LITTLE_BYTES = 1 << 30, 64 << 20
 """A ledger grows by some 1 KB a call; below the second, its log and spool may soon not fit."""
 
 CLOCK_WARN_SECONDS, CLOCK_FAIL_SECONDS = 30, 300
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def check_state_directory(path: Path) -> Iterator[Finding]:
-    """Is it there, is it ours, and can others write into it?"""
+    """Is it there, and can this user write into it?"""
     check = "state directory"
     try:
         found = path.stat()
@@ -30,8 +29,6 @@ def check_state_directory(path: Path) -> Iterator[Finding]:
         yield fail(check, f"{path} is no directory", "move the file away, or set another state directory")
     elif not os.access(path, os.R_OK | os.W_OK | os.X_OK):
         yield fail(check, f"{path} cannot be written by this user", "run the command as the user who runs the server")
-    elif found.st_mode & _OTHERS_WRITE:
-        yield warn(check, f"other users can write into {path}", f"chmod go-w {path}")
     else:
         yield ok(check, str(path))
 

@@ -5,8 +5,8 @@ import sys
 from typing import NoReturn
 
 from app.private_files import UntrustedFile
+from app.serve.signals import hear_stops, leave_when_told
 from app.standard_output import CannotPrint, watch_standard_output
-from app.stop_signals import hear_stops, leave_when_told
 
 UNTRUSTED = 2
 """The exit code where a file in the state directory may be somebody else's."""

@@ -14,50 +14,50 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
+from app.domain.disconnect import GRACE_SECONDS
 from app.domain.errors import StorageUnavailable
 from app.domain.headers import HeaderRule, towards_client, towards_upstream
-from app.domain.leaving import GRACE_SECONDS
-from app.domain.pricing import price_from_config
+from app.domain.identity.request_ids import RequestIds
+from app.domain.money.pricing import price_from_config
+from app.domain.money.worst_case import Assumptions
+from app.domain.overload import OverloadDetector
 from app.domain.records import Record, book_of
-from app.domain.request_ids import RequestIds
-from app.domain.strain import Strain
-from app.domain.worst_case import Assumptions
-from app.gateway.admission import Admission, AdmissionRules
-from app.gateway.agreements import Agreements
-from app.gateway.bookkeeper import Bookkeeper
-from app.gateway.calendar import Calendar
-from app.gateway.clients import Clients, KeyDirectory
+from app.gateway.admission.admission import Admission, AdmissionRules
+from app.gateway.admission.spending import LedgerSpending
+from app.gateway.clients.keys import KeyDirectory, KeyService
+from app.gateway.clients.terms import TermsService
 from app.gateway.clock import Clock
+from app.gateway.exchange.key_guard import KeyGuard
 from app.gateway.gateway import Gateway
-from app.gateway.key_guard import KeyGuard
 from app.gateway.key_health import KeyHealth
-from app.gateway.limiter import MemoryLimiter
 from app.gateway.services import Services
-from app.gateway.spending import Spending
+from app.gateway.usage_reconciler import UsageReconciler
+from app.gateway.wall_clock import MonotonicWallClock
+from app.limits.memory.limiter import MemoryLimiter
 from app.settings import Settings
 from app.settings.admin_key import admin_key
 from app.store.faults import StoreFault
 from app.store.opening import Store, opened_store, redis_limiter
 from app.store.stats import COMMIT_BOUNDS_SECONDS
 from app.telemetry.exchange_log import ExchangeLog
-from app.telemetry.histogram import Reading
+from app.telemetry.histogram import HistogramReading
 from app.telemetry.logging import LogOutput
 from app.telemetry.loop_lag import LoopLag
 from app.telemetry.metrics import Gauges, Metrics
-from app.upstream.account import OpenRouterAccount
-from app.upstream.books import UpstreamBooks
-from app.upstream.documents import Documents
-from app.upstream.key_check import UpstreamKeyCheck
-from app.upstream.pool import WireTimeouts
-from app.upstream.prices import BundledPrices, provider_of
-from app.upstream.wire import Wire
+from app.upstream.api.account import OpenRouterAccount
+from app.upstream.api.client import UpstreamApi
+from app.upstream.api.key_check import UpstreamKeyCheck
+from app.upstream.api.usage_lookup import UpstreamUsageLookup
+from app.upstream.prices.bundled import BundledPrices, provider_of
+from app.upstream.wire.pool import WireTimeouts
+from app.upstream.wire.wire import UpstreamWire
 from app.web.application import Application, make_application
 from app.web.cross_origin import CrossOrigin
-from app.web.probes import Part
-from app.web.responses import ResponsesEndpoint
+from app.web.doors.responses import ResponsesEndpoint
+from app.web.routes.probes import HealthPart
 
 if TYPE_CHECKING:
-    from app.store.redis.limiter import RedisLimiter
+    from app.limits.redis.limiter import RedisLimiter
 
 _log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ async def _open(
     prices = _prices(settings)
     metrics = Metrics(known=lambda model: prices.price(model) is not None)
     exchange_log = ExchangeLog(log) if log is not None else None
-    bookkeeper: Bookkeeper | None = None
+    bookkeeper: UsageReconciler | None = None
 
     def committed(records: list[Record]) -> None:
         if bookkeeper is not None:
@@ -98,9 +98,9 @@ async def _open(
     directory = KeyDirectory()
     redis = await _redis(settings, store, clock, stack)
     limiter = redis or _memory_limiter(settings, store, clock)
-    clients = Clients(store.clients, directory, clock.wall_us, settings.client_defaults.terms, limiter.prepare)
+    clients = KeyService(store.clients, directory, clock.wall_us, settings.client_defaults.terms, limiter.prepare)
     await clients.load()
-    agreements = Agreements(store.clients, directory.roster, limiter, clock.wall_us)
+    agreements = TermsService(store.clients, directory.roster, limiter, clock.wall_us)
     await agreements.load(prepare=log is not None)  # a server; commands let no call in
     wire, documents, key_guard, key_health = _upstream(app, settings, stack)
     estimates = settings.ledger.missing_usage == "estimate"
@@ -113,7 +113,7 @@ async def _open(
         bookkeeper = _bookkeeper(documents, store, services, agreements, stack)
     metrics.gauges = _gauges(store, wire, log, bookkeeper, redis)
     if log is not None:  # a server; commands price nothing and block nobody
-        _measure_lag(_lag_observer(metrics, gateway, Strain(settings.server.max_loop_lag)), stack)
+        _measure_lag(_lag_observer(metrics, gateway, OverloadDetector(settings.server.max_loop_lag)), stack)
         warming = asyncio.get_running_loop().run_in_executor(None, prices.warm)
         stack.push_async_callback(asyncio.wait, (warming,))
         store.on_changes(_reloading(clients, agreements))
@@ -127,7 +127,7 @@ async def _open(
         log.redact.learn(app.state.admin_key)
 
 
-def _reloading(clients: Clients, agreements: Agreements) -> Callable[[], Awaitable[None]]:
+def _reloading(clients: KeyService, agreements: TermsService) -> Callable[[], Awaitable[None]]:
     """What to do when another process has changed clients or keys."""
 
     async def reload() -> None:
@@ -143,7 +143,7 @@ def _measure_lag(observer: Callable[[float], None], stack: AsyncExitStack) -> No
     stack.callback(lag.stop)
 
 
-def _lag_observer(metrics: Metrics, gateway: Gateway, strain: Strain) -> Callable[[float], None]:
+def _lag_observer(metrics: Metrics, gateway: Gateway, strain: OverloadDetector) -> Callable[[float], None]:
     def lagged(seconds: float) -> None:
         metrics.loop_lagged(seconds)
         gateway.strained = strain.note(seconds)
@@ -168,7 +168,7 @@ def _store(
         lock_wait_seconds=lock_wait_seconds,
         relaxed=settings.ledger.durability == "relaxed",
         retention_days=settings.ledger.retention_days,
-        now=Calendar(Clock()).now,
+        now=MonotonicWallClock(Clock()).now,
     )
 
 
@@ -183,28 +183,28 @@ async def _redis(settings: Settings, store: Store, clock: Clock, stack: AsyncExi
     if url is None:
         return None
     fail_open = settings.limits.rates_without_redis == "open"
-    spending = Spending(store.reports, book=book_of(settings.upstream.name))
+    spending = LedgerSpending(store.reports, book=book_of(settings.upstream.name))
     limiter = redis_limiter(url.reveal(), spending, clock.wall_us, fail_open=fail_open)
     return await stack.enter_async_context(limiter)
 
 
 def _memory_limiter(settings: Settings, store: Store, clock: Clock) -> MemoryLimiter:
     """Limits of this process alone."""
-    spending = Spending(store.reports, store.ledger.caught_up, book=book_of(settings.upstream.name))
+    spending = LedgerSpending(store.reports, store.ledger.caught_up, book=book_of(settings.upstream.name))
     return MemoryLimiter(spending, time.monotonic_ns, clock.wall_us)
 
 
 def _upstream(
     app: FastAPI, settings: Settings, stack: AsyncExitStack
-) -> tuple[Wire, Documents | None, KeyGuard, KeyHealth]:
+) -> tuple[UpstreamWire, UpstreamApi | None, KeyGuard, KeyHealth]:
     """The wire, and what upstream tells the server's key beside answering calls. Nothing is asked before it is used."""
     upstream, timeouts = settings.upstream, settings.upstream_timeouts
     # without a key nothing is sent; what stands in for it must not be found in any answer
     key = upstream.key.reveal() if upstream.key is not None else secrets.token_hex()
     target = upstream.target()
-    wire = Wire(upstream.name, target, key, WireTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle))
+    wire = UpstreamWire(upstream.name, target, key, WireTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle))
     stack.push_async_callback(wire.close)
-    documents = None if upstream.key is None else Documents(target, key)
+    documents = None if upstream.key is None else UpstreamApi(target, key)
     app.state.account = app.state.key_check = None
     if documents is not None:
         stack.push_async_callback(documents.close)
@@ -234,10 +234,10 @@ def _admission_rules(settings: Settings) -> AdmissionRules:
 
 
 def _bookkeeper(
-    documents: Documents, store: Store, services: Services, agreements: Agreements, stack: AsyncExitStack
-) -> Bookkeeper:
-    books, stats = UpstreamBooks(documents), store.ledger.stats
-    bookkeeper = Bookkeeper(
+    documents: UpstreamApi, store: Store, services: Services, agreements: TermsService, stack: AsyncExitStack
+) -> UsageReconciler:
+    books, stats = UpstreamUsageLookup(documents), store.ledger.stats
+    bookkeeper = UsageReconciler(
         books, store.reports, services, amended=agreements.amended, interrupted=lambda: stats.interrupted
     )
     bookkeeper.start()
@@ -251,12 +251,18 @@ def _prices(settings: Settings) -> BundledPrices:
 
 
 def _gauges(
-    store: Store, wire: Wire, log: LogOutput | None, bookkeeper: Bookkeeper | None, redis: "RedisLimiter | None"
+    store: Store,
+    wire: UpstreamWire,
+    log: LogOutput | None,
+    bookkeeper: UsageReconciler | None,
+    redis: "RedisLimiter | None",
 ) -> Gauges:
     stats = store.ledger.stats
     return Gauges(
         ledger_queue_depth=lambda: stats.queue_depth,
-        ledger_commits=lambda: Reading.of(COMMIT_BOUNDS_SECONDS, stats.commit_buckets.copy(), stats.commit_seconds),
+        ledger_commits=lambda: HistogramReading.of(
+            COMMIT_BOUNDS_SECONDS, stats.commit_buckets.copy(), stats.commit_seconds
+        ),
         ledger_spooled=lambda: stats.spooled,
         ledger_dropped=lambda: stats.dropped,
         ledger_keeps=lambda: store.ledger.keeps,
@@ -271,17 +277,17 @@ def _gauges(
 def _publish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway, redis: "RedisLimiter | None") -> None:
     """The rest of what routes find in `app.state`, and the hot route itself."""
 
-    def readiness() -> dict[str, Part]:
+    def readiness() -> dict[str, HealthPart]:
         storage = store.health()
         keyed = settings.upstream.key is not None
-        shared = {} if redis is None else {"limits": Part(redis.problem)}
+        shared = {} if redis is None else {"limits": HealthPart(redis.problem)}
         return {
-            "serving": Part(problem="the server is stopping" if gateway.draining else None, red=gateway.draining),
-            "storage": Part(
+            "serving": HealthPart(problem="the server is stopping" if gateway.draining else None, red=gateway.draining),
+            "storage": HealthPart(
                 storage.problem, red=storage.ended, more={"kept": storage.keeps, "waiting": storage.spooled}
             ),
-            "upstream_key": Part(problem=None if keyed else "no upstream key is loaded", red=not keyed),
-            "upstream": Part(gateway.key_problem),
+            "upstream_key": HealthPart(problem=None if keyed else "no upstream key is loaded", red=not keyed),
+            "upstream": HealthPart(gateway.key_problem),
             **shared,
         }
 

@@ -60,10 +60,10 @@ def postgres() -> Iterator["PostgresServer"]:
 def postgres_template(postgres: "PostgresServer") -> str:
     """A database of our schema to copy from."""
     from app.store.postgres import schema
-    from app.store.postgres.address import Address
+    from app.store.postgres.address import PostgresAddress
 
     name = postgres.new_database()
-    schema.upgrade(Address(postgres.url(name)))
+    schema.upgrade(PostgresAddress(postgres.url(name)))
     return name
 
 

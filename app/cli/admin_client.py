@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 
     from app.settings import Settings
-    from app.upstream.http_client import HttpAnswer, HttpClient
+    from app.upstream.api.http_client import HttpAnswer, HttpClient
 
 LOCK_WAIT_SECONDS = 10.0
 """For a server that starts, or another command."""
@@ -124,7 +124,7 @@ def _run(work: "Coroutine[Any, Any, Result]") -> Result:
 
 @contextmanager
 def _endings_told() -> "Iterator[None]":
-    from app.upstream.http_client import Unreachable
+    from app.upstream.api.http_client import Unreachable
 
     try:
         yield
@@ -166,7 +166,7 @@ async def _reached(settings: "Settings", stack: AsyncExitStack, *, makes: bool) 
 async def _in_process(settings: "Settings", stack: AsyncExitStack, *, makes: bool) -> "HttpClient":
     from app.main import create_app
     from app.settings.admin_key import admin_key
-    from app.upstream.http_client import in_process_client
+    from app.upstream.api.http_client import in_process_client
 
     new = no_ledger(settings)
     if new is not None and not makes:
@@ -221,7 +221,7 @@ async def _running(state_dir: Path, settings: "Settings") -> "HttpClient | None"
     if socket_path is None:
         return None
     from app.settings.admin_key import admin_key
-    from app.upstream.http_client import Unreachable, socket_client
+    from app.upstream.api.http_client import Unreachable, socket_client
 
     client = socket_client(socket_path, _authorization(admin_key(settings)))
     try:

@@ -113,9 +113,9 @@ def _state(client: dict[str, Any]) -> str:
 
 
 def _policy(text: str) -> str:
-    from app.domain.leaving import LeavePolicy
+    from app.domain.disconnect import DisconnectPolicy
 
     try:
-        return str(LeavePolicy.parse(text))
+        return str(DisconnectPolicy.parse(text))
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--on-disconnect") from None

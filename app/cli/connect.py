@@ -59,7 +59,7 @@ def connect(
 
 def _read_key() -> str:
     """A client key from the terminal or a pipe, checked for typing errors. Exits 2 when it is none."""
-    from app.domain.keys import KeyFault, parse
+    from app.domain.identity.keys import KeyFault, parse
 
     text = (getpass("Key of a client: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
     fault = parse(text)

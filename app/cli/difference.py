@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from app.cli.output import print_json, print_table, visible
-from app.domain.money import format_usd
-from app.domain.reconciliation import MEASURES, Comparison, Sums
+from app.domain.money.amounts import format_usd
+from app.domain.money.reconciliation import MEASURES, Comparison, Sums
 
 if TYPE_CHECKING:
-    from app.domain.reconciliation import Reconciliation
-    from app.upstream.statements import Credits
+    from app.domain.money.reconciliation import Reconciliation
+    from app.upstream.api.statements import Credits
 
 _SHOWN_RECORDS = 20
 _NUMBERS = frozenset(("ours", "upstream", "difference", "percent"))

@@ -9,13 +9,13 @@ import typer
 
 def checked_client(name: str) -> str:
     """The name of a client. Raises typer.BadParameter when there can be none of that name."""
-    from app.domain.keys import check_client_name
+    from app.domain.identity.keys import check_client_name
 
     return _checked(name, check_client_name)
 
 
 def _checked_group(name: str) -> str:
-    from app.domain.keys import check_group_name
+    from app.domain.identity.keys import check_group_name
 
     return _checked(name, check_group_name)
 

@@ -19,10 +19,10 @@ import typer
 from app.cli.options import ConfigOption, JsonOption
 
 if TYPE_CHECKING:
-    from app.domain.reconciliation import Reconciliation, Sheet
-    from app.settings.upstream import Upstream
-    from app.upstream.http_client import HttpClient
-    from app.upstream.statements import Statement
+    from app.domain.money.reconciliation import Reconciliation, Sheet
+    from app.settings.upstream import UpstreamSettings
+    from app.upstream.api.http_client import HttpClient
+    from app.upstream.api.statements import AccountStatement
 
 _DAY_MICROSECONDS = 86_400_000_000
 _VARIABLES = {"openrouter": "OPENROUTER_MANAGEMENT_KEY", "openai": "OPENAI_ADMIN_KEY"}
@@ -45,7 +45,7 @@ class Wish:
     books: BooksOf | None
     key_hash: str | None
     project: str | None
-    upstream: "Upstream"
+    upstream: "UpstreamSettings"
 
 
 def reconcile(
@@ -93,26 +93,26 @@ async def _reconcile(admin: "HttpClient", wish: Wish, *, as_json: bool) -> bool:
     return result.within
 
 
-async def _statement(base_url: str, key: str, kind: BooksOf, wish: Wish) -> "Statement":
+async def _statement(base_url: str, key: str, kind: BooksOf, wish: Wish) -> "AccountStatement":
     from app.cli.admin_client import CommandFailedError
-    from app.upstream.documents import Documents, UpstreamSilent
-    from app.upstream.statements import openai_statement, openrouter_statement
+    from app.upstream.api.client import UpstreamApi, UpstreamQueryFailed
+    from app.upstream.api.statements import openai_statement, openrouter_statement
 
-    documents = Documents(wish.upstream.target(base_url), key)
+    documents = UpstreamApi(wish.upstream.target(base_url), key)
     try:
         if kind is BooksOf.OPENAI:
             return await openai_statement(documents, wish.since, wish.project)
         return await openrouter_statement(documents, wish.since, wish.key_hash)
-    except UpstreamSilent as silent:
+    except UpstreamQueryFailed as silent:
         hint = " (does it take this management key?)" if silent.status in (401, 403) else ""
         raise CommandFailedError(f"{silent}{hint}") from None
     finally:
         await documents.close()
 
 
-async def _compared(admin: "HttpClient", upstream: str, statement: "Statement", wish: Wish) -> "Reconciliation":
+async def _compared(admin: "HttpClient", upstream: str, statement: "AccountStatement", wish: Wish) -> "Reconciliation":
     """Both sides for the same days: whole ones, and the one under way only if upstream tells of it."""
-    from app.domain.reconciliation import reconcile as compare
+    from app.domain.money.reconciliation import reconcile as compare
 
     until = _today() + timedelta(days=1) if statement.has_day(_today().isoformat()) else _today()
     ours = await _our_sheet(admin, upstream, (wish.since, until), statement.names)
@@ -123,8 +123,8 @@ async def _compared(admin: "HttpClient", upstream: str, statement: "Statement", 
 async def _our_sheet(admin: "HttpClient", upstream: str, days: tuple[date, date], names: Mapping[str, str]) -> "Sheet":
     """What went to this upstream; the ledger of somebody who has tried the demo, or another provider, has more."""
     from app.cli.admin_client import call
-    from app.domain.money import parse_usd
-    from app.domain.reconciliation import Sums, sheet_of
+    from app.domain.money.amounts import parse_usd
+    from app.domain.money.reconciliation import Sums, sheet_of
 
     lines = []
     for number in range((days[1] - days[0]).days):
@@ -145,7 +145,7 @@ async def _our_sheet(admin: "HttpClient", upstream: str, days: tuple[date, date]
 
 
 async def _suspects(
-    admin: "HttpClient", upstream: str, result: "Reconciliation", statement: "Statement", since: date
+    admin: "HttpClient", upstream: str, result: "Reconciliation", statement: "AccountStatement", since: date
 ) -> list[dict[str, Any]]:
     """Our records of the models that differ whose usage is unknown or estimated: they could explain a difference."""
     import json

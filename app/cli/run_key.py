@@ -14,7 +14,7 @@ from app.cli.admin_client import ask, ask_running, call, let_it_spread, part
 from app.cli.server_address import ServerAddress, address_of
 
 if TYPE_CHECKING:
-    from app.upstream.http_client import HttpClient
+    from app.upstream.api.http_client import HttpClient
 
 LABEL = "run"
 LIFETIME_SECONDS = 86_400

@@ -30,7 +30,7 @@ def serve(
     ] = False,
 ) -> None:
     """Run the gateway. On the first start it makes a client and prints its key."""
-    from app.allocator import settle_allocator
+    from app.serve.allocator import settle_allocator
     from app.settings import SettingsError, load_settings
     from app.settings.hardening import harden_process, scrub_environment
 
@@ -64,7 +64,7 @@ def serve(
 def _run(settings: "Settings", refused: tuple[str, ...], *, demo: bool) -> int:
     import uvloop
 
-    from app.running import Problem, run
+    from app.serve.run import Problem, run
 
     log = _log(settings, refused)
     try:
@@ -79,8 +79,8 @@ def _run(settings: "Settings", refused: tuple[str, ...], *, demo: bool) -> int:
 
 
 def _run_workers(settings: "Settings", refused: tuple[str, ...], count: int, *, demo: bool) -> int:
-    from app.running import Problem
-    from app.workers import Workers
+    from app.serve.run import Problem
+    from app.serve.workers import Workers
 
     if settings.storage.redis_url is None:
         said = f"weighbridge: without WEIGHBRIDGE_REDIS_URL each of {count} workers lets in as much as limits allow"

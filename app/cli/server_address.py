@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.welcome import MODEL
+from app.serve.welcome import MODEL
 
 if TYPE_CHECKING:
     from app.settings import Settings
-    from app.upstream.http_client import HttpClient
+    from app.upstream.api.http_client import HttpClient
 
 _PREFIX = "/api/v1"
 
@@ -60,7 +60,7 @@ async def address_of(client: "HttpClient") -> ServerAddress:
 
 def from_settings(settings: "Settings") -> ServerAddress:
     """Where a server with these settings would be."""
-    from app.server import address_url
+    from app.serve.server import address_url
 
     url = address_url(settings.server.host, settings.server.port)
     vendor_names = _vendor_names(settings.upstream.name, settings.upstream.base_url)
@@ -68,6 +68,6 @@ def from_settings(settings: "Settings") -> ServerAddress:
 
 
 def _vendor_names(name: str, base_url: str) -> bool:
-    from app.upstream.prices import provider_of
+    from app.upstream.prices.bundled import provider_of
 
     return name == "mock" or provider_of(base_url) == "openrouter"

@@ -95,7 +95,7 @@ BUDGET_COLUMNS = ("budget", "unit", "period", "amount", "spent", "reserved", "le
 
 def _patterns(text: str) -> list[str] | None:
     """Globs, or None for `none`. An empty text is neither: a variable that was not set must not allow every model."""
-    from app.domain.model_patterns import check_pattern
+    from app.domain.request.model_patterns import check_pattern
 
     names = [name.strip() for name in text.split(",") if name.strip()]
     if names == [NOTHING]:
@@ -110,8 +110,8 @@ def _patterns(text: str) -> list[str] | None:
 
 def _budgets(texts: list[str], option: str, *, whole: bool) -> dict[str, str | int | None] | None:
     """By period; None takes every one away."""
-    from app.domain.budgets import Unit, parse_budget
-    from app.domain.windows import Period
+    from app.domain.money.budgets import Unit, parse_budget
+    from app.domain.money.windows import Period
 
     change: dict[str, str | int | None] = {}
     parts = [part.strip() for given in texts for part in given.split(",")]

@@ -12,7 +12,7 @@ from app.cli.output import CsvOutput, print_json, print_table
 from app.cli.usage_records import NOTHING_FOUND, print_records
 
 if TYPE_CHECKING:
-    from app.upstream.http_client import HttpClient
+    from app.upstream.api.http_client import HttpClient
 
 COLUMNS = {
     "requests": "requests",

@@ -12,7 +12,7 @@ from app.cli.output import CsvOutput, print_table, visible
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from app.upstream.http_client import HttpClient
+    from app.upstream.api.http_client import HttpClient
 
 NOTHING_FOUND = "Nothing is in the ledger for that."
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from app.cli.admin_client import CommandFailedError, call
 from app.cli.output import print_json, print_table
-from app.domain.money import format_usd, parse_usd
+from app.domain.money.amounts import format_usd, parse_usd
 
 if TYPE_CHECKING:
-    from app.upstream.http_client import HttpClient
+    from app.upstream.api.http_client import HttpClient
 
 _COLUMNS = ("window", "since", "ours", "upstream", "difference", "verdict")
 

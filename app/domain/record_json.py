@@ -7,7 +7,7 @@ import json
 from functools import lru_cache
 from time import gmtime
 
-from app.domain.money import format_usd
+from app.domain.money.amounts import format_usd
 from app.domain.records import Record
 
 MICROSECONDS = 1_000_000

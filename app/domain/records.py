@@ -7,7 +7,7 @@ nano-dollars (1e-9 US dollar), sizes bytes. ``None`` means unknown, never zero.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from app.domain.worst_case import WorstCase
+from app.domain.money.worst_case import WorstCase
 
 
 class Outcome(StrEnum):

@@ -3,20 +3,20 @@
 import asyncio
 from dataclasses import dataclass
 
+from app.domain.disconnect import DEFAULT_POLICY, DisconnectPolicy
 from app.domain.errors import ApiError, AuthenticationFailed, Draining, Overloaded
 from app.domain.headers import HeaderRule, Headers
-from app.domain.leaving import DEFAULT_POLICY, LeavePolicy
-from app.domain.query import holds_credential
+from app.domain.identity.request_ids import RequestIds
 from app.domain.records import Book, Record, book_of
-from app.domain.request_ids import RequestIds
-from app.gateway.admission import Admission
-from app.gateway.body import CallFacts, read_body
-from app.gateway.clients import KeyDirectory
-from app.gateway.ending import Ending
-from app.gateway.phase import Phase
+from app.domain.request.query import holds_credential
+from app.gateway.admission.admission import Admission
+from app.gateway.admission.call_facts import CallFacts, read_body
+from app.gateway.clients.directory import EffectiveTerms
+from app.gateway.clients.keys import KeyDirectory
+from app.gateway.exchange.ending import Ending
+from app.gateway.exchange.exchange import Exchange
+from app.gateway.exchange.phase import Phase
 from app.gateway.ports import Downstream, UpstreamRequest
-from app.gateway.relay import Exchange
-from app.gateway.roster import HeldTerms
 from app.gateway.services import Services
 
 _LOOK_SECONDS = 0.05
@@ -28,8 +28,8 @@ class Ticket:
 
     client: str
     key_id: str
-    on_disconnect: LeavePolicy = DEFAULT_POLICY
-    terms: HeldTerms | None = None
+    on_disconnect: DisconnectPolicy = DEFAULT_POLICY
+    terms: EffectiveTerms | None = None
 
 
 class Gateway:
@@ -53,7 +53,7 @@ class Gateway:
         self._demo = book_of(services.upstream.name) is Book.DEMO
         self._open: set[Exchange] = set()
         self.draining = False
-        self.strained = False  # set by who looks at the event loop (app.domain.strain)
+        self.strained = False  # set by who looks at the event loop (app.domain.overload)
 
     @property
     def in_flight(self) -> int:
@@ -147,7 +147,7 @@ class Gateway:
     ) -> None:
         """Judge the body and send the call upstream as it is, to `path` below the upstream's base URL.
 
-        `facts` are those of a body that was judged already, since it does not read quickly (app.gateway.body).
+        `facts` are those of a body that was judged already, since it does not read quickly (app.gateway.admission.call_facts).
         """
         record = exchange.record
         if exchange.phase is not Phase.WAITING:

@@ -1,220 +1,183 @@
-"""The Limiter in this process's memory: looks at every limit, then takes of every one. Nothing can come in between.
+"""The port of what limits calls: everything that one call needs of all limits, taken at once or not at all.
 
-prepare ──ledger──> accounts          reserve: all have room? ──yes──> take of each ──> Grant ──settle──> corrected
-                                                         └──no──> Refusal, nothing taken
+    Admission ──Ask──> Limiter ──> Grant ──────────> the exchange goes upstream; settle() once, on every exit
+                               ──> Refusal ────────> 429, by the limit that is in the way
+                               ──> ApiError ───────> 503: the limits cannot be judged
+
+A call may be limited twice, as its client's and as its group's: each is a Holder. Rates and slots are for the moment;
+budgets start from what the ledger says was spent. Amounts are tokens (input and output together) and nano-dollars.
 """
 
-import asyncio
-import logging
-from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
 
-from app.domain.budgets import Account, Hold
-from app.domain.errors import StorageUnavailable
-from app.gateway.holder_state import AccountKey, State
-from app.gateway.limits import Amendment, Answered, Ask, Holder, HolderReading, Limit, RateReading, Refusal
-from app.gateway.spending import Spending
-
-if TYPE_CHECKING:
-    from app.domain.rates import Part
-
-LOG = logging.getLogger(__name__)
-NOT_KNOWN = "What was spent of a budget is not known yet. Try again in a moment."
-SLOT_WAIT_NS = 1_000_000_000
-"""When a slot will be free nobody knows; in a second it may be."""
+from app.domain.errors import ApiError
+from app.domain.money.budgets import Budget
+from app.domain.money.limits import Limits
 
 
-class Share:
-    """What one call has taken of one holder."""
+@dataclass(slots=True, frozen=True)
+class Holder:
+    """Who is limited. `name` is `client:NAME` or `group:NAME`, `clients` are all whose calls count: itself or members.
 
-    __slots__ = ("holds", "request", "short", "state", "taken", "tokens")
+    The limits are those of the moment and may differ from one call to the next; what was taken stays taken.
+    """
 
-    def __init__(self, state: State, ask: Ask, now_ns: int, *, roomy: bool) -> None:
-        limits, tokens = state.limits, ask.tokens
-        self.state = state
-        self.request: Part | None = None if limits.rpm is None else state.requests.take(1, now_ns)
-        self.tokens: Part | None = None
-        if limits.tpm is not None:
-            self.taken = tokens if roomy else min(tokens, limits.tpm)
-            self.tokens = state.tokens.take(self.taken, now_ns)
-        state.slots += 1
-        self.holds: list[tuple[bool, Hold]] = []
-        holds = self.holds
-        self.short = False  # does one hold less than the worst case?
-        for line in state.lines:
-            account, amount = line.account, ask.cost_nanousd if line.in_dollars else tokens
-            if roomy:
-                holds.append((line.in_dollars, Hold(account, amount)))
-            else:
-                beyond = max(0, amount - max(0, line.amount - account.spent - account.reserved - account.beyond))
-                self.short = self.short or beyond > 0
-                holds.append((line.in_dollars, Hold(account, amount - beyond, beyond)))
+    name: str
+    limits: Limits
+    clients: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """`client` or `group`."""
+        return self.name.partition(":")[0]
+
+    @property
+    def own_name(self) -> str:
+        """As people know it."""
+        return self.name.partition(":")[2]
 
 
-class MemoryGrant:
-    """A Grant; see app.gateway.limits."""
+class LimitRequest(NamedTuple):
+    """What one call wants: a slot and a request of each holder, and at the most so many tokens and so much money.
 
-    __slots__ = ("_at_us", "_shares", "cost_nanousd", "readings", "tokens")
+    `at_us` is when the call began, wall time: it decides the windows of budgets, as it does in the ledger.
+    With `last_call` a budget of which something is left lets a call in that may come to more, and sets all the rest
+    aside for it: so one call at the most, and no two at once, can take a budget beyond its end.
+    """
 
-    def __init__(self, ask: Ask, shares: list[Share], readings: list[RateReading]) -> None:
-        self.readings: Sequence[RateReading] = readings
-        self.tokens, self.cost_nanousd = ask.tokens, ask.cost_nanousd
-        self._at_us = ask.at_us
-        self._shares = shares
-        for share in shares:
-            if share.short:
-                self._shorten(share)
+    request_id: str
+    holders: tuple[Holder, ...]
+    at_us: int
+    tokens: int
+    cost_nanousd: int
+    last_call: bool
 
-    def _shorten(self, share: Share) -> None:
-        for in_dollars, hold in share.holds:
-            if hold.beyond and in_dollars:
-                self.cost_nanousd = min(self.cost_nanousd, hold.amount)
-            elif hold.beyond:
-                self.tokens = min(self.tokens, hold.amount)
 
-    def give_back(self) -> None:
-        """As the port says."""
-        for share in self._shares:
-            if share.request is not None:
-                share.state.requests.correct(share.request, -1)
-        self.settle(0, 0)
+class Limit(StrEnum):
+    """What can be in a call's way."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    CONCURRENCY = "concurrency"
+    BUDGET = "budget"
+
+
+class RateReading(NamedTuple):
+    """A rate after a call was granted or refused. `reset_ns` is how long until nothing of it is taken."""
+
+    kind: Limit  # REQUESTS or TOKENS
+    limit: int
+    remaining: int
+    reset_ns: int
+
+
+@dataclass(slots=True, frozen=True)
+class BudgetReading:
+    """A budget and its account. `resets_at` is in microseconds UTC, None for one without an end.
+
+    What is left is kept, as far as `beyond`, for a call that got less than its worst case: the last one of its window.
+    """
+
+    budget: Budget
+    spent: int
+    reserved: int
+    beyond: int
+    resets_at: int | None
+
+    @property
+    def left(self) -> int:
+        """What can still be set aside; 0 when nothing."""
+        return max(0, self.budget.amount - self.spent - self.reserved - self.beyond)
+
+
+@dataclass(slots=True, frozen=True)
+class LimitRefusal:
+    """Nothing was taken. Of several limits in the way, `limit` is a budget, or else the one that takes longest.
+
+    `wait_ns`: when to come again (rates: exact; slots: a guess; budgets: 0). `budget` is there when that is the limit.
+    """
+
+    limit: Limit
+    holder: Holder
+    wait_ns: int
+    readings: Sequence[RateReading]
+    budget: BudgetReading | None = None
+
+
+class Grant(Protocol):
+    """What was taken for one call. Whoever has it calls settle() or give_back() once, whatever happens."""
+
+    readings: Sequence[RateReading]
+    """Rates of all holders, after the taking."""
+    tokens: int
+    cost_nanousd: int
+    """What the budgets have set aside: what was asked for, or less for a last call."""
 
     def settle(self, tokens: int, cost_nanousd: int) -> None:
-        """As the port says. A second time changes nothing."""
-        shares, self._shares = self._shares, []
-        for share in shares:
-            state, holds = share.state, share.holds
-            state.slots -= 1
-            if share.tokens is not None:
-                state.tokens.correct(share.tokens, tokens - share.taken)
-            for in_dollars, hold in holds:
-                hold.settle(cost_nanousd if in_dollars else tokens)
-            if len(holds) < len(state.accounts):  # a budget was set while the call was under way
-                state.spend(self._at_us, tokens, cost_nanousd, but=[hold.account for _, hold in holds])
+        """The call is over and came to this: the slot is free, rates and budgets are corrected.
+
+        Never raises and never blocks: what cannot be told to a store now is told later.
+        """
+
+    def give_back(self) -> None:
+        """The call was never sent: everything is as if it had not been, its request too. As settle() otherwise."""
 
 
-class MemoryLimiter:
-    """One per process, for a server that is the only one. `now_ns` never falls, `now_us` is wall time."""
+Answered = Callable[[Grant | LimitRefusal | ApiError], None]
 
-    def __init__(self, spending: Spending, now_ns: Callable[[], int], now_us: Callable[[], int]) -> None:
-        self._spending = spending
-        self._now_ns = now_ns
-        self._now_us = now_us
-        self._states: defaultdict[str, State] = defaultdict(State)
-        self._opening: dict[str, asyncio.Task[None]] = {}
-        self._preparing = asyncio.Lock()  # two that read for one account would both add what they find
 
-    def reserve(self, ask: Ask, answered: Answered) -> None:
-        """As the port says; `answered` is called before this returns."""
-        now_ns = self._now_ns()
-        states = []
-        roomy = True
-        for holder in ask.holders:
-            state = self._states[holder.name]
-            if state.limits is not holder.limits and not state.bind(holder.limits):
-                self._open_soon(holder)
-                answered(StorageUnavailable(NOT_KNOWN))
-                return
-            if now_ns >= state.next_part_ns or ask.at_us >= state.window_ends_us:
-                state.advance(ask.at_us, now_ns)
-            roomy = roomy and state.has_room(ask)
-            states.append(state)
-        if not roomy and (refusal := _refusal(ask, states, now_ns)) is not None:
-            answered(refusal)
-            return
-        shares: list[Share] = []
-        readings: list[RateReading] = []
-        for state in states:
-            shares.append(Share(state, ask, now_ns, roomy=roomy))
-            state.tell(now_ns, readings)
-        answered(MemoryGrant(ask, shares, readings))
+@dataclass(slots=True, frozen=True)
+class HolderReading:
+    """How a holder stands at one moment."""
+
+    concurrency: int
+    rates: Sequence[RateReading]
+    budgets: Sequence[BudgetReading]
+
+
+@dataclass(slots=True, frozen=True)
+class Amendment:
+    """A settled call, begun at `at_us`, came to so much more than the ledger had, or less.
+
+    `given_up`: it was closed for its process. If that is alive after all, what it settles counts, not both.
+    """
+
+    request_id: str
+    holders: Sequence[Holder]
+    at_us: int
+    tokens: int
+    cost_nanousd: int
+    given_up: bool = False
+
+
+class Limiter(Protocol):
+    """Keeps what is taken of all limits. Two calls never take the same.
+
+    For every holder and budget, at every moment: spent + reserved <= amount, but for what a settled call has come to
+    beyond what was set aside for it, and for an amount that was lowered.
+    """
+
+    def reserve(self, ask: LimitRequest, answered: Answered) -> None:
+        """Take everything or nothing. `answered` is called once, on the loop: before this returns, or later.
+
+        An Ask whose tokens exceed a whole `tpm` waits until nothing is taken of that and then takes it all. A Refusal
+        takes nothing, of rates neither. An ApiError (StorageUnavailable) says that limits cannot be judged.
+        """
 
     def correct(self, amendment: Amendment) -> None:
-        """As the port says. The only process hears of it once, and nobody else can have given up its calls."""
-        for holder in amendment.holders:
-            self._states[holder.name].spend(amendment.at_us, amendment.tokens, amendment.cost_nanousd)
+        """Books have told what a settled call came to: budgets follow, once.
+
+        Several processes may hear of it, since each takes up at its start what the ledger has unsettled.
+        """
 
     async def prepare(self, holders: Sequence[Holder]) -> None:
-        """As the port says. An account that has counted these clients all along knows more than the ledger, and stays.
+        """These holders count from now on, or again with other limits or members: budgets start from the ledger.
 
-        Raises StorageUnavailable when the ledger lags behind and an open account would have to be read anew; new ones
-        stay shut then, until somebody asks.
+        Called before any of their calls, and again at each change. What their open calls hold stays held.
         """
-        async with self._preparing:
-            for holder in holders:
-                state = self._states[holder.name]
-                for budget in holder.limits.budgets:
-                    key = (budget.unit, budget.period)
-                    if key not in state.accounts:
-                        state.shut.add(key)
-                    if key in state.shut or state.clients != holder.clients:
-                        await self._read(state, key, holder.clients)
-                state.clients = holder.clients if holder.limits.any else ()  # nobody counts for who has no limits
 
     async def reading(self, holder: Holder, at_us: int) -> HolderReading:
-        """As the port says. Raises StorageUnavailable."""
-        state = self._states[holder.name]
-        if state.limits is not holder.limits and not state.bind(holder.limits):
-            await self.prepare((holder,))
-            if not state.bind(holder.limits):
-                raise StorageUnavailable(NOT_KNOWN)
-        now_ns = self._now_ns()
-        state.advance(at_us, now_ns)
-        rates: list[RateReading] = []
-        state.tell(now_ns, rates)
-        return HolderReading(state.slots, rates, [line.reading() for line in state.lines])
-
-    async def _read(self, state: State, key: AccountKey, clients: Sequence[str]) -> None:
-        """What ends while the ledger is read counts besides: a call too many rather than one too few."""
-        account = state.accounts.setdefault(key, Account(key[1], self._now_us()))
-        account.advance(self._now_us())
-        window, before = account.window, account.spent
-        try:
-            found = await self._spending.since(window.begins_at, clients)
-        except StorageUnavailable:
-            if key in state.shut:
-                return
-            raise
-        if account.window is window:
-            account.spent += found.of(key[0]) - before
-        state.shut.discard(key)
-
-    def _open_soon(self, holder: Holder) -> None:
-        if holder.name not in self._opening:
-            task = self._opening[holder.name] = asyncio.get_running_loop().create_task(self.prepare((holder,)))
-            task.add_done_callback(lambda done: self._opened(holder, done))
-
-    def _opened(self, holder: Holder, task: "asyncio.Task[None]") -> None:
-        del self._opening[holder.name]
-        if not task.cancelled() and (error := task.exception()) is not None:
-            LOG.error("the ledger could not be read for what %s has spent: %s", holder.name, error)
-
-
-def _refusal(ask: Ask, states: Sequence[State], now_ns: int) -> Refusal | None:
-    """The limit in the way: a budget first, since no waiting mends that, else the longest wait."""
-    longest, limit, whose = 0, Limit.REQUESTS, 0
-    for place, state in enumerate(states):
-        limits = state.limits
-        line = state.lacking(ask)
-        if line is not None:
-            readings = _readings(states, now_ns)
-            return Refusal(Limit.BUDGET, ask.holders[place], 0, readings, line.reading())
-        if limits.rpm is not None and state.requests.used >= limits.rpm:
-            wait = state.requests.wait_ns(1, limits.rpm, now_ns)
-            if wait > longest:
-                longest, limit, whose = wait, Limit.REQUESTS, place
-        if limits.tpm is not None and state.tokens.used + ask.tokens > limits.tpm:
-            wait = state.tokens.wait_ns(min(ask.tokens, limits.tpm), limits.tpm, now_ns)
-            if wait > longest:
-                longest, limit, whose = wait, Limit.TOKENS, place
-        if limits.concurrency is not None and state.slots >= limits.concurrency and longest < SLOT_WAIT_NS:
-            longest, limit, whose = SLOT_WAIT_NS, Limit.CONCURRENCY, place
-    return Refusal(limit, ask.holders[whose], longest, _readings(states, now_ns)) if longest else None
-
-
-def _readings(states: Sequence[State], now_ns: int) -> list[RateReading]:
-    found: list[RateReading] = []
-    for state in states:
-        state.tell(now_ns, found)
-    return found
+        """How a holder stands now."""

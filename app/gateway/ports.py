@@ -8,8 +8,8 @@
                              Settlement ---------->  PriceBook     (app.upstream)
              Bookkeeper ---------->  Books         (app.upstream)
                              Settlement ---------->  Observer      (app.telemetry)
-                             Admission  ---------->  Limiter       (app.gateway.limits)
-                             Admission  ---------->  KeyDirectory  (app.gateway.clients, filled by app.store)
+                             Admission  ---------->  Limiter       (app.gateway.limiter)
+                             Admission  ---------->  KeyDirectory  (app.gateway.clients.keys, filled by app.store)
 
 All methods are called on the event loop's thread and must not block or raise, except where said.
 """
@@ -18,13 +18,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from app.domain.answer.usage import Usage
 from app.domain.errors import ApiError, UpstreamFault
 from app.domain.headers import Headers
-from app.domain.keys import StoredKey
-from app.domain.pricing import Price
+from app.domain.identity.keys import StoredKey
+from app.domain.money.pricing import Price
+from app.domain.money.terms import NO_TERMS, ClientTerms, GroupTerms
 from app.domain.records import Record
-from app.domain.terms import NO_TERMS, ClientTerms, GroupTerms
-from app.domain.usage import Usage
 from app.gateway.usage_query import UsageQuery
 
 
@@ -139,7 +139,7 @@ class PriceBook(Protocol):
 
 
 @dataclass(slots=True, frozen=True)
-class BookEntry:
+class UpstreamUsage:
     """What upstream's own books say of one call: the tokens as billed, and what was charged (in `usage`).
 
     Without a usage: the call is over, and they will never say more of it.
@@ -149,7 +149,7 @@ class BookEntry:
     model: str | None = None
 
 
-class NoBooks(Exception):
+class UsageNotKept(Exception):
     """There are no books that could be asked: this upstream keeps none."""
 
 
@@ -157,18 +157,18 @@ class StillRunning(Exception):
     """The books know the call, and it is not over."""
 
 
-class Books(Protocol):
+class UsageLookup(Protocol):
     """Upstream's own account of each call, kept after the call is over."""
 
-    async def look_up(self, record: Record) -> BookEntry | None:
+    async def look_up(self, record: Record) -> UpstreamUsage | None:
         """The entry of a call that has books; None when there is none (yet).
 
-        Raises StillRunning, NoBooks, or any other exception when the books could not be asked this time.
+        Raises StillRunning, UsageNotKept, or any other exception when the books could not be asked this time.
         """
 
 
 @dataclass(slots=True, frozen=True)
-class Spending:
+class SpendingSource:
     """What the server's key has spent, as upstream counts it, in nano-dollars. None is unknown.
 
     `day`, `week` and `month` are those under way in UTC; a week begins on Monday.
@@ -180,10 +180,10 @@ class Spending:
     total: int | None = None
 
 
-class Account(Protocol):
+class UpstreamAccount(Protocol):
     """The account behind the server's key."""
 
-    async def spending(self) -> Spending:
+    async def spending(self) -> SpendingSource:
         """What was spent so far. Raises when upstream could not be asked, in words for an operator."""
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from app.domain.headers import HeaderRule
 from app.gateway.clock import Clock
-from app.gateway.key_guard import KeyGuard
+from app.gateway.exchange.key_guard import KeyGuard
 from app.gateway.key_health import KeyHealth
 from app.gateway.ports import Ledger, Observer, PriceBook, Upstream
 

@@ -8,10 +8,10 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.mock.books import Entry
-from app.mock.models import MODELS, Model
+from app.mock.books import BookedCall
+from app.mock.models import MODELS, MockModel
 from app.mock.reception import Reception
-from app.mock.refusals import Refusal
+from app.mock.refusals import MockRefusal
 from app.mock.shapes import NANOUSD_PER_USD
 from app.mock.state import MockState
 
@@ -21,7 +21,7 @@ _CREATED = 1_795_000_000
 _CREDITS_USD = 100.0
 
 
-class Account:
+class MockAccount:
     """The routes beside /responses."""
 
     def __init__(self, state: MockState) -> None:
@@ -47,7 +47,7 @@ class Account:
         now = self._state.options.clock()
         delay = self._state.options.books_delay_seconds
         if entry is None or entry.finished_at is None or now < entry.finished_at + delay:
-            raise Refusal(404, f"Generation {identifier} not found")
+            raise MockRefusal(404, f"Generation {identifier} not found")
         return JSONResponse({"data": _generation(entry)})
 
     async def key(self, request: Request) -> Response:
@@ -70,11 +70,11 @@ class Account:
         used = self._used_usd(self._state.books)
         return JSONResponse({"data": {"total_credits": _CREDITS_USD, "total_usage": used}})
 
-    def _used_usd(self, entries: Iterable[Entry]) -> float:
+    def _used_usd(self, entries: Iterable[BookedCall]) -> float:
         return sum(entry.cost_nanousd for entry in entries) / NANOUSD_PER_USD
 
 
-def _generation(entry: Entry) -> Json:
+def _generation(entry: BookedCall) -> Json:
     finished = entry.finished_at or entry.created_at
     created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(entry.created_at))
     usd = entry.cost_nanousd / NANOUSD_PER_USD
@@ -108,7 +108,7 @@ def _generation(entry: Entry) -> Json:
     }
 
 
-def _openrouter_model(model: Model) -> Json:
+def _openrouter_model(model: MockModel) -> Json:
     per_token = {
         "prompt": model.input_nanousd,
         "completion": model.output_nanousd,
@@ -133,12 +133,12 @@ def _plain_usd(nanousd: int) -> str:
     return f"{nanousd / NANOUSD_PER_USD:.9f}".rstrip("0").rstrip(".")
 
 
-def _openai_model(model: Model) -> Json:
+def _openai_model(model: MockModel) -> Json:
     maker, _, name = model.name.partition("/")
     return {"id": name, "object": "model", "created": _CREATED, "owned_by": maker}
 
 
-def _codex_model(model: Model, place: int) -> Json:
+def _codex_model(model: MockModel, place: int) -> Json:
     """The keys without which Codex does not read an entry."""
     return {
         "slug": model.name,

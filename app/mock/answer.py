@@ -4,24 +4,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.mock.call import Call, Json
+from app.mock.call import Json, MockCall
 from app.mock.ids import Ids
 from app.mock.items import Item
-from app.mock.usage import Usage
+from app.mock.usage import MockUsage
 
 _SERVED_TIERS = {"auto": "default", "fast": "priority"}
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class MockAnswer:
     """Times are whole seconds since 1970; `completed_at` is planned, not measured."""
 
-    call: Call
+    call: MockCall
     ids: Ids
     created_at: int
     completed_at: int
     items: Sequence[Item]
-    usage: Usage
+    usage: MockUsage
     incomplete_reason: str | None = None
 
     @property
@@ -37,7 +37,7 @@ class Answer:
         """The response object in the end."""
         return self.ended(self.status, self.usage)
 
-    def ended(self, status: str, usage: Usage | None, error: Json | None = None) -> Json:
+    def ended(self, status: str, usage: MockUsage | None, error: Json | None = None) -> Json:
         """The response object of an end other than the planned one: without output when there is an error."""
         output = [] if error else [item.json() for item in self.items]
         weighed = self.call.dialect.usage_json(usage, self.call.cost_nanousd(usage)) if usage else None

@@ -10,13 +10,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from app.mock.account import Account
+from app.mock.account import MockAccount
 from app.mock.compaction import Compaction
 from app.mock.inspection import Inspection
 from app.mock.lifecycle import Lifecycle
 from app.mock.options import MockOptions
 from app.mock.reception import Reception
-from app.mock.refusals import Refusal
+from app.mock.refusals import MockRefusal
 from app.mock.responses import CAUGHT_PATH, Responses
 from app.mock.state import MockState
 from app.mock.statements import Statements
@@ -38,13 +38,13 @@ def create_mock(options: MockOptions | None = None) -> Starlette:
         return _refused(request, refusal, reception, state)
 
     routes = [route for prefix in PREFIXES for route in _routes(prefix, state)]
-    handlers: dict[Any, Any] = {Refusal: refused, HTTPException: refused}
+    handlers: dict[Any, Any] = {MockRefusal: refused, HTTPException: refused}
     return Starlette(routes=[*routes, *_inspection(state)], lifespan=lifespan, exception_handlers=handlers)
 
 
 def _routes(prefix: str, state: MockState) -> list[Route]:
     responses, compaction = Responses(state), Compaction(state)
-    lifecycle, account, statements = Lifecycle(state), Account(state), Statements(state)
+    lifecycle, account, statements = Lifecycle(state), MockAccount(state), Statements(state)
     one = f"{prefix}/responses/{{response_id}}"
     return [
         Route(f"{prefix}/responses", responses.create, methods=["POST"]),
@@ -76,8 +76,8 @@ def _inspection(state: MockState) -> list[Route]:
 
 def _refused(request: Request, refusal: Exception, reception: Reception, state: MockState) -> Response:
     if isinstance(refusal, HTTPException):
-        refusal = Refusal(refusal.status_code, refusal.detail)
-    assert isinstance(refusal, Refusal)  # noqa: S101 - registered for these two only
+        refusal = MockRefusal(refusal.status_code, refusal.detail)
+    assert isinstance(refusal, MockRefusal)  # noqa: S101 - registered for these two only
     if request.url.path.endswith(("/responses", "/compact", "/input_tokens")):
         state.books.stats.refused += 1
     return JSONResponse(refusal.body(reception.dialect(request)), refusal.status)

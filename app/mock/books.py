@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from app.mock.call import Call
+from app.mock.call import MockCall
 from app.mock.ids import Ids
-from app.mock.models import Model, find_model
-from app.mock.usage import Usage
+from app.mock.models import MockModel, find_model
+from app.mock.usage import MockUsage
 
 _INNER = ("price", "full", "usage")
 
 
 @dataclass(slots=True)
-class Stats:
+class MockStats:
     """Counts since the start."""
 
     requests: int = 0  # POST to a responses route, refused ones too
@@ -29,7 +29,7 @@ class Stats:
 
 
 @dataclass(slots=True)
-class Entry:
+class BookedCall:
     """One call. `usage` is what is owed so far; times are seconds since 1970."""
 
     id: str
@@ -40,10 +40,10 @@ class Entry:
     model: str
     stream: bool
     created_at: float
-    price: Model
-    full: Usage | None  # owed for the whole answer
+    price: MockModel
+    full: MockUsage | None  # owed for the whole answer
     status: str = "in_progress"
-    usage: Usage = field(default_factory=Usage)
+    usage: MockUsage = field(default_factory=MockUsage)
     cost_nanousd: int = 0
     reported: bool = False  # the caller was told the usage
     terminal_sent: bool = False
@@ -59,18 +59,18 @@ class Entry:
         return shown | asdict(self.usage) | {"total_tokens": self.usage.total_tokens, "finished": self.terminal_sent}
 
 
-class Books:
+class MockBooks:
     """Keeps the newest calls; the totals are of all."""
 
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
-        self.stats = Stats()
-        self._entries: deque[Entry] = deque(maxlen=most)
+        self.stats = MockStats()
+        self._entries: deque[BookedCall] = deque(maxlen=most)
         self._totals: Counter[str] = Counter()
         self._clock = clock
 
-    def open(self, call: Call, ids: Ids, *, path: str, full: Usage | None, faults: str = "") -> Entry:
+    def open(self, call: MockCall, ids: Ids, *, path: str, full: MockUsage | None, faults: str = "") -> BookedCall:
         """A call is being answered."""
-        entry = Entry(
+        entry = BookedCall(
             id=ids.response,
             generation_id=ids.generation,
             path=path,
@@ -86,7 +86,7 @@ class Books:
         self._entries.append(entry)
         return entry
 
-    def close(self, entry: Entry, *, status: str, whole: bool) -> None:
+    def close(self, entry: BookedCall, *, status: str, whole: bool) -> None:
         """The call is over, once. Not `whole`: only what was made so far is billed."""
         if entry.finished_at is not None:
             return
@@ -100,17 +100,17 @@ class Books:
         self._totals.update(calls=1, cost_nanousd=entry.cost_nanousd, total_tokens=entry.usage.total_tokens)
         self._totals.update(asdict(entry.usage))
 
-    def find(self, identifier: str) -> Entry | None:
+    def find(self, identifier: str) -> BookedCall | None:
         """By generation id or response id."""
         known = (entry for entry in reversed(self._entries) if identifier in (entry.generation_id, entry.id))
         return next(known, None)
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[BookedCall]:
         return iter(self._entries)
 
     def totals(self) -> dict[str, int]:
         """Sums over all calls that are over."""
-        names = ("calls", *(part.name for part in fields(Usage)), "total_tokens", "cost_nanousd")
+        names = ("calls", *(part.name for part in fields(MockUsage)), "total_tokens", "cost_nanousd")
         return {name: self._totals[name] for name in names}
 
     def reset(self) -> None:
@@ -118,4 +118,4 @@ class Books:
         self._entries.clear()
         self._totals.clear()
         still = self.stats.open_streams, self.stats.open_connections
-        self.stats = Stats(open_streams=still[0], open_connections=still[1])
+        self.stats = MockStats(open_streams=still[0], open_connections=still[1])

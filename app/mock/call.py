@@ -9,8 +9,8 @@ from typing import Any
 
 from app.mock.dialects import DIALECTS, Dialect
 from app.mock.models import find_model
-from app.mock.refusals import Refusal
-from app.mock.usage import Usage
+from app.mock.refusals import MockRefusal
+from app.mock.usage import MockUsage
 
 Json = dict[str, Any]
 
@@ -25,9 +25,9 @@ def read_body(raw: bytes) -> Json:
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
-        raise Refusal(400, "We could not parse the JSON body of your request.") from None
+        raise MockRefusal(400, "We could not parse the JSON body of your request.") from None
     if not isinstance(body, dict):
-        raise Refusal(400, "The JSON body of the request must be an object.")
+        raise MockRefusal(400, "The JSON body of the request must be an object.")
     return body
 
 
@@ -36,7 +36,7 @@ def pick_dialect(headers: Mapping[str, str], body: Json, default: str) -> Dialec
     named = headers.get("x-mock-dialect")
     if named is not None:
         if named not in DIALECTS:
-            raise Refusal(400, f"x-mock-dialect: there is no dialect {named!r}; there are {', '.join(DIALECTS)}")
+            raise MockRefusal(400, f"x-mock-dialect: there is no dialect {named!r}; there are {', '.join(DIALECTS)}")
         return DIALECTS[named]
     model = body.get("model")
     if isinstance(model, str) and model.startswith(_MODEL_PREFIX):
@@ -46,7 +46,7 @@ def pick_dialect(headers: Mapping[str, str], body: Json, default: str) -> Dialec
 
 
 @dataclass(frozen=True)
-class Call:
+class MockCall:
     """A create, compact or count request. Raises Refusal (400) when made without what every dialect needs."""
 
     body: Json
@@ -57,9 +57,11 @@ class Call:
     def __post_init__(self) -> None:
         model = self.body.get("model")
         if not isinstance(model, str | None) or (model is None and not self.dialect.openrouter):
-            raise Refusal(400, "Missing required parameter: 'model'.", param="model", code="missing_required_parameter")
+            raise MockRefusal(
+                400, "Missing required parameter: 'model'.", param="model", code="missing_required_parameter"
+            )
         if not isinstance(self.body.get("input", ""), str | list):
-            raise Refusal(400, "Invalid type for 'input'.", param="input", code="invalid_type")
+            raise MockRefusal(400, "Invalid type for 'input'.", param="input", code="invalid_type")
 
     @cached_property
     def model(self) -> str:
@@ -129,7 +131,7 @@ class Call:
         parts += [f"{item.get('role', item.get('type', ''))}: {item_text(item)}" for item in self.items]
         return "\n".join(parts)
 
-    def cost_nanousd(self, usage: Usage) -> int:
+    def cost_nanousd(self, usage: MockUsage) -> int:
         """What the usage costs at the served model's price."""
         return find_model(self.model_served).cost_nanousd(usage)
 

@@ -6,13 +6,13 @@ from random import Random
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.mock.call import Call, Json, item_text
+from app.mock.call import Json, MockCall, item_text
 from app.mock.framing import encode
 from app.mock.headers import dialect_headers
 from app.mock.ids import Ids, random_id
 from app.mock.items import Message
 from app.mock.reception import Reception
-from app.mock.refusals import Refusal
+from app.mock.refusals import MockRefusal
 from app.mock.state import MockState
 from app.mock.texts import tokenise
 from app.mock.usage import input_tokens
@@ -31,7 +31,9 @@ class Compaction:
         """The user's messages, and everything else sealed into one item. Billed."""
         call, raw = await self._reception.take(request)
         if call.body.get("model") is None:
-            raise Refusal(400, "Missing required parameter: 'model'.", param="model", code="missing_required_parameter")
+            raise MockRefusal(
+                400, "Missing required parameter: 'model'.", param="model", code="missing_required_parameter"
+            )
         rng, now = self._state.rng(raw), int(self._state.options.clock())
         summary = Message(random_id("msg", rng), pieces=tuple(tokenise(call.prompt)[:_MOST_SUMMARY_TOKENS]))
         usage = self._state.generator.weigh(call, [summary])
@@ -54,14 +56,14 @@ class Compaction:
         return _json(counted, call, "", self._state.rng(raw))
 
 
-def _json(document: Json, call: Call, generation_id: str, rng: Random) -> Response:
+def _json(document: Json, call: MockCall, generation_id: str, rng: Random) -> Response:
     response = Response(encode(document), media_type="application/json")
     named = dialect_headers(call.dialect, generation_id, rng)
     response.raw_headers += [header for header in named if header[1]]
     return response
 
 
-def _user_messages(call: Call, rng: Random) -> list[Json]:
+def _user_messages(call: MockCall, rng: Random) -> list[Json]:
     said = [item_text(item) for item in call.items if item.get("role") == "user"]
     head = {"type": "message", "status": "completed", "role": "user"}
     return [{"id": random_id("msg", rng), **head, "content": [{"type": "input_text", "text": text}]} for text in said]

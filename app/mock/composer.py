@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 
 from app.mock import texts
-from app.mock.call import Call, Json
+from app.mock.call import Json, MockCall
 from app.mock.ids import random_id
 from app.mock.items import Item, Message, Thought, ToolCall
 from app.mock.models import find_model
@@ -22,7 +22,7 @@ _MOST_TOKENS = 100_000
 class Composer:
     """Composes the items of one call."""
 
-    call: Call
+    call: MockCall
     rng: Random
     echo_key: bool = False
 

@@ -6,13 +6,13 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from app.mock.books import Books, Entry
-from app.mock.call import Call
-from app.mock.course import Course
-from app.mock.faults import Fault, FaultSet
+from app.mock.books import BookedCall, MockBooks
+from app.mock.call import MockCall
+from app.mock.faults import FaultSet, MockFault
 from app.mock.framing import Frame
 from app.mock.pace import Pace
-from app.mock.wire import Wire
+from app.mock.script import ScenarioScript
+from app.mock.wire import MockWire
 
 KEEP_ALIVE_SECONDS = 2.0
 """A dialect that has a comment for it breaks silences that are longer."""
@@ -25,11 +25,11 @@ _BREAKS = ("truncate", "close", "reset")
 class Delivery:
     """One answer on its way. `chunks()` is the response's body; the books are closed on every exit, once."""
 
-    call: Call
-    entry: Entry
-    course: Course
-    books: Books
-    wire: Wire
+    call: MockCall
+    entry: BookedCall
+    course: ScenarioScript
+    books: MockBooks
+    wire: MockWire
     faults: FaultSet
     pace: Pace
     rng: Random
@@ -110,7 +110,7 @@ class Delivery:
         self._cut = self._is_due(self.faults.get("truncate-clean"), number)
         return self._cut
 
-    def _is_due(self, fault: Fault | None, number: int) -> bool:
+    def _is_due(self, fault: MockFault | None, number: int) -> bool:
         if fault is None:
             return False
         return number == (fault.event if self.call.stream else min(fault.event, 1))

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from app.mock import shapes
-from app.mock.usage import Usage
+from app.mock.usage import MockUsage
 
 Json = dict[str, Any]
 
@@ -35,9 +35,9 @@ class Dialect:
     request_id_header: str = "x-request-id"
     shape: Callable[[Json], Json | None] = shapes.as_it_is
     resource: Callable[[Json], Json] = shapes.whole
-    usage_shape: Callable[[Usage], Json] = shapes.openai_usage
+    usage_shape: Callable[[MockUsage], Json] = shapes.openai_usage
 
-    def weigh(self, usage: Usage) -> Usage:
+    def weigh(self, usage: MockUsage) -> MockUsage:
         """The usage as far as this server tells it apart; what it tells is what it bills."""
         if not self.caches:
             usage = replace(usage, cached_tokens=0)
@@ -45,7 +45,7 @@ class Dialect:
             usage = replace(usage, cache_write_tokens=0)
         return usage if self.counts_reasoning else replace(usage, reasoning_tokens=0)
 
-    def usage_json(self, usage: Usage, cost_nanousd: int) -> Json:
+    def usage_json(self, usage: MockUsage, cost_nanousd: int) -> Json:
         """The usage object."""
         weighed = self.usage_shape(usage)
         return weighed | shapes.openrouter_cost(cost_nanousd) if self.costs else weighed

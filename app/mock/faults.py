@@ -103,7 +103,7 @@ _MOST_BYTES = 200_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class MockFault:
     """One fault of a spec: at which event, with which value, for how many calls (None: all)."""
 
     name: str
@@ -115,8 +115,8 @@ class Fault:
 class FaultSet:
     """The faults of one call, by name."""
 
-    def __init__(self, faults: Iterable[Fault] = ()) -> None:
-        self._faults: Mapping[str, Fault] = {fault.name: fault for fault in faults}
+    def __init__(self, faults: Iterable[MockFault] = ()) -> None:
+        self._faults: Mapping[str, MockFault] = {fault.name: fault for fault in faults}
 
     def __contains__(self, name: object) -> bool:
         return name in self._faults
@@ -124,7 +124,7 @@ class FaultSet:
     def __iter__(self) -> Iterator[str]:
         return iter(self._faults)
 
-    def get(self, name: str) -> Fault | None:
+    def get(self, name: str) -> MockFault | None:
         """The fault of that name, if the call has it."""
         return self._faults.get(name)
 
@@ -142,9 +142,9 @@ class FaultCounter:
     """Counts the calls of each fault, so that `:N` can end it."""
 
     def __init__(self) -> None:
-        self._calls: Counter[Fault] = Counter()
+        self._calls: Counter[MockFault] = Counter()
 
-    def due(self, faults: Iterable[Fault]) -> FaultSet:
+    def due(self, faults: Iterable[MockFault]) -> FaultSet:
         """The faults that this call gets; counts the call."""
         due = []
         for fault in faults:
@@ -160,12 +160,12 @@ class FaultCounter:
         self._calls.clear()
 
 
-def parse_faults(spec: str) -> tuple[Fault, ...]:
+def parse_faults(spec: str) -> tuple[MockFault, ...]:
     """The faults of a spec, in order; nothing for an empty one. Raises BadFault, naming what is wrong."""
     return tuple(_parse_fault(word.strip()) for word in spec.split(",") if word.strip())
 
 
-def _parse_fault(word: str) -> Fault:
+def _parse_fault(word: str) -> MockFault:
     match = _FAULT.fullmatch(word)
     kind = next((kind for kind in CATALOGUE if match and kind.name == match[1]), None)
     if match is None or kind is None:
@@ -176,7 +176,7 @@ def _parse_fault(word: str) -> Fault:
     number = kind.default if value is None else _parse_value(kind, value)
     if number is None and kind.takes is Takes.STATUS:
         raise BadFault(f"fault {word!r} needs a value, as in {kind.example}")
-    return Fault(kind.name, int(event or 0), number, int(first_calls) if first_calls else None)
+    return MockFault(kind.name, int(event or 0), number, int(first_calls) if first_calls else None)
 
 
 def _parse_value(kind: FaultKind, text: str) -> float:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from app.mock.call import Call
-from app.mock.course import Course
+from app.mock.call import MockCall
 from app.mock.events import Event
 from app.mock.faults import FaultSet
+from app.mock.script import ScenarioScript
 
 _BOM = b"\xef\xbb\xbf"
 _PADDING = "q7ZkLm0pVdxX8hTnw3"
@@ -28,7 +28,7 @@ class Frame:
 class Framing:
     """The frames of one call's answer."""
 
-    def __init__(self, call: Call, faults: FaultSet) -> None:
+    def __init__(self, call: MockCall, faults: FaultSet) -> None:
         self._call = call
         self._dialect = call.dialect
         self._faults = faults
@@ -38,7 +38,7 @@ class Framing:
         asked = options.get("include_obfuscation") if isinstance(options, dict) else None
         self._obfuscates = call.dialect.obfuscates and asked is not False
 
-    def stream(self, course: Course) -> Iterator[Frame]:
+    def stream(self, course: ScenarioScript) -> Iterator[Frame]:
         """The frames of a stream, written one at a time."""
         if opening := self._opening():
             yield Frame(opening)
@@ -58,7 +58,7 @@ class Framing:
         if self._dialect.sentinel and "no-final-blank" not in self._faults:
             yield Frame(f"data{self._colon}[DONE]{self._newline * 2}".encode())
 
-    def document(self, course: Course) -> list[Frame]:
+    def document(self, course: ScenarioScript) -> list[Frame]:
         """The answer as one JSON document, in two frames, so that what is said of events can be done to it too."""
         body = self._dialect.payload({"response": course.body}) or {}
         data = encode(body["response"])

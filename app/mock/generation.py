@@ -3,14 +3,14 @@
 from collections.abc import Callable, Sequence
 from random import Random
 
-from app.mock.answer import Answer
-from app.mock.call import Call
+from app.mock.answer import MockAnswer
+from app.mock.call import MockCall
 from app.mock.composer import Composer
 from app.mock.faults import FaultSet
 from app.mock.ids import Ids
 from app.mock.items import Item, Thought, cut_to
 from app.mock.pace import Pace
-from app.mock.usage import PromptCache, Usage, input_tokens
+from app.mock.usage import MockUsage, PromptCache, input_tokens
 
 
 class Generator:
@@ -21,7 +21,7 @@ class Generator:
         self._pace = pace
         self._clock = clock
 
-    def generate(self, call: Call, faults: FaultSet, rng: Random) -> Answer:
+    def generate(self, call: MockCall, faults: FaultSet, rng: Random) -> MockAnswer:
         """The answer that would be given if nothing went wrong on its way."""
         items: list[Item] = Composer(call, rng, echo_key="echo-key" in faults).compose()
         made = sum(item.tokens for item in items)
@@ -30,7 +30,7 @@ class Generator:
             limit = min(limit, made // 2)
         kept = cut_to(items, limit) if limit < made else items
         usage, now = self.weigh(call, kept), self._clock()
-        return Answer(
+        return MockAnswer(
             call=call,
             ids=Ids.make(rng, int(now), alike=call.dialect.generation_ids),
             created_at=int(now),
@@ -40,9 +40,9 @@ class Generator:
             incomplete_reason="max_output_tokens" if limit < made else None,
         )
 
-    def weigh(self, call: Call, output: Sequence[Item]) -> Usage:
+    def weigh(self, call: MockCall, output: Sequence[Item]) -> MockUsage:
         """What the call and its output weigh, as the dialect tells it. The prompt goes into the cache."""
         cached, written = self.prompts.weigh(call.prompt)
         reasoning = sum(item.tokens for item in output if isinstance(item, Thought))
         made = sum(item.tokens for item in output)
-        return call.dialect.weigh(Usage(input_tokens(call.prompt), cached, written, made, reasoning))
+        return call.dialect.weigh(MockUsage(input_tokens(call.prompt), cached, written, made, reasoning))

@@ -6,12 +6,12 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.mock.course import Course
 from app.mock.event_stream import event_stream
 from app.mock.faults import FaultSet
 from app.mock.framing import Framing, encode
 from app.mock.headers import content_type
-from app.mock.refusals import Refusal
+from app.mock.refusals import MockRefusal
+from app.mock.script import ScenarioScript
 from app.mock.state import MockState
 from app.mock.stored import Json, StoredResponse
 
@@ -34,7 +34,9 @@ class Lifecycle:
         first = int(after) + 1 if after.lstrip("-").isdigit() else 0
         events = [event for event in stored.course.events if event.sequence >= first]
         if not (stored.call.background and stored.call.stream and events):
-            raise Refusal(400, "Only background responses made with stream=true can be streamed again.", param="stream")
+            raise MockRefusal(
+                400, "Only background responses made with stream=true can be streamed again.", param="stream"
+            )
         headers = [(b"content-type", content_type(stored.call.dialect, stream=True))]
         return event_stream(_replay(stored, replace(stored.course, events=events)), headers)
 
@@ -48,7 +50,7 @@ class Lifecycle:
         """Stop a call in the background; one that is over stays as it is."""
         stored = self._find(request)
         if not stored.call.background:
-            raise Refusal(400, "Only responses created with background=true can be cancelled.")
+            raise MockRefusal(400, "Only responses created with background=true can be cancelled.")
         self._state.books.close(stored.entry, status="cancelled", whole=False)
         return _response(stored, stored.resource())
 
@@ -72,7 +74,7 @@ class Lifecycle:
         response_id = request.path_params["response_id"]
         stored = self._state.stored.get(response_id)
         if stored is None:
-            raise Refusal(404, f"Response with id '{response_id}' not found.")
+            raise MockRefusal(404, f"Response with id '{response_id}' not found.")
         return stored
 
 
@@ -81,7 +83,7 @@ def _response(stored: StoredResponse, resource: Json) -> Response:
     return Response(encode(shaped["response"]), media_type="application/json")
 
 
-async def _replay(stored: StoredResponse, course: Course) -> AsyncIterator[bytes]:
+async def _replay(stored: StoredResponse, course: ScenarioScript) -> AsyncIterator[bytes]:
     for frame in Framing(stored.call, FaultSet()).stream(course):
         yield frame.data
 

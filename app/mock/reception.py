@@ -2,9 +2,9 @@
 
 from starlette.requests import Request
 
-from app.mock.call import Call, pick_dialect, read_body
+from app.mock.call import MockCall, pick_dialect, read_body
 from app.mock.dialects import DIALECTS, Dialect
-from app.mock.refusals import Refusal
+from app.mock.refusals import MockRefusal
 from app.mock.state import MockState
 
 
@@ -21,44 +21,44 @@ class Reception:
             return known
         return DIALECTS[request.headers.get("x-mock-dialect", "")] if self._names_one(request) else self._default
 
-    async def take(self, request: Request) -> tuple[Call, bytes]:
+    async def take(self, request: Request) -> tuple[MockCall, bytes]:
         """The call and its body as it came. Raises Refusal."""
         self._state.books.stats.requests += 1
         key = self._state.check_key(request.headers)
         if request.headers.get("content-encoding", "identity") != "identity":
-            raise Refusal(415, "The mock takes plain bodies only.")
+            raise MockRefusal(415, "The mock takes plain bodies only.")
         raw = await self._body(request)
         body = read_body(raw)
         dialect = pick_dialect(request.headers, body, self._state.options.dialect)
         request.state.dialect = dialect
-        return self._continued(Call(body, dialect, key)), raw
+        return self._continued(MockCall(body, dialect, key)), raw
 
     async def _body(self, request: Request) -> bytes:
         chunks, size = [], 0
         async for chunk in request.stream():
             size += len(chunk)
             if size > self._state.options.max_body_bytes:
-                raise Refusal(413, "The request is too large.")
+                raise MockRefusal(413, "The request is too large.")
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def _continued(self, call: Call) -> Call:
+    def _continued(self, call: MockCall) -> MockCall:
         """With the history of the response it continues, and refused if the dialect has no such thing."""
         previous = call.body.get("previous_response_id")
         if call.dialect.stateless:
             if call.stored:
-                raise Refusal(400, "store must be false", code="invalid_prompt")
+                raise MockRefusal(400, "store must be false", code="invalid_prompt")
             if previous is not None:
-                raise Refusal(400, "previous_response_id must be null", code="invalid_prompt")
+                raise MockRefusal(400, "previous_response_id must be null", code="invalid_prompt")
         if call.background and not call.stored:
-            raise Refusal(400, "background requires store to be true", param="background")
+            raise MockRefusal(400, "background requires store to be true", param="background")
         if previous is None:
             return call
         found = self._state.stored.get(str(previous))
         if found is None:
             message = f"Previous response with id '{previous}' not found."
-            raise Refusal(400, message, param="previous_response_id", code="previous_response_not_found")
-        return Call(call.body, call.dialect, call.key, history=found.history)
+            raise MockRefusal(400, message, param="previous_response_id", code="previous_response_not_found")
+        return MockCall(call.body, call.dialect, call.key, history=found.history)
 
     @property
     def _default(self) -> Dialect:

@@ -36,7 +36,7 @@ _MESSAGES = {
 }
 
 
-class Refusal(Exception):
+class MockRefusal(Exception):
     """A call that the mock does not serve: an HTTP status and why."""
 
     def __init__(self, status: int, message: str = "", *, param: str | None = None, code: str | None = None) -> None:

@@ -7,21 +7,21 @@ from dataclasses import replace
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 
-from app.mock.answer import Answer
+from app.mock.answer import MockAnswer
 from app.mock.call import item_text
-from app.mock.course import plan
 from app.mock.delivery import Delivery
 from app.mock.dialects import Dialect
 from app.mock.event_stream import event_stream
 from app.mock.faults import FaultSet
 from app.mock.framing import Frame, Framing, encode
 from app.mock.headers import Headers, content_type, dialect_headers, odd_headers
+from app.mock.raw_responses import Act, Lie, flanked, instead
 from app.mock.reception import Reception
-from app.mock.refusals import Refusal
+from app.mock.refusals import MockRefusal
+from app.mock.script import plan
 from app.mock.state import MockState
 from app.mock.stored import StoredResponse
-from app.mock.stunts import Act, Lie, flanked, instead
-from app.mock.wire import Wire, left
+from app.mock.wire import MockWire, left
 
 CAUGHT_PATH = "/_mock/caught"
 
@@ -46,7 +46,7 @@ class Responses:
         answer = self._state.generator.generate(call, faults, rng)
         course = plan(answer, faults)
         entry = books.open(call, answer.ids, path=request.url.path, full=course.usage, faults=",".join(faults))
-        delivery = Delivery(call, entry, course, books, Wire(request.scope), faults, options.pace, rng)
+        delivery = Delivery(call, entry, course, books, MockWire(request.scope), faults, options.pace, rng)
         if call.stored and "big-terminal" not in faults:
             self._keep(answer, delivery)
         if call.background:
@@ -58,7 +58,7 @@ class Responses:
         """What comes instead of an answer; nothing of it is billed."""
         if "status" in faults:
             self._state.books.stats.refused += 1
-            refusal = Refusal(int(faults.value("status")))
+            refusal = MockRefusal(int(faults.value("status")))
             wait = {"retry-after": str(int(faults.value("retry-after")))} if "retry-after" in faults else None
             return JSONResponse(refusal.body(dialect), refusal.status, headers=wait)
         if "500-html" in faults:
@@ -69,7 +69,7 @@ class Responses:
             return RedirectResponse(CAUGHT_PATH)
         return instead(faults)
 
-    def _keep(self, answer: Answer, delivery: Delivery) -> None:
+    def _keep(self, answer: MockAnswer, delivery: Delivery) -> None:
         """For later; all the events only where they can be streamed again."""
         call, course = answer.call, delivery.course
         said = "\n".join(item_text(item.json()) for item in answer.items)
@@ -88,7 +88,7 @@ class Responses:
     def _finish(self, delivery: Delivery) -> None:
         self._state.books.close(delivery.entry, status=delivery.course.status, whole=True)
 
-    async def _respond(self, request: Request, answer: Answer, delivery: Delivery) -> Response:
+    async def _respond(self, request: Request, answer: MockAnswer, delivery: Delivery) -> Response:
         call, faults = answer.call, delivery.faults
         if call.background and not call.stream:
             queued = call.dialect.payload({"response": answer.opening("queued")}) or {}
@@ -101,14 +101,14 @@ class Responses:
             seconds += self._state.options.pace.planned(answer.usage.output_tokens)
         if seconds and not await _stays(request, seconds):
             delivery.close()
-            return Act(Wire.close)
+            return Act(MockWire.close)
         if faults.first(*_LENGTH_FAULTS):
             return await _lying(delivery, frames, headers)
         if call.stream:
             return flanked(event_stream(delivery.chunks(frames, framing.comment()), headers), faults)
         return flanked(_document(delivery, frames, headers), faults)
 
-    def _headers(self, answer: Answer, delivery: Delivery) -> Headers:
+    def _headers(self, answer: MockAnswer, delivery: Delivery) -> Headers:
         call, faults = answer.call, delivery.faults
         kind = [(b"content-type", content_type(call.dialect, stream=call.stream))]
         named = dialect_headers(call.dialect, answer.ids.generation, delivery.rng)

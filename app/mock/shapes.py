@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from app.mock.usage import Usage
+from app.mock.usage import MockUsage
 
 Json = dict[str, Any]
 
@@ -109,19 +109,19 @@ def sorted_keys(resource: Json) -> Json:
 # Usage
 
 
-def openai_usage(usage: Usage) -> Json:
+def openai_usage(usage: MockUsage) -> Json:
     """With both details, cache writes among them."""
     details = {"cached_tokens": usage.cached_tokens, "cache_write_tokens": usage.cache_write_tokens}
     return _usage(usage, input_details=details, output_details={"reasoning_tokens": usage.reasoning_tokens})
 
 
-def cached_usage(usage: Usage) -> Json:
+def cached_usage(usage: MockUsage) -> Json:
     """With both details, without cache writes."""
     details = {"cached_tokens": usage.cached_tokens}
     return _usage(usage, input_details=details, output_details={"reasoning_tokens": usage.reasoning_tokens})
 
 
-def vllm_usage(usage: Usage) -> Json:
+def vllm_usage(usage: MockUsage) -> Json:
     """With more details than anybody asked for."""
     cached = {"cached_tokens": usage.cached_tokens, "input_tokens_per_turn": [], "cached_tokens_per_turn": []}
     reasoned = {"reasoning_tokens": usage.reasoning_tokens, "tool_output_tokens": 0}
@@ -129,17 +129,17 @@ def vllm_usage(usage: Usage) -> Json:
     return _usage(usage, input_details=cached, output_details=reasoned | turns)
 
 
-def bare_usage(usage: Usage) -> Json:
+def bare_usage(usage: MockUsage) -> Json:
     """Three numbers."""
     return _usage(usage)
 
 
-def lmstudio_usage(usage: Usage) -> Json:
+def lmstudio_usage(usage: MockUsage) -> Json:
     """Output details only."""
     return _usage(usage, output_details={"reasoning_tokens": usage.reasoning_tokens})
 
 
-def _usage(usage: Usage, input_details: Json | None = None, output_details: Json | None = None) -> Json:
+def _usage(usage: MockUsage, input_details: Json | None = None, output_details: Json | None = None) -> Json:
     weighed: Json = {"input_tokens": usage.input_tokens}
     if input_details is not None:
         weighed["input_tokens_details"] = input_details

@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping
 from random import Random
 
-from app.mock.books import Books
+from app.mock.books import MockBooks
 from app.mock.call import Json
-from app.mock.faults import NO_FAULTS, BadFault, Fault, FaultCounter, FaultSet, parse_faults
+from app.mock.faults import NO_FAULTS, BadFault, FaultCounter, FaultSet, MockFault, parse_faults
 from app.mock.generation import Generator
 from app.mock.options import MockOptions
-from app.mock.refusals import Refusal
+from app.mock.refusals import MockRefusal
 from app.mock.stored import StoredResponses
 
 _MOST_BODIES = 10_000
@@ -22,7 +22,7 @@ class MockState:
 
     def __init__(self, options: MockOptions) -> None:
         self.options = options
-        self.books = Books(options.kept_calls, options.clock)
+        self.books = MockBooks(options.kept_calls, options.clock)
         self.stored = StoredResponses(options.kept_responses)
         self.generator = Generator(options.pace, options.clock)
         self._server_faults = parse_faults(options.faults)
@@ -35,7 +35,7 @@ class MockState:
         borne = key.strip() if scheme.lower() == "bearer" else None
         wanted = self.options.key
         if wanted is not None and not (borne and hmac.compare_digest(borne.encode(), wanted.encode())):
-            raise Refusal(401)
+            raise MockRefusal(401)
         return borne
 
     def faults(self, headers: Mapping[str, str], body: Json) -> FaultSet:
@@ -46,9 +46,9 @@ class MockState:
         if spec == NO_FAULTS:
             return FaultSet()
         try:
-            own: tuple[Fault, ...] = parse_faults(spec)
+            own: tuple[MockFault, ...] = parse_faults(spec)
         except BadFault as bad:
-            raise Refusal(400, str(bad), param="metadata.mock_fault") from bad
+            raise MockRefusal(400, str(bad), param="metadata.mock_fault") from bad
         return self._counter.due((*self._server_faults, *own))
 
     def rng(self, body: bytes) -> Random:

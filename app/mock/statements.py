@@ -12,8 +12,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.mock.books import Entry
-from app.mock.refusals import Refusal
+from app.mock.books import BookedCall
+from app.mock.refusals import MockRefusal
 from app.mock.shapes import NANOUSD_PER_USD
 from app.mock.state import MockState
 
@@ -60,13 +60,13 @@ class Statements:
         self._state.check_key(request.headers)
         query = request.query_params
         if query.get("group_by", query.get("group_by[]")) != group:
-            raise Refusal(400, f"The mock groups by {group} only.", param="group_by")
+            raise MockRefusal(400, f"The mock groups by {group} only.", param="group_by")
         try:
             start = int(query.get("page") or query["start_time"])
             end = int(query.get("end_time", self._state.options.clock() + 1))
             limit = min(max(1, int(query.get("limit", _DEFAULT_LIMIT))), _MOST_LIMIT)
         except (KeyError, ValueError):
-            raise Refusal(400, "Missing required parameter: 'start_time'.", param="start_time") from None
+            raise MockRefusal(400, "Missing required parameter: 'start_time'.", param="start_time") from None
         starts = list(range(start - start % _DAY_SECONDS, end, _DAY_SECONDS))
         more = starts[limit : limit + 1]
         days = self._days()
@@ -89,7 +89,7 @@ class Statements:
             )
         return days
 
-    def _ended(self) -> Iterator[Entry]:
+    def _ended(self) -> Iterator[BookedCall]:
         return (entry for entry in self._state.books if entry.finished_at is not None)
 
     def _is_ours(self, key_hash: str | None) -> bool:

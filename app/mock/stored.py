@@ -4,9 +4,9 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from app.mock.books import Entry
-from app.mock.call import Call
-from app.mock.course import Course
+from app.mock.books import BookedCall
+from app.mock.call import MockCall
+from app.mock.script import ScenarioScript
 
 Json = dict[str, Any]
 
@@ -15,9 +15,9 @@ Json = dict[str, Any]
 class StoredResponse:
     """One response. `opening` is how it looked at first; `history` is what a response that continues it reads."""
 
-    call: Call
-    course: Course
-    entry: Entry
+    call: MockCall
+    course: ScenarioScript
+    entry: BookedCall
     opening: Json
     history: str
 

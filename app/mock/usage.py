@@ -10,7 +10,7 @@ BLOCK_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class MockUsage:
     """Tokens. Cached and cache-write tokens are part of the input, reasoning tokens part of the output."""
 
     input_tokens: int = 0
@@ -24,7 +24,7 @@ class Usage:
         """Input and output."""
         return self.input_tokens + self.output_tokens
 
-    def after(self, output_tokens: int) -> "Usage":
+    def after(self, output_tokens: int) -> "MockUsage":
         """What is owed when only so much of the output was made. Reasoning comes first."""
         made = min(output_tokens, self.output_tokens)
         return replace(self, output_tokens=made, reasoning_tokens=min(made, self.reasoning_tokens))

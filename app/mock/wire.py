@@ -7,13 +7,13 @@ import struct
 from starlette.types import Receive, Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.mock.books import Books
+from app.mock.books import MockBooks
 
 EXTENSION = "mock.wire"
 _LINGER_NOT = struct.pack("ii", 1, 0)
 
 
-class Wire:
+class MockWire:
     """The transport under a request. Without our protocol class there is none, and its faults raise RuntimeError."""
 
     def __init__(self, scope: Scope) -> None:
@@ -55,8 +55,8 @@ class MockProtocol(HttpToolsProtocol):
     """uvicorn's protocol, with the transport in the scope and its connections counted in the books."""
 
     @property
-    def _books(self) -> Books:
-        books: Books = self.app_state["books"]
+    def _books(self) -> MockBooks:
+        books: MockBooks = self.app_state["books"]
         return books
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -1,8 +1,8 @@
 """What can be set, where, and what is wrong with it. Flags win over the environment, that over the file."""
 
-from app.settings.faults import Fault, SettingsError
+from app.settings.faults import SettingsError, SettingsFault
 from app.settings.load import load_settings
 from app.settings.model import Settings
 from app.settings.secret import Secret
 
-__all__ = ["Fault", "Secret", "Settings", "SettingsError", "load_settings"]
+__all__ = ["Secret", "Settings", "SettingsError", "SettingsFault", "load_settings"]

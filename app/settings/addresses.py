@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from urllib.parse import SplitResult, urlsplit
 
-from app.domain.query import holds_credential
+from app.domain.request.query import holds_credential
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 """As a Host header has them, without the port."""

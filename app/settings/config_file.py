@@ -8,7 +8,7 @@ from typing import Any
 
 from app.settings.credentials import LEAST_SECRET_CHARACTERS, Candidate
 from app.settings.environment import CONFIG_VARIABLE
-from app.settings.faults import Fault, did_you_mean
+from app.settings.faults import SettingsFault, did_you_mean
 from app.settings.model import NOT_IN_FILES, sections
 from app.settings.source import Source
 
@@ -52,11 +52,11 @@ class FileSource(Source):
         try:
             return tomllib.loads(self._path.read_text(encoding="utf-8"))
         except OSError as error:
-            self.faults.append(Fault(named_by, f"cannot read {self._path}: {error.strerror}"))
+            self.faults.append(SettingsFault(named_by, f"cannot read {self._path}: {error.strerror}"))
         except UnicodeDecodeError:
-            self.faults.append(Fault(f"file {self._path}", "is not UTF-8 text"))
+            self.faults.append(SettingsFault(f"file {self._path}", "is not UTF-8 text"))
         except tomllib.TOMLDecodeError as error:
-            self.faults.append(Fault(f"file {self._path}", f"is not TOML: {error}"))
+            self.faults.append(SettingsFault(f"file {self._path}", f"is not TOML: {error}"))
         return {}
 
     def _read_table(self, name: str, content: object) -> None:
@@ -114,7 +114,7 @@ class FileSource(Source):
         return [Candidate.of(f"env {name}", text)] if text else []
 
     def _fault(self, setting: str, what: str) -> None:
-        self.faults.append(Fault(self._origin(setting), what))
+        self.faults.append(SettingsFault(self._origin(setting), what))
 
     def _origin(self, setting: str) -> str:
         return f"file {self._path}:{setting}"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from app.settings.credentials import LEAST_SECRET_CHARACTERS, systemd_candidate, variable_candidates
-from app.settings.faults import Fault, did_you_mean
+from app.settings.faults import SettingsFault, did_you_mean
 from app.settings.source import Source
 
 PREFIX = "WEIGHBRIDGE_"
@@ -98,7 +98,9 @@ class EnvironmentSource(Source):
             known = name in _KNOWN or name == key_variable or _is_service_link(name, environ[name])
             if name.startswith(PREFIX) and not known:
                 self.faults.append(
-                    Fault(f"env {name}", f"there is no such setting{did_you_mean(name, sorted(_KNOWN), PREFIX)}")
+                    SettingsFault(
+                        f"env {name}", f"there is no such setting{did_you_mean(name, sorted(_KNOWN), PREFIX)}"
+                    )
                 )
 
 

@@ -11,7 +11,7 @@ _SHOULD = re.compile(r"^\w+ should ")
 _FOLLOWS_FROM_ANOTHER = "default_factory_not_called"  # a default made from a setting that is itself at fault
 
 
-class Fault(NamedTuple):
+class SettingsFault(NamedTuple):
     """One line of the list. `where` is an origin ("env WEIGHBRIDGE_PORT") or a setting; neither part holds a secret."""
 
     where: str
@@ -24,18 +24,18 @@ class Fault(NamedTuple):
 class SettingsError(Exception):
     """The settings cannot be used. Its text is one line a fault, for people."""
 
-    def __init__(self, faults: Iterable[Fault]) -> None:
+    def __init__(self, faults: Iterable[SettingsFault]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(map(str, self.faults)))
 
 
-def explain(error: ValidationError, origins: Mapping[str, str]) -> Iterator[Fault]:
+def explain(error: ValidationError, origins: Mapping[str, str]) -> Iterator[SettingsFault]:
     """Pydantic's findings in our words, each placed at the origin of the value; inputs are never repeated."""
     for found in error.errors(include_url=False, include_context=False, include_input=False):
         if found["type"] == _FOLLOWS_FROM_ANOTHER:
             continue
         what = _SHOULD.sub("must ", found["msg"].removeprefix("Value error, ")).replace("a valid tuple", "a list")
-        yield Fault(_place(tuple(map(str, found["loc"])), origins), what)
+        yield SettingsFault(_place(tuple(map(str, found["loc"])), origins), what)
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:

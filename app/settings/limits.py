@@ -4,11 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from app.domain.budgets import Unit, parse_budget
-from app.domain.leaving import LeavePolicy
-from app.domain.limits import NO_LIMITS, Limits
-from app.domain.model_patterns import check_pattern
-from app.domain.terms import ClientTerms
+from app.domain.disconnect import DisconnectPolicy
+from app.domain.money.budgets import Unit, parse_budget
+from app.domain.money.limits import NO_LIMITS, Limits
+from app.domain.money.terms import ClientTerms
+from app.domain.request.model_patterns import check_pattern
 from app.settings.section import AnyCase, Count, Section
 
 MOST = 2**53 - 1
@@ -30,7 +30,7 @@ def _patterns(values: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _policy(value: str) -> str:
-    return str(LeavePolicy.parse(value))
+    return str(DisconnectPolicy.parse(value))
 
 
 Positive = Annotated[Count, Field(gt=0, le=MOST)]
@@ -94,7 +94,7 @@ class ClientDefaults(Section):
         return ClientTerms(
             limits=Limits(limits.rpm, limits.tpm, limits.concurrency, NO_LIMITS.with_budgets(*budgets)),
             models=self.models or None,
-            on_disconnect=LeavePolicy.parse(self.on_disconnect),
+            on_disconnect=DisconnectPolicy.parse(self.on_disconnect),
             safety_identifier=self.safety_identifier,
             output_ceiling=self.output_ceiling,
             hard_stop=self.hard_stop,

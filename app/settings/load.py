@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from app.settings.config_file import FileSource, find_config
 from app.settings.environment import UPSTREAM_KEY_VARIABLES, EnvironmentSource
-from app.settings.faults import Fault, SettingsError, explain
+from app.settings.faults import SettingsError, SettingsFault, explain
 from app.settings.model import Settings
 from app.settings.servers import RunningServer
 from app.settings.source import SECRET_URLS, SECRETS, FlagSource, PlatformSource, ServerSource, Source
@@ -71,7 +71,7 @@ def default_state_dir(environ: Mapping[str, str], home: Path | None, platform: s
     return home / ".local" / "state" / "weighbridge"
 
 
-def _merge(sources: tuple[Source, ...], faults: list[Fault]) -> Settings | None:
+def _merge(sources: tuple[Source, ...], faults: list[SettingsFault]) -> Settings | None:
     try:
         return Settings(sources)
     except ValidationError as error:
@@ -82,7 +82,7 @@ def _merge(sources: tuple[Source, ...], faults: list[Fault]) -> Settings | None:
         return None
 
 
-def _key_faults(sources: tuple[Source, ...]) -> Iterator[Fault]:
+def _key_faults(sources: tuple[Source, ...]) -> Iterator[SettingsFault]:
     """The faults of the keys in force; one that a higher source overrules is none."""
     for setting in (*SECRETS, *sorted(SECRET_URLS)):
         in_force = next((source for source in sources if setting in source.origins), None)
@@ -90,10 +90,10 @@ def _key_faults(sources: tuple[Source, ...]) -> Iterator[Fault]:
             yield from in_force.key_faults.get(setting, ())
 
 
-def _no_upstream_key(named: str | None) -> Fault:
+def _no_upstream_key(named: str | None) -> SettingsFault:
     variables = " or ".join((*UPSTREAM_KEY_VARIABLES, named) if named else UPSTREAM_KEY_VARIABLES)
     ways = f"Set {variables}, or try Weighbridge without one: weighbridge serve --demo"
-    return Fault("upstream.key", f"there is no upstream key. {ways}")
+    return SettingsFault("upstream.key", f"there is no upstream key. {ways}")
 
 
 def _home(environ: Mapping[str, str]) -> Path | None:

@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.domain.pricing import price_from_config
+from app.domain.money.pricing import price_from_config
 from app.domain.records import DEMO_UPSTREAM
 from app.settings.addresses import (
     LOOPBACK_NAMES,
@@ -31,7 +31,7 @@ from app.settings.quantities import parse_duration, parse_size
 from app.settings.secret import Secret, SecretUrl
 from app.settings.section import AnyCase, Count, Directory, Key, Seconds, Section, lowered, split_names
 from app.settings.source import Source
-from app.settings.upstream import Upstream, UpstreamTimeouts
+from app.settings.upstream import UpstreamSettings, UpstreamTimeoutSettings
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}$"
 
@@ -78,7 +78,7 @@ Origins = Annotated[tuple[str, ...], BeforeValidator(split_names), AfterValidato
 HostNames = Annotated[tuple[str, ...], BeforeValidator(split_names), AfterValidator(_with_loopback)]
 
 
-class Server(Section):
+class ServerSettings(Section):
     """Our own door.
 
     Any host may be bound: each call is authenticated, and no setting turns that off. If one ever does,
@@ -130,7 +130,7 @@ class Server(Section):
         return is_loopback(self.host)
 
 
-class Storage(Section):
+class StorageSettings(Section):
     """Where the ledger and what belongs to it live."""
 
     state_dir: Directory = Field(
@@ -149,7 +149,7 @@ class Storage(Section):
     )
 
 
-class Log(Section):
+class LogSettings(Section):
     """What operators read."""
 
     format: Annotated[Literal["auto", "console", "json"], AnyCase] = Field(
@@ -160,7 +160,7 @@ class Log(Section):
     )
 
 
-class Ledger(Section):
+class LedgerSettings(Section):
     """How surely records are written, and how long they are kept."""
 
     durability: Annotated[Literal["commit", "relaxed"], AnyCase] = Field(
@@ -181,12 +181,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    server: Server = Server()
-    upstream: Upstream = Upstream()
-    upstream_timeouts: UpstreamTimeouts = UpstreamTimeouts()
-    storage: Storage
-    log: Log = Log()
-    ledger: Ledger = Ledger()
+    server: ServerSettings = ServerSettings()
+    upstream: UpstreamSettings = UpstreamSettings()
+    upstream_timeouts: UpstreamTimeoutSettings = UpstreamTimeoutSettings()
+    storage: StorageSettings
+    log: LogSettings = LogSettings()
+    ledger: LedgerSettings = LedgerSettings()
     limits: LimitRules = LimitRules()
     client_defaults: ClientDefaults = ClientDefaults()
     prices: dict[str, Annotated[dict[str, Any], PlainValidator(_price_table)]] = Field(
@@ -229,12 +229,12 @@ class Settings(BaseSettings):
 def sections() -> dict[str, type[Section]]:
     """The tables of the settings by name, in the order of documentation; prices, whose keys are models, is apart."""
     return {
-        "server": Server,
-        "upstream": Upstream,
-        "upstream_timeouts": UpstreamTimeouts,
-        "storage": Storage,
-        "log": Log,
-        "ledger": Ledger,
+        "server": ServerSettings,
+        "upstream": UpstreamSettings,
+        "upstream_timeouts": UpstreamTimeoutSettings,
+        "storage": StorageSettings,
+        "log": LogSettings,
+        "ledger": LedgerSettings,
         "limits": LimitRules,
         "client_defaults": ClientDefaults,
     }

@@ -8,7 +8,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from app.settings.credentials import Candidate, settle
-from app.settings.faults import Fault
+from app.settings.faults import SettingsFault
 from app.settings.secret import Secret
 
 PATHS = frozenset(
@@ -38,8 +38,10 @@ class Source(PydanticBaseSettingsSource):
     def __init__(self, home: Path | None = None) -> None:
         super().__init__(BaseSettings)
         self.origins: dict[str, str] = {}
-        self.faults: list[Fault] = []
-        self.key_faults: dict[str, list[Fault]] = {}  # by setting: they count only if no higher source gives the key
+        self.faults: list[SettingsFault] = []
+        self.key_faults: dict[
+            str, list[SettingsFault]
+        ] = {}  # by setting: they count only if no higher source gives the key
         self._home = home
         self._tree: dict[str, Any] = {}
 
@@ -61,7 +63,7 @@ class Source(PydanticBaseSettingsSource):
             if candidate.fault is None:
                 self._tree.setdefault(section, {})[key] = candidate.secret
             else:
-                self.key_faults.setdefault(setting, []).append(Fault(candidate.origin, candidate.fault))
+                self.key_faults.setdefault(setting, []).append(SettingsFault(candidate.origin, candidate.fault))
 
     def __call__(self) -> dict[str, Any]:
         return self._tree

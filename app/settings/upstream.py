@@ -13,7 +13,7 @@ from app.settings.secret import Secret
 from app.settings.section import Directory, Key, Seconds, Section, split_names
 
 if TYPE_CHECKING:
-    from app.upstream.target import Target
+    from app.upstream.wire.target import Target
 
 _OPENAI_HOSTS = frozenset(("openai", "azure"))
 _HEADER_GLOB = re.compile(r"[a-z0-9!#$%&'*+.^_`|~?-]{1,64}", re.ASCII)
@@ -31,7 +31,7 @@ def _header_glob(value: str) -> str:
 HeaderGlobs = Annotated[tuple[Annotated[str, AfterValidator(_header_glob)], ...], BeforeValidator(split_names)]
 
 
-class Upstream(Section):
+class UpstreamSettings(Section):
     """The provider, and the one key that the server holds for it."""
 
     base_url: Annotated[str, AfterValidator(parse_upstream_url)] = Field(
@@ -102,7 +102,7 @@ class Upstream(Section):
 
     def target(self, base_url: str | None = None) -> "Target":
         """Where calls go, and by which way; to another base URL if one is given. Reads the trusted authorities."""
-        from app.upstream.target import Proxy, Target
+        from app.upstream.wire.target import Proxy, Target
 
         password = None if self.proxy_password is None else self.proxy_password.reveal()
         proxy = None if self.proxy is None else Proxy.of(self.proxy, password)
@@ -110,7 +110,7 @@ class Upstream(Section):
         return Target.of(base_url or self.base_url, ca_file=ca_file, proxy=proxy)
 
 
-class UpstreamTimeouts(Section):
+class UpstreamTimeoutSettings(Section):
     """How long we wait for upstream."""
 
     connect: Seconds = Field(default=10, description="Time to reach upstream, TLS included.")

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
 
-from app.domain.keys import StoredKey
-from app.domain.terms import (
+from app.domain.identity.keys import StoredKey
+from app.domain.money.terms import (
     NO_TERMS,
     ClientTerms,
     client_terms_json,

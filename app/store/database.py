@@ -42,7 +42,7 @@ class Misplaced(OSError):
     """The file that is open is not the one that stands at its path: what is written to it would be lost."""
 
 
-class Statement(NamedTuple):
+class SqlStatement(NamedTuple):
     """SQL text for the driver, with its values in order."""
 
     text: str
@@ -56,12 +56,12 @@ class Result(NamedTuple):
     rows: list[tuple[Any, ...]]
 
 
-def compiled(statement: sa.ClauseElement) -> Statement:
+def compiled(statement: sa.ClauseElement) -> SqlStatement:
     """The statement in SQLite's words, for the plain driver."""
     dialect = sqlite.dialect(paramstyle="qmark")
     form = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     assert isinstance(form, SQLCompiler)  # noqa: S101 - what SQL compiles to; tells the type checker of `positiontup`
-    return Statement(form.string, tuple(form.params[name] for name in form.positiontup or ()))
+    return SqlStatement(form.string, tuple(form.params[name] for name in form.positiontup or ()))
 
 
 class Database:
@@ -100,7 +100,7 @@ class Database:
             pass
         return self._write_one_by_one(rows)
 
-    def run(self, batch: Sequence[Statement], *, reads: bool = False) -> list[Result]:
+    def run(self, batch: Sequence[SqlStatement], *, reads: bool = False) -> list[Result]:
         """Run statements in one transaction of their own. Raises sqlite3.Error; then none of them has happened.
 
         What only `reads` needs no lock, and works while others hold it.

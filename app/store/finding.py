@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.domain.kept_ids import kept_id
+from app.domain.identity.kept_ids import kept_id
 from app.domain.records import Record
 from app.gateway.usage_query import UsageQuery
 from app.store.reader import Reader

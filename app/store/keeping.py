@@ -15,13 +15,13 @@ from collections.abc import Callable
 from app.domain.records import Outcome
 from app.store.backlog import Backlog
 from app.store.batch import Batch
-from app.store.database import Result, Statement
+from app.store.database import Result, SqlStatement
 from app.store.pending import Pending
-from app.store.place import Place
+from app.store.place import Backend
 from app.store.rows import OUTCOME_AT
 from app.store.spool import Spool
 from app.store.stats import LedgerStats
-from app.store.upkeep import Upkeep
+from app.store.upkeep import Maintenance
 
 LOG = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ SPOOL_RETRY_SECONDS = 0.1
 _MOST_A_STEP = 500
 
 
-class Keeping:
+class WritePath:
     """Belongs to the writer's thread; `problem`, `keeps` and `waiting` may be read by others.
 
     `let_go` hears of records whose callers may go on, and whether they have reached a disk.
@@ -43,10 +43,10 @@ class Keeping:
 
     def __init__(  # noqa: PLR0913 - what it keeps by, and for whom
         self,
-        place: Place,
+        place: Backend,
         stats: LedgerStats,
         let_go: Callable[[list[Pending], bool], None],
-        upkeep: Upkeep,
+        upkeep: Maintenance,
         clock: Callable[[], float] = time.monotonic,
         *,
         reserves: bool = False,
@@ -107,7 +107,7 @@ class Keeping:
             self._refused(error)
             self._put_aside(batch)
 
-    def run(self, statements: list[Statement], *, reads: bool) -> list[Result]:
+    def run(self, statements: list[SqlStatement], *, reads: bool) -> list[Result]:
         """Run statements in one transaction. Raises sqlite3.Error or OSError."""
         if not reads:
             self._database.check_place()

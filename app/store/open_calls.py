@@ -25,8 +25,8 @@ from zlib import crc32
 
 import orjson
 
+from app.domain.money.worst_case import WorstCase
 from app.domain.records import Record
-from app.domain.worst_case import WorstCase
 from app.private_files import allocate, open_own, read_own
 
 LOG = logging.getLogger(__name__)

@@ -9,12 +9,12 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from app.store.database import Result, Statement
+from app.store.database import Result, SqlStatement
 from app.store.rows import Rows
 from app.store.statements import Insert
 
 
-class Medium(Protocol):
+class WriteConnection(Protocol):
     """The one writing connection. It belongs to the writer's thread; any exception means that storage is in trouble."""
 
     def write(self, rows: Rows) -> int:
@@ -23,7 +23,7 @@ class Medium(Protocol):
         A row that is there already changes nothing. Gives how many rows no database would take.
         """
 
-    def run(self, batch: Sequence[Statement], *, reads: bool = False) -> list[Result]:
+    def run(self, batch: Sequence[SqlStatement], *, reads: bool = False) -> list[Result]:
         """Run statements in one transaction of their own."""
 
     def close_interrupted(self) -> int:
@@ -57,7 +57,7 @@ class Medium(Protocol):
         """Let go of it."""
 
 
-class Place(Protocol):
+class Backend(Protocol):
     """One database, and the directory that belongs to this process."""
 
     @property
@@ -72,10 +72,10 @@ class Place(Protocol):
     def conflict(self) -> type[Exception]:
         """What the driver raises when a statement breaks a rule of the schema."""
 
-    def open(self) -> Medium:
+    def open(self) -> WriteConnection:
         """Connect, in the writer's thread. Raises what the driver raises."""
 
-    def compiled(self, statement: sa.ClauseElement) -> Statement:
+    def compiled(self, statement: sa.ClauseElement) -> SqlStatement:
         """The statement in the words of the driver."""
 
     def hopeless(self, error: Exception) -> bool:

@@ -22,7 +22,7 @@ from app.store.reports import SqlReports
 from app.store.sqlite_file import SqliteFile
 from app.store.sqlite_reader import SqliteReader
 from app.store.stats import LedgerStats
-from app.store.upkeep import Upkeep
+from app.store.upkeep import Maintenance
 from app.store.writer import Committed, Writer
 
 DATABASE_NAME = "weighbridge.db"
@@ -88,7 +88,7 @@ class SqliteStore:
             await asyncio.to_thread(schema.upgrade, path)
             open_calls = table_of_open_calls(state_dir, options.get("open_calls", 0))
             stats = LedgerStats()
-            upkeep = Upkeep(options.get("retention_days"), now)
+            upkeep = Maintenance(options.get("retention_days"), now)
             serves = open_calls is not None
             writer = Writer(SqliteFile(path), stats, options.get("on_committed"), upkeep, reserves=serves)
             clock = options.get("clock", time.monotonic)

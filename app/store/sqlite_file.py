@@ -6,7 +6,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from app.store.database import Database, Statement, compiled
+from app.store.database import Database, SqlStatement, compiled
 from app.store.statements import Insert
 
 
@@ -24,7 +24,7 @@ class SqliteFile:
         """Raises sqlite3.Error or OSError."""
         return Database(self.path)
 
-    def compiled(self, statement: sa.ClauseElement) -> Statement:
+    def compiled(self, statement: sa.ClauseElement) -> SqlStatement:
         """In SQLite's words."""
         return compiled(statement)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from app.store.database import Statement
+    from app.store.database import SqlStatement
 
 
 class SqliteReader:
@@ -38,7 +38,7 @@ class SqliteReader:
         while self._idle:
             self._idle.pop().close()
 
-    def _read(self, statement: Statement) -> list[dict[str, Any]]:
+    def _read(self, statement: SqlStatement) -> list[dict[str, Any]]:
         connection = self._idle.pop() if self._idle else self._open()
         try:
             cursor = connection.execute(statement.text, statement.values)

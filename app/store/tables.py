@@ -35,7 +35,7 @@ clients = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# `terms`, here and of clients, is JSON as app.domain.terms writes it; NULL means that nothing is agreed.
+# `terms`, here and of clients, is JSON as app.domain.money.terms writes it; NULL means that nothing is agreed.
 groups = sa.Table(
     "client_groups",
     metadata,

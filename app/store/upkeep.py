@@ -6,7 +6,7 @@ roll-ups stay. The pages that become free serve the next records, so the file st
 
 from collections.abc import Callable
 
-from app.store.place import Medium
+from app.store.place import WriteConnection
 from app.store.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, hour_of
 
 ROWS_A_STEP = 500
@@ -20,7 +20,7 @@ _LATE_MICROSECONDS = 2 * HOUR_MICROSECONDS
 """A day is added up once its last calls have most likely been settled; each that comes later costs a row more."""
 
 
-class Upkeep:
+class Maintenance:
     """`now` gives microseconds UTC; `at` is a reading of the writer's monotonic clock, in seconds.
 
     Records older than `retention_days` are deleted; None keeps them all.
@@ -42,7 +42,7 @@ class Upkeep:
         wait = self.wait_seconds(at)
         return wait == 0 and (idle or at - (self._next_at or at) >= _PATIENCE_SECONDS)
 
-    def step(self, database: Medium, at: float) -> int:
+    def step(self, database: WriteConnection, at: float) -> int:
         """Do a little. Gives how many records were deleted. What it raises is tried again later."""
         self._next_at = at + _INTERVAL_SECONDS
         more = database.fold_day(self._now() - _LATE_MICROSECONDS)

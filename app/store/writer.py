@@ -23,14 +23,14 @@ import sqlalchemy as sa
 from app.domain.errors import StorageUnavailable
 from app.domain.records import Record
 from app.store.batch import Batch
-from app.store.database import Result, Statement
+from app.store.database import Result, SqlStatement
 from app.store.faults import Conflict
-from app.store.keeping import Keeping
+from app.store.keeping import WritePath
 from app.store.pending import Pending
-from app.store.place import Place
+from app.store.place import Backend
 from app.store.rows import Row
 from app.store.stats import LedgerStats
-from app.store.upkeep import Upkeep
+from app.store.upkeep import Maintenance
 
 LOG = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ Committed = Callable[[list[Record]], None]
 
 @dataclass(slots=True)
 class _Job:
-    statements: list[Statement]
+    statements: list[SqlStatement]
     reads: bool
     result: "asyncio.Future[list[Result]]"
 
@@ -59,10 +59,10 @@ class Writer:
 
     def __init__(
         self,
-        place: Place,
+        place: Backend,
         stats: LedgerStats,
         on_committed: Committed | None = None,
-        upkeep: Upkeep | None = None,
+        upkeep: Maintenance | None = None,
         *,
         reserves: bool = False,
     ) -> None:
@@ -70,7 +70,7 @@ class Writer:
         self._stats = stats
         self._on_committed = on_committed
         self._reserves = reserves
-        self._upkeep = upkeep or Upkeep(None, lambda: 0)
+        self._upkeep = upkeep or Maintenance(None, lambda: 0)
         self._settled: deque[Pending] = deque()
         self._open_rows: deque[Row] = deque()
         self._amended: deque[Row] = deque()
@@ -92,7 +92,7 @@ class Writer:
         self._in_flight = in_flight
         self._loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
-        ready: asyncio.Future[Keeping] = self._loop.create_future()
+        ready: asyncio.Future[WritePath] = self._loop.create_future()
         self._thread = threading.Thread(target=self._main, args=(ready,), name="ledger-writer", daemon=True)
         self.alive = True
         self._thread.start()
@@ -165,9 +165,9 @@ class Writer:
 
     # ---------------------------------------------------------------------------------------------- in the thread
 
-    def _main(self, ready: "asyncio.Future[Keeping]") -> None:
+    def _main(self, ready: "asyncio.Future[WritePath]") -> None:
         try:
-            keeping = Keeping(self.place, self._stats, self._let_go, self._upkeep, reserves=self._reserves)
+            keeping = WritePath(self.place, self._stats, self._let_go, self._upkeep, reserves=self._reserves)
         except Exception as error:  # noqa: BLE001 - raised by start()
             self.alive = False
             self._tell(_fail, ready, error)
@@ -190,7 +190,7 @@ class Writer:
     def _busy(self) -> bool:
         return bool(self._settled or self._open_rows or self._amended or self._jobs)
 
-    def _rest(self, keeping: Keeping) -> bool:
+    def _rest(self, keeping: WritePath) -> bool:
         """Sleep until there is work: arrivals, something to tend, the end. False at the end."""
         self._asleep = True
         # Looked at after the flag is up: what is appended from here on rings the bell.
@@ -206,7 +206,7 @@ class Writer:
             return True
         return (self._busy or keeping.unfinished) and time.monotonic() < self._give_up_at
 
-    def _linger(self, keeping: Keeping) -> None:
+    def _linger(self, keeping: WritePath) -> None:
         """Let more settlements join the batch, while there are many. A fixed linger would hurt a single caller."""
         many = self._last_batch > LINGER_ABOVE or self._in_flight() > LINGER_ABOVE
         if many and self._settled and not keeping.problem and self._give_up_at is None:
@@ -229,7 +229,7 @@ class Writer:
             self._stats.failed_hooks += 1
             LOG.exception("The hook after a commit failed")
 
-    def _run_jobs(self, keeping: Keeping) -> None:
+    def _run_jobs(self, keeping: WritePath) -> None:
         for job in _drain(self._jobs):
             try:
                 results = keeping.run(job.statements, reads=job.reads)
@@ -242,7 +242,7 @@ class Writer:
             else:
                 self._tell(_resolve, job.result, results)
 
-    def _abandon_rest(self, keeping: Keeping) -> None:
+    def _abandon_rest(self, keeping: WritePath) -> None:
         """The end, and storage still refuses: say what is lost, and keep nobody waiting."""
         lost = keeping.abandon() + len(self._settled)
         if lost:

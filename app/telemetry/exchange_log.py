@@ -12,8 +12,8 @@ from dataclasses import fields
 
 import orjson
 
-from app.domain.kept_ids import LONGEST_ID
-from app.domain.money import NANOUSD_PER_USD, format_usd
+from app.domain.identity.kept_ids import LONGEST_ID
+from app.domain.money.amounts import NANOUSD_PER_USD, format_usd
 from app.domain.record_json import record_fields, rfc3339
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.telemetry.labels import SERVER_FAULTS

@@ -16,12 +16,12 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from app.domain.money import NANOUSD_PER_USD
-from app.telemetry.histogram import Reading
+from app.domain.money.amounts import NANOUSD_PER_USD
+from app.telemetry.histogram import HistogramReading
 
 if TYPE_CHECKING:
     from app.telemetry.metrics import Gauges, Metrics
-    from app.telemetry.siblings import Family
+    from app.telemetry.worker_metrics import Family
 
 Value = TypeVar("Value")
 
@@ -111,7 +111,7 @@ def _owned_by_others(gauges: "Gauges") -> Iterator[Metric]:
         unsettled = _read(gauges.unsettled_records, math.nan)
         yield _gauge("unsettled_records", "Ended calls whose usage upstream's books are still asked for.", unsettled)
     if gauges.ledger_commits is not None:
-        commits = _read(gauges.ledger_commits, Reading.of((), (0,), math.nan))
+        commits = _read(gauges.ledger_commits, HistogramReading.of((), (0,), math.nan))
         yield _histogram("ledger_commit_seconds", "How long the ledger's commits take.", commits)
     if gauges.ledger_spooled is not None:
         spooled = _read(gauges.ledger_spooled, math.nan)
@@ -170,7 +170,7 @@ def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(_name(name), text, value)
 
 
-def _histogram(name: str, text: str, reading: Reading) -> HistogramMetricFamily:
+def _histogram(name: str, text: str, reading: HistogramReading) -> HistogramMetricFamily:
     bounds = map(floatToGoString, reading.bounds)
     buckets = list(zip(bounds, reading.cumulative, strict=True))
     return HistogramMetricFamily(_name(name), text, buckets, reading.total)

@@ -7,7 +7,7 @@ from itertools import accumulate
 
 
 @dataclass(slots=True, frozen=True)
-class Reading:
+class HistogramReading:
     """A histogram at one moment: per bound how many were at most that much, the last bound being infinity."""
 
     bounds: tuple[float, ...]
@@ -15,7 +15,7 @@ class Reading:
     total: float
 
     @classmethod
-    def of(cls, bounds: Sequence[float], counts: Iterable[int], total: float) -> "Reading":
+    def of(cls, bounds: Sequence[float], counts: Iterable[int], total: float) -> "HistogramReading":
         """From what fell between the bounds, and after the last one."""
         return cls((*bounds, float("inf")), tuple(accumulate(counts)), total)
 
@@ -32,8 +32,8 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._total += value
 
-    def read(self) -> Reading:
-        return Reading.of(self._bounds, self._counts.copy(), self._total)
+    def read(self) -> HistogramReading:
+        return HistogramReading.of(self._bounds, self._counts.copy(), self._total)
 
 
 def doubling(first: float, steps: int) -> tuple[float, ...]:

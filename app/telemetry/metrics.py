@@ -11,7 +11,7 @@ from threading import Lock
 
 from app.domain.errors import ApiError
 from app.domain.records import Outcome, Record, UsageSource
-from app.telemetry.histogram import Histogram, Reading, doubling
+from app.telemetry.histogram import Histogram, HistogramReading, doubling
 from app.telemetry.labels import OTHER, OUTCOMES, ROUTES, ModelLabels, reasons, route_of
 from app.telemetry.refusal_log import RefusalLog
 
@@ -27,7 +27,7 @@ class Gauges:
     """Numbers that others own, read at each scrape from any thread. One that is None has no series."""
 
     ledger_queue_depth: Callable[[], int] | None = None
-    ledger_commits: Callable[[], Reading] | None = None  # in seconds
+    ledger_commits: Callable[[], HistogramReading] | None = None  # in seconds
     ledger_spooled: Callable[[], int] | None = None  # records that went to the spool
     ledger_dropped: Callable[[], int] | None = None  # records lost for good
     ledger_keeps: Callable[[], bool] | None = None  # whether a record settled now would reach a disk

@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 
 from app.domain.errors import ApiError, AuthenticationFailed
 from app.gateway.gateway import Ticket
-from app.web.request_rules import host_name
+from app.web.connection.request_rules import host_name
 
 _PROXY_HEADERS = frozenset(("forwarded", "via", "x-real-ip", "cf-connecting-ip", "true-client-ip", "cdn-loop"))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.welcome import from_outside
+from app.serve.welcome import from_outside
 from tests.e2e.program import Process, clean_environment
 
 KUBERNETES = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from app.domain.rates import PART_NS
+from app.domain.money.rates import PART_NS
 from tests.e2e.client import Answer
 from tests.e2e.program import Gateway, Mock
 from tests.e2e.test_limits import ask, post

@@ -5,20 +5,20 @@ from pathlib import Path
 
 from app.store.batch import Batch
 from app.store.database import Database
-from app.store.keeping import Keeping
+from app.store.keeping import WritePath
 from app.store.pending import Pending
 from app.store.rows import Row
 from app.store.sqlite_file import SqliteFile
 from app.store.stats import LedgerStats
-from app.store.upkeep import Upkeep
+from app.store.upkeep import Maintenance
 
 
 class HandWriter:
     """What Writer does, without its thread: a turn when the test says so."""
 
     def __init__(self, path: Path, clock: Callable[[], float], let_go: Callable[[list[Pending], bool], None]) -> None:
-        upkeep = Upkeep(None, lambda: 0)
-        self.keeping = Keeping(SqliteFile(path), LedgerStats(), let_go, upkeep, clock)
+        upkeep = Maintenance(None, lambda: 0)
+        self.keeping = WritePath(SqliteFile(path), LedgerStats(), let_go, upkeep, clock)
         database = self.keeping._database
         assert isinstance(database, Database)
         database.hurry()  # nobody will let go of a lock while we wait

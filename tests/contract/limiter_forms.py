@@ -5,19 +5,19 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from app.domain.errors import ApiError
-from app.gateway.limiter import MemoryLimiter
-from app.gateway.limits import Ask, Grant, Limiter, Refusal
-from app.gateway.spending import Spending, Spent
-from app.store.redis.limiter import RedisLimiter
-from app.store.redis.scripts import Scripts
+from app.gateway.admission.spending import LedgerSpending, Spent
+from app.gateway.limiter import Grant, Limiter, LimitRefusal, LimitRequest
+from app.limits.memory.limiter import MemoryLimiter
+from app.limits.redis.limiter import RedisLimiter
+from app.limits.redis.scripts import Scripts
 from tests.store.valkey_server import ValkeyServer
 
 NOW_US = 1_790_000_000_000_000
 CLOCK_BY_HAND = "local function now_ms() return tonumber(redis.call('GET', 'now_ms')) end"
-Answer = Grant | Refusal | ApiError
+Answer = Grant | LimitRefusal | ApiError
 
 
-class SaidSpending(Spending):
+class SaidSpending(LedgerSpending):
     """A ledger of which a test says what clients have spent."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class MemoryForm:
         """Let time pass, for rates and for windows."""
         self.us += round(seconds * 1_000_000)
 
-    async def ask(self, ask: Ask) -> Answer:
+    async def ask(self, ask: LimitRequest) -> Answer:
         """The limiter's answer, at once or later."""
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.limiter.reserve(ask, answered.set_result)

@@ -8,27 +8,27 @@ from typing import Any
 import orjson
 
 from app.domain.records import Record
-from app.gateway.ports import BookEntry
+from app.gateway.ports import UpstreamUsage
 from app.mock.account import _generation
-from app.mock.books import Entry
-from app.mock.call import Call, pick_dialect
-from app.mock.course import plan
+from app.mock.books import BookedCall
+from app.mock.call import MockCall, pick_dialect
 from app.mock.delivery import Delivery
 from app.mock.framing import Framing
 from app.mock.headers import content_type, dialect_headers
 from app.mock.options import MockOptions
 from app.mock.pace import Pace
+from app.mock.script import plan
 from app.mock.state import MockState
-from app.mock.wire import Wire
-from app.upstream.books import _entry
-from app.upstream.documents import Document
+from app.mock.wire import MockWire
+from app.upstream.api.client import ApiDocument
+from app.upstream.api.usage_lookup import _entry
 
 
 class Broken(Exception):
     """A fault has cut the connection."""
 
 
-class _Wire(Wire):
+class _Wire(MockWire):
     def __init__(self) -> None:
         super().__init__({"type": "http"})
 
@@ -77,7 +77,7 @@ class MockUpstream:
 
     def answer(self, body: bytes) -> MockAnswer:
         call_body: dict[str, Any] = json.loads(body)
-        call = Call(call_body, pick_dialect({}, call_body, "openrouter"))
+        call = MockCall(call_body, pick_dialect({}, call_body, "openrouter"))
         state, rng = self._state, self._state.rng(body)
         faults = state.faults({}, call_body)
         made = state.generator.generate(call, faults, rng)
@@ -91,14 +91,14 @@ class MockUpstream:
         return MockAnswer(delivery, delivery.chunks(frames), headers)
 
     @property
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, BookedCall]:
         """What it would bill, by generation id."""
         return {entry.generation_id: entry for entry in self._state.books}
 
-    async def look_up(self, record: Record) -> BookEntry | None:
+    async def look_up(self, record: Record) -> UpstreamUsage | None:
         """The gateway's Books port, by way of the JSON that OpenRouter gives."""
         await asyncio.sleep(0)
         entry = self.entries.get(record.generation_id or "")
         if entry is None or entry.finished_at is None:
             return None
-        return _entry(Document(200, orjson.loads(json.dumps({"data": _generation(entry)}))))
+        return _entry(ApiDocument(200, orjson.loads(json.dumps({"data": _generation(entry)}))))

@@ -6,13 +6,13 @@ from hashlib import sha256
 
 import pytest
 
-from app.domain.budgets import Budget, Unit
+from app.domain.disconnect import DisconnectPolicy
 from app.domain.errors import StorageUnavailable
-from app.domain.keys import StoredKey
-from app.domain.leaving import LeavePolicy
-from app.domain.limits import Limits
-from app.domain.terms import NO_TERMS, ClientTerms, GroupTerms
-from app.domain.windows import Period
+from app.domain.identity.keys import StoredKey
+from app.domain.money.budgets import Budget, Unit
+from app.domain.money.limits import Limits
+from app.domain.money.terms import NO_TERMS, ClientTerms, GroupTerms
+from app.domain.money.windows import Period
 from app.gateway.ports import ClientStore, StoredClient, StoredGroup
 from app.store.opening import Store
 from tests.contract.conftest import Form
@@ -109,7 +109,7 @@ async def test_a_store_that_is_closed_says_so(store: Store) -> None:
 TERMS = ClientTerms(
     limits=Limits(rpm=5, budgets=(Budget(Unit.USD, Period.DAY, 5), Budget(Unit.TOKENS, Period.TOTAL, 7))),
     models=("openai/*",),
-    on_disconnect=LeavePolicy(7),
+    on_disconnect=DisconnectPolicy(7),
     safety_identifier=True,
     output_ceiling=9,
     hard_stop=True,

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from app.domain.records import Outcome, Record
-from app.gateway.calendar import DOUBT_SECONDS, Calendar
-from app.gateway.ending import Ending
+from app.gateway.exchange.ending import Ending
 from app.gateway.usage_query import UsageQuery
+from app.gateway.wall_clock import DOUBT_SECONDS, MonotonicWallClock
 from app.store.inspection import inspect
 from app.store.rollups import HOUR_MICROSECONDS
 from app.store.sqlite import DATABASE_NAME, SqliteStore, open_store
@@ -60,7 +60,7 @@ def town() -> Town:
 
 @pytest.fixture
 async def store(town: Town, tmp_path: Path) -> AsyncIterator[SqliteStore]:
-    calendar = Calendar(town.clock)
+    calendar = MonotonicWallClock(town.clock)
     async with open_store(tmp_path, clock=town.clock.monotonic, now=calendar.now, retention_days=1) as store:
         town.move_in(store)
         yield store
@@ -118,7 +118,7 @@ async def test_a_clock_that_is_ahead_for_a_while_deletes_nothing(town: Town, sto
 
 
 async def test_the_clock_was_set_back_while_the_server_was_down(town: Town, tmp_path: Path) -> None:
-    calendar = Calendar(town.clock)
+    calendar = MonotonicWallClock(town.clock)
     for hours in (0, -30, 45):
         town.wall += hours * HOUR_MICROSECONDS
         async with open_store(tmp_path, clock=town.clock.monotonic, now=calendar.now) as store:

@@ -23,8 +23,8 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from app.domain.errors import UpstreamProtocolError
 from app.domain.records import Record
-from app.gateway.bookkeeper import Bookkeeper
 from app.gateway.usage_query import UsageQuery
+from app.gateway.usage_reconciler import UsageReconciler
 from app.store.inspection import inspect
 from app.store.ledger import BatchLedger
 from app.store.pending import Pending
@@ -111,7 +111,7 @@ class BooksMachine(RuleBasedStateMachine):
         services = replace(services, ledger=ledger)
         self.house.gateway._services = services
         self.reader = SqliteReader(path)
-        self.bookkeeper = Bookkeeper(self.mock, SqlReports(self.reader), services, lambda: 0.5)
+        self.bookkeeper = UsageReconciler(self.mock, SqlReports(self.reader), services, lambda: 0.5)
 
     def let_go(self, pending: list[Pending], on_disk: bool) -> None:
         self.ledger.deliver(pending)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.domain.budgets import Budget, Unit
-from app.domain.limits import Limits
-from app.domain.windows import Period, window_of
-from app.gateway.limits import Amendment, Ask, Grant, Holder, HolderReading, Limit, Refusal
-from app.gateway.spending import Spent
+from app.domain.money.budgets import Budget, Unit
+from app.domain.money.limits import Limits
+from app.domain.money.windows import Period, window_of
+from app.gateway.admission.spending import Spent
+from app.gateway.limiter import Amendment, Grant, Holder, HolderReading, Limit, LimitRefusal, LimitRequest
 from tests.contract.limiter_forms import Answer, MemoryForm, RedisForm
 
 DOLLAR = 10**9
@@ -39,17 +39,19 @@ def tokens(amount: int, period: Period = Period.DAY) -> Budget:
     return Budget(Unit.TOKENS, period, amount)
 
 
-def ask_of(form: MemoryForm, *holders: Holder, tokens: int = 100, cost: int = 10, last_call: bool = False) -> Ask:
-    return Ask("req_1", holders, form.us, tokens, cost, last_call)
+def ask_of(
+    form: MemoryForm, *holders: Holder, tokens: int = 100, cost: int = 10, last_call: bool = False
+) -> LimitRequest:
+    return LimitRequest("req_1", holders, form.us, tokens, cost, last_call)
 
 
 def granted(answer: Answer) -> Grant:
-    assert not isinstance(answer, Refusal | Exception), answer
+    assert not isinstance(answer, LimitRefusal | Exception), answer
     return answer
 
 
-def refused(answer: Answer) -> Refusal:
-    assert isinstance(answer, Refusal), answer
+def refused(answer: Answer) -> LimitRefusal:
+    assert isinstance(answer, LimitRefusal), answer
     return answer
 
 
@@ -136,9 +138,9 @@ async def test_five_hundred_at_once_on_a_budget_for_five(form: MemoryForm) -> No
     alice = holder(budgets=(usd(50),))
     await form.limiter.prepare([alice])
     answers = await asyncio.gather(*(form.ask(ask_of(form, alice)) for _ in range(500)))
-    grants = [answer for answer in answers if not isinstance(answer, Refusal | Exception)]
+    grants = [answer for answer in answers if not isinstance(answer, LimitRefusal | Exception)]
     assert len(grants) == 5
-    no = refused(next(answer for answer in answers if isinstance(answer, Refusal)))
+    no = refused(next(answer for answer in answers if isinstance(answer, LimitRefusal)))
     assert no.limit is Limit.BUDGET
     assert no.budget is not None
     assert (no.budget.spent, no.budget.reserved, no.budget.left) == (0, 50, 0)
@@ -345,7 +347,7 @@ async def test_a_thousand_calls_of_all_kinds_leave_nothing_behind(form: MemoryFo
     for _ in range(1000):
         ask = ask_of(form, alice, team, tokens=chance.randint(0, 400), cost=chance.randint(0, 30))
         answer = await form.ask(ask)
-        if not isinstance(answer, Refusal | Exception):
+        if not isinstance(answer, LimitRefusal | Exception):
             open_.append((answer, ask.tokens, ask.cost_nanousd))
         while open_ and chance.random() < 0.5:
             grant, most_tokens, most_cost = open_.pop(chance.randrange(len(open_)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.domain.kept_ids import kept_id
+from app.domain.identity.kept_ids import kept_id
 from app.domain.records import Book, Outcome, Record, UsageSource, book_of
 from app.gateway.usage_query import Sort, UsageQuery
 from app.store.opening import Store

@@ -16,7 +16,7 @@ from app.settings.environment import (
     UPSTREAM_KEY_VARIABLES,
     VARIABLES,
 )
-from app.settings.model import Server
+from app.settings.model import ServerSettings
 from app.telemetry.labels import OUTCOMES, ROUTES, reasons
 from tests.conftest import GatewayStarter
 from tests.deploy.manifests import CHARTS, DEPLOY, OVERLAYS, ROOT, chart, containers, one, overlay
@@ -33,7 +33,7 @@ LABELS = {
     "route": set(ROUTES),
     "kind": {"input", "cached_input", "cache_write", "output", "reasoning"},
 }
-PORT = Server.model_fields["port"].default
+PORT = ServerSettings.model_fields["port"].default
 
 
 def relative(path: Path) -> str:

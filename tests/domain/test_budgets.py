@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from app.domain.budgets import Account, Budget, Hold, Unit, parse_budget
-from app.domain.windows import Period
+from app.domain.money.budgets import Account, Budget, BudgetReservation, Unit, parse_budget
+from app.domain.money.windows import Period
 
 DAY_US = 86_400_000_000
 BUDGETS = st.builds(Budget, st.sampled_from(Unit), st.sampled_from(Period), st.integers(0, 10**15))
@@ -38,7 +38,7 @@ def test_what_is_no_budget_is_refused_in_words(text: str, unit: Unit) -> None:
 
 def test_a_clock_that_steps_back_opens_no_window_again() -> None:
     account = Account(Period.DAY, 5 * DAY_US)
-    Hold(account, 7).settle(7)
+    BudgetReservation(account, 7).settle(7)
     account.advance(4 * DAY_US)
     assert account.spent == 7
     account.advance(6 * DAY_US)
@@ -49,9 +49,9 @@ def test_a_clock_that_steps_back_opens_no_window_again() -> None:
 
 def test_a_call_of_a_past_window_counts_there_and_not_here() -> None:
     account = Account(Period.DAY, 0)
-    hold = Hold(account, 10)
+    hold = BudgetReservation(account, 10)
     account.advance(DAY_US)
-    fresh = Hold(account, 3)
+    fresh = BudgetReservation(account, 3)
     hold.settle(9)
     assert (account.spent, account.reserved) == (0, 3)
     fresh.settle(2)
@@ -67,7 +67,7 @@ class Spending(RuleBasedStateMachine):
         super().__init__()
         self.now = 0
         self.account = Account(Period.DAY, 0)
-        self.open: list[Hold] = []
+        self.open: list[BudgetReservation] = []
         self.furthest = 0  # that a call of this window may go beyond what it got
 
     @rule(amount=st.integers(0, 150))
@@ -75,9 +75,9 @@ class Spending(RuleBasedStateMachine):
         self.account.advance(self.now)
         left = self.LIMIT - self.account.spent - self.account.reserved - self.account.beyond
         if amount <= left:
-            self.open.append(Hold(self.account, amount))
+            self.open.append(BudgetReservation(self.account, amount))
         elif left > 0:
-            self.open.append(Hold(self.account, left, amount - left))
+            self.open.append(BudgetReservation(self.account, left, amount - left))
             self.furthest = max(self.furthest, amount - left)
 
     @precondition(lambda self: self.open)

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from app.domain.document import COLLECT_LIMIT_BYTES, Document
-from app.domain.json_tap import Wanted
+from app.domain.answer.json_document import COLLECT_LIMIT_BYTES, JsonDocument
+from app.domain.answer.json_extractor import Wanted
 
 WANTED: Wanted = {b"type": {}}
 
@@ -22,7 +22,7 @@ class CountingLoads:
         return json.loads(data)
 
 
-def feed(document: Document, data: bytes, size: int) -> int:
+def feed(document: JsonDocument, data: bytes, size: int) -> int:
     """How many bytes it took until look() said whole, or -1."""
     for start in range(0, len(data), size):
         document.add(data, start, min(start + size, len(data)))
@@ -33,7 +33,7 @@ def feed(document: Document, data: bytes, size: int) -> int:
 
 @pytest.mark.parametrize("data", [b'{"type":"a"}', b'{"type":"a","b":[{}, {}]}', b'[{"a":1}]', b' {\n"type":"a"\n}'])
 def test_it_is_whole_with_the_byte_that_closes_it(data: bytes) -> None:
-    document = Document(json.loads, WANTED)
+    document = JsonDocument(json.loads, WANTED)
     assert feed(document, data + b" \n}{", 1) == len(data)
     assert document.value in (json.loads(data), {"type": "a"}, {})
     assert document.finish()
@@ -42,7 +42,7 @@ def test_it_is_whole_with_the_byte_that_closes_it(data: bytes) -> None:
 def test_a_document_full_of_brackets_in_tiny_pieces_is_decoded_once() -> None:
     data = json.dumps({"other": [{}] * 5000, "type": "a"}).encode()
     loads = CountingLoads()
-    assert feed(Document(loads, WANTED), data, 1) == len(data)
+    assert feed(JsonDocument(loads, WANTED), data, 1) == len(data)
     assert loads.decoded_bytes < len(data)
 
 
@@ -51,7 +51,7 @@ def test_a_document_full_of_brackets_in_tiny_pieces_is_decoded_once() -> None:
 def test_beyond_the_limit_nothing_is_decoded_but_what_is_wanted(over: int, size: int) -> None:
     data = b'{"type":"a","x":"%b"}' % (b"x" * (COLLECT_LIMIT_BYTES - 19 + over))
     loads = CountingLoads()
-    document = Document(loads, WANTED)
+    document = JsonDocument(loads, WANTED)
     assert feed(document, data, size) == len(data) == COLLECT_LIMIT_BYTES + over
     assert isinstance(document.value, dict)
     assert document.value["type"] == "a"
@@ -60,7 +60,7 @@ def test_beyond_the_limit_nothing_is_decoded_but_what_is_wanted(over: int, size:
 
 def test_a_document_without_the_marker_is_not_read() -> None:
     loads = CountingLoads()
-    document = Document(loads, WANTED, re.compile(b'"wanted"'))
+    document = JsonDocument(loads, WANTED, re.compile(b'"wanted"'))
     assert feed(document, b'{"type":"a"}', 3) == -1
     assert not document.finish()
     assert not document.unreadable
@@ -69,7 +69,7 @@ def test_a_document_without_the_marker_is_not_read() -> None:
 
 @pytest.mark.parametrize("place", ['{"a":[%s, {}, {}],"b":{}}', '{"a":[{}, {%s: {}}, {}]}', '{"a":[{}, {}], "b":%s}'])
 def test_a_marker_is_found_wherever_it_stands(place: str) -> None:
-    document = Document(json.loads, WANTED, re.compile(b'"abcdefghijklmnop"'))
+    document = JsonDocument(json.loads, WANTED, re.compile(b'"abcdefghijklmnop"'))
     data = (place % '"abcdefghijklmnop"').encode()
     assert feed(document, data, 1) == len(data)
 
@@ -77,7 +77,7 @@ def test_a_marker_is_found_wherever_it_stands(place: str) -> None:
 @pytest.mark.parametrize("text", [rb'"\ud800"', b'"\xff"', b"NaN,"])
 def test_what_a_strict_decoder_refuses_is_read_all_the_same(text: bytes) -> None:
     orjson = pytest.importorskip("orjson")
-    document = Document(orjson.loads, WANTED)
+    document = JsonDocument(orjson.loads, WANTED)
     data = b'{"x":%b,"type":"a"}' % text
     assert feed(document, data, 1000) == len(data)
     assert document.value == {"type": "a"}
@@ -85,7 +85,7 @@ def test_what_a_strict_decoder_refuses_is_read_all_the_same(text: bytes) -> None
 
 @pytest.mark.parametrize("data", [b'{"type":"a"', b"nonsense", b'"open'])
 def test_what_never_closes_is_unreadable(data: bytes) -> None:
-    document = Document(json.loads, WANTED)
+    document = JsonDocument(json.loads, WANTED)
     document.add(data, 0, len(data))
     assert not document.look()
     assert not document.finish()
@@ -93,14 +93,14 @@ def test_what_never_closes_is_unreadable(data: bytes) -> None:
 
 
 def test_nothing_is_no_document_and_no_fault() -> None:
-    document = Document(json.loads, WANTED)
+    document = JsonDocument(json.loads, WANTED)
     document.add(b" \r\n", 0, 3)
     assert not document.finish()
     assert not document.unreadable
 
 
 def test_a_scalar_is_whole_at_the_end_only() -> None:
-    document = Document(json.loads, WANTED)
+    document = JsonDocument(json.loads, WANTED)
     document.add(b"12", 0, 2)
     assert not document.look()
     assert document.finish()

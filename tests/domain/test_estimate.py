@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.estimate import (
+from app.domain.answer.meter import StreamMeter
+from app.domain.money.estimate import (
     BYTES_PER_TOKEN,
     MOST_UNSEEN_TOKENS,
     TOKENS_PER_SECOND,
@@ -14,7 +15,6 @@ from app.domain.estimate import (
     estimate,
     may_be_billed,
 )
-from app.domain.meter import StreamMeter
 from app.domain.records import Outcome, Record
 from tests.e2e.samples import wire
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain import json_scan
-from app.domain.json_scan import MAX_CONTAINERS, MAX_DEPTH, MAX_KEYS, JsonFault, JsonScan
+from app.domain.request import json_scan
+from app.domain.request.json_scan import MAX_CONTAINERS, MAX_DEPTH, MAX_KEYS, JsonFault, JsonScan
 
 WANTED = frozenset({"model", "stream"})
 TEXTS = st.text(max_size=8) | st.sampled_from(["model", "stream", 'say "hi"\n\\', "\U0001f44b", "\ud83d cut"])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.json_tap import KEEP_LIMIT_BYTES, JsonTap, Wanted
+from app.domain.answer.json_extractor import KEEP_LIMIT_BYTES, JsonExtractor, Wanted
 
 WANTED: Wanted = {b"type": {}, b"usage": {}, b"response": {b"id": {}, b"usage": {}, b"error": {b"code": {}}}}
 keys = st.sampled_from(["type", "usage", "response", "id", "error", "code", "other", "", "é"])
@@ -27,9 +27,9 @@ def wanted_part(value: Mapping[str, object], wanted: Wanted) -> dict[str, object
     return part
 
 
-def tap(document: bytes, size: int = 1) -> tuple[JsonTap, int]:
+def tap(document: bytes, size: int = 1) -> tuple[JsonExtractor, int]:
     """A tap that was fed chunks of `size`, and how many bytes it had when it closed."""
-    it = JsonTap(WANTED)
+    it = JsonExtractor(WANTED)
     for start in range(0, len(document), size):
         chunk = b"##" + document[start : start + size] + b"##"
         if it.feed(chunk, 2, len(chunk) - 2):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.keys import (
+from app.domain.identity.keys import (
     ENTROPY_BYTES,
     KEY_LENGTH,
     PREFIX,

@@ -7,8 +7,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from app.domain.meter import BodyMeter, Meter, Reading, StreamMeter
-from app.domain.usage import Usage
+from app.domain.answer.meter import AnswerReading, BodyMeter, Meter, StreamMeter
+from app.domain.answer.usage import Usage
 
 WIRE = Path(__file__).parents[1] / "wire"
 FRAMED = Usage(5, 0, None, 2, 0, 7)
@@ -142,7 +142,7 @@ DECOYS = [
 def test_decoys_do_not_count(decoy: str, size: int) -> None:
     meter = StreamMeter()
     assert weigh(meter, f": {DONE}\nid: {DONE}\nxdata: {DONE}\ndata: {decoy}\n\n".encode(), size) == []
-    assert meter.reading == Reading()
+    assert meter.reading == AnswerReading()
 
 
 @pytest.mark.parametrize("size", [1, 5, 10**6])
@@ -150,7 +150,7 @@ def test_the_first_of_two_terminal_events_counts(size: int) -> None:
     meter = StreamMeter()
     second = DONE.replace("12", "99").replace("completed", "failed")
     assert len(weigh(meter, f"data: {DONE}\n\ndata: {second}\n\nevent: error\ndata: {{}}\n\n".encode(), size)) == 1
-    assert meter.reading == Reading("completed", LEGACY)
+    assert meter.reading == AnswerReading("completed", LEGACY)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 10**6])
@@ -173,7 +173,7 @@ def test_faults_are_counted_and_forgotten() -> None:
     assert not meter.feed(b'data: {"response" nothing\n\n')
     assert meter.errors == 2
     assert meter.feed(f"data: {DONE}\n\n".encode())
-    assert meter.reading == Reading("completed", LEGACY)
+    assert meter.reading == AnswerReading("completed", LEGACY)
 
 
 @pytest.mark.parametrize("indent", [None, 2])
@@ -186,7 +186,7 @@ def test_a_body_is_weighed_with_its_last_brace(size: int, indent: int | None, te
     meter = BodyMeter(orjson.loads)
     size = size if text == "short" else size * 1000
     assert weigh(meter, document, size) == [len(document)]
-    assert meter.reading == Reading("completed", LEGACY, "r", "m")
+    assert meter.reading == AnswerReading("completed", LEGACY, "r", "m")
     assert not meter.feed(b"\n")
 
 
@@ -194,7 +194,7 @@ def test_a_body_is_weighed_with_its_last_brace(size: int, indent: int | None, te
 def test_a_body_that_is_none_is_never_whole(body: bytes) -> None:
     meter = BodyMeter()
     assert weigh(meter, body, 1000) == []
-    assert meter.reading == Reading()
+    assert meter.reading == AnswerReading()
     assert meter.errors == bool(body)
 
 
@@ -202,4 +202,4 @@ def test_an_error_body_of_openrouter() -> None:
     meter = BodyMeter()
     body = (WIRE / "json" / "openrouter-402.json").read_bytes()
     assert weigh(meter, body, 1) == [len(body.rstrip())]
-    assert meter.reading == Reading("failed", error_code="payment_required", failed=True)
+    assert meter.reading == AnswerReading("failed", error_code="payment_required", failed=True)

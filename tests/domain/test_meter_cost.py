@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import orjson
 import pytest
 
-from app.domain import meter, sse
-from app.domain.meter import BodyMeter, Reading, StreamMeter
-from app.domain.usage import Usage
+from app.domain.answer import meter, sse
+from app.domain.answer.meter import AnswerReading, BodyMeter, StreamMeter
+from app.domain.answer.usage import Usage
 
 
 class CountedBytes(bytes):
@@ -97,7 +97,7 @@ TAIL = '"}],"usage":{"input_tokens":5,"output_tokens":2,"total_tokens":7}}%s}'
 STATUS = '"status":"completed",'
 BODY_HEAD = '{"id":"r","status":"completed","model":"m","output":[{"result":"'
 BODY_TAIL = '"}],"usage":{"input_tokens":5,"output_tokens":2,"total_tokens":7}}'
-WEIGHED = Reading("completed", Usage(input_tokens=5, output_tokens=2, total_tokens=7), "r", "m")
+WEIGHED = AnswerReading("completed", Usage(input_tokens=5, output_tokens=2, total_tokens=7), "r", "m")
 
 
 def huge(head: str, fill: str, tail: str) -> Iterator[bytes]:
@@ -124,11 +124,11 @@ def weigh(weigher: StreamMeter | BodyMeter, chunks: Iterator[bytes]) -> tuple[li
         (HEAD % ("response.completed", STATUS), TAIL % "", WEIGHED),
         (HEAD % ("response.completed", ""), TAIL % "", WEIGHED),
         (HEAD % ("", ""), TAIL % ',"type":"response.done"', WEIGHED),
-        ('{"type":"response.output_item.done","item":{"result":"', '"}}', Reading()),
+        ('{"type":"response.output_item.done","item":{"result":"', '"}}', AnswerReading()),
     ],
 )
 @pytest.mark.parametrize("fill", ["QUJD", 'he said \\"yes\\\\\\", '])
-def test_an_event_of_20_megabytes_is_weighed_in_2(head: str, tail: str, fill: str, expected: Reading) -> None:
+def test_an_event_of_20_megabytes_is_weighed_in_2(head: str, tail: str, fill: str, expected: AnswerReading) -> None:
     it = StreamMeter(orjson.loads)
     said, peak_bytes = weigh(it, huge("data: " + head, fill, tail + "\n\n"))
     assert it.reading == expected
@@ -159,4 +159,4 @@ def test_deep_nesting_hides_nothing_and_breaks_nothing(size: int) -> None:
     stream = f'data: {{"type":"response.completed","response":{{"output":{nested},"id":"r"}}}}\n\n'.encode()
     it = StreamMeter()
     assert sum(it.feed(stream[start : start + size]) for start in range(0, len(stream), size)) == 1
-    assert it.reading == Reading("completed", response_id="r")
+    assert it.reading == AnswerReading("completed", response_id="r")

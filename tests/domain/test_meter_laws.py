@@ -10,8 +10,8 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.estimate import BYTES_PER_TOKEN
-from app.domain.meter import BodyMeter, Reading, StreamMeter
+from app.domain.answer.meter import AnswerReading, BodyMeter, StreamMeter
+from app.domain.money.estimate import BYTES_PER_TOKEN
 
 Json = dict[str, object]
 BOM = b"\xef\xbb\xbf"
@@ -109,8 +109,8 @@ def naive_events(stream: bytes) -> Iterator[tuple[object, int]]:
         position = after
 
 
-def naive_reading(stream: bytes) -> tuple[Reading, list[int]]:
-    reading = Reading()
+def naive_reading(stream: bytes) -> tuple[AnswerReading, list[int]]:
+    reading = AnswerReading()
     for value, data_end in naive_events(stream):
         if reading.note_event(value):
             return reading, [data_end]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import ModelNotAllowed
-from app.domain.model_patterns import ModelPatterns, check_pattern
+from app.domain.request.model_patterns import ModelPatterns, check_pattern
 
 OURS = ModelPatterns(("openai/gpt-5*", "mock/?"))
 FINE: dict[str, Any] = {"model": "openai/gpt-5.5"}

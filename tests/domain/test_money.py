@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.domain.money import MAX_USD, NANOUSD_PER_USD, format_usd, parse_usd
+from app.domain.money.amounts import MAX_USD, NANOUSD_PER_USD, format_usd, parse_usd
 
 amounts = st.integers(0, MAX_USD * NANOUSD_PER_USD)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.pricing import Buckets, Price, buckets, cost, price_from_config
-from app.domain.usage import Usage
+from app.domain.answer.usage import Usage
+from app.domain.money.pricing import Buckets, Price, buckets, cost, price_from_config
 
 GPT = Price(input=250_000_000, cached_input=25_000_000, output=2_000_000_000)
 TIERED = Price(

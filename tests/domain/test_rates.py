@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.rates import MINUTE_NS, PART_NS, Rate
+from app.domain.money.rates import MINUTE_NS, PART_NS, Rate
 
 SECOND_NS = 1_000_000_000
 

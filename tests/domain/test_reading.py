@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.domain.reading import Reading
-from app.domain.usage import Usage
+from app.domain.answer.reading import AnswerReading
+from app.domain.answer.usage import Usage
 
 BODIES = Path(__file__).parents[1] / "wire" / "json"
 USAGE = {"input_tokens": 5, "output_tokens": 2, "total_tokens": 7}
@@ -28,7 +28,7 @@ COUNTED = Usage(input_tokens=5, output_tokens=2, total_tokens=7)
     ],
 )
 def test_an_event_ends_the_answer_by_its_status_or_its_type(event: object, status: str) -> None:
-    reading = Reading()
+    reading = AnswerReading()
     assert reading.note_event(event)
     assert reading.status == status
     assert reading.failed == (status == "failed")
@@ -49,7 +49,7 @@ def test_an_event_ends_the_answer_by_its_status_or_its_type(event: object, statu
     ],
 )
 def test_nothing_else_ends_it_or_is_counted(event: object) -> None:
-    reading = Reading()
+    reading = AnswerReading()
     assert not reading.note_event(event)
     assert reading.status is None
     assert reading.usage is None
@@ -71,26 +71,26 @@ def test_nothing_else_ends_it_or_is_counted(event: object) -> None:
     ],
 )
 def test_an_error_marks_the_answer_as_failed(event: object, code: str | None) -> None:
-    reading = Reading()
+    reading = AnswerReading()
     assert not reading.note_event(event)
-    assert reading == Reading(failed=True, error_code=code)
+    assert reading == AnswerReading(failed=True, error_code=code)
 
 
 def test_an_error_with_another_type_is_none_of_ours() -> None:
-    reading = Reading()
+    reading = AnswerReading()
     reading.note_event({"type": "response.mcp_call.failed", "error": {"code": "x"}})
-    assert reading == Reading()
+    assert reading == AnswerReading()
 
 
 def test_a_failed_response_keeps_its_usage_and_the_error_before_it() -> None:
-    reading = Reading()
+    reading = AnswerReading()
     reading.note_event({"type": "error", "error": {"code": "first"}})
     assert reading.note_event({"type": "response.failed", "response": {"id": "r", "error": None, "usage": USAGE}})
-    assert reading == Reading("failed", COUNTED, "r", error_code="first", failed=True)
+    assert reading == AnswerReading("failed", COUNTED, "r", error_code="first", failed=True)
 
 
 def test_the_terminal_event_has_the_last_word_on_names() -> None:
-    reading = Reading()
+    reading = AnswerReading()
     for name in ("first", "second"):
         reading.note_event({"type": "response.created", "response": {"id": name, "model": name}})
     assert (reading.response_id, reading.model, reading.named) == ("first", "first", True)
@@ -101,21 +101,21 @@ def test_the_terminal_event_has_the_last_word_on_names() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("openai-compact-200", Reading("completed", Usage(42897, 40960, 0, 1200, 512, 44097), "resp_cmp1")),
-        ("openai-input_tokens-200", Reading()),
-        ("openai-401", Reading("failed", error_code="invalid_api_key", failed=True)),
-        ("openai-429-quota", Reading("failed", error_code="insufficient_quota", failed=True)),
-        ("openai-429-rate", Reading("failed", error_code="rate_limit_exceeded", failed=True)),
-        ("openrouter-400-store", Reading("failed", error_code="invalid_prompt", failed=True)),
-        ("openrouter-401", Reading("failed", error_code="401", failed=True)),
-        ("openrouter-402", Reading("failed", error_code="payment_required", failed=True)),
-        ("openrouter-403-guardrail", Reading("failed", error_code="403", failed=True)),
-        ("openrouter-429-capacity", Reading("failed", error_code="rate_limit_exceeded", failed=True)),
-        ("openrouter-529", Reading("failed", error_code="provider_overloaded", failed=True)),
+        ("openai-compact-200", AnswerReading("completed", Usage(42897, 40960, 0, 1200, 512, 44097), "resp_cmp1")),
+        ("openai-input_tokens-200", AnswerReading()),
+        ("openai-401", AnswerReading("failed", error_code="invalid_api_key", failed=True)),
+        ("openai-429-quota", AnswerReading("failed", error_code="insufficient_quota", failed=True)),
+        ("openai-429-rate", AnswerReading("failed", error_code="rate_limit_exceeded", failed=True)),
+        ("openrouter-400-store", AnswerReading("failed", error_code="invalid_prompt", failed=True)),
+        ("openrouter-401", AnswerReading("failed", error_code="401", failed=True)),
+        ("openrouter-402", AnswerReading("failed", error_code="payment_required", failed=True)),
+        ("openrouter-403-guardrail", AnswerReading("failed", error_code="403", failed=True)),
+        ("openrouter-429-capacity", AnswerReading("failed", error_code="rate_limit_exceeded", failed=True)),
+        ("openrouter-529", AnswerReading("failed", error_code="provider_overloaded", failed=True)),
     ],
 )
-def test_bodies_of_the_wire(name: str, expected: Reading) -> None:
-    reading = Reading()
+def test_bodies_of_the_wire(name: str, expected: AnswerReading) -> None:
+    reading = AnswerReading()
     reading.note_body(json.loads((BODIES / f"{name}.json").read_bytes()))
     assert reading == expected
 
@@ -123,18 +123,18 @@ def test_bodies_of_the_wire(name: str, expected: Reading) -> None:
 @pytest.mark.parametrize(
     ("body", "expected"),
     [
-        ({"status": "completed", "usage": USAGE, "error": None}, Reading("completed", COUNTED)),
-        ({"status": "incomplete", "usage": USAGE}, Reading("incomplete", COUNTED)),
-        ({"status": "in_progress", "usage": None, "id": "r"}, Reading(response_id="r")),
+        ({"status": "completed", "usage": USAGE, "error": None}, AnswerReading("completed", COUNTED)),
+        ({"status": "incomplete", "usage": USAGE}, AnswerReading("incomplete", COUNTED)),
+        ({"status": "in_progress", "usage": None, "id": "r"}, AnswerReading(response_id="r")),
         (
             {"status": "failed", "usage": USAGE, "error": {"code": "c"}},
-            Reading("failed", COUNTED, None, None, "c", True),
+            AnswerReading("failed", COUNTED, None, None, "c", True),
         ),
-        ({"status": "cancelled", "usage": None}, Reading("cancelled")),
-        (["completed"], Reading()),
+        ({"status": "cancelled", "usage": None}, AnswerReading("cancelled")),
+        (["completed"], AnswerReading()),
     ],
 )
-def test_bodies_by_rule(body: object, expected: Reading) -> None:
-    reading = Reading()
+def test_bodies_by_rule(body: object, expected: AnswerReading) -> None:
+    reading = AnswerReading()
     reading.note_body(body)
     assert reading == expected

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.reconciliation import MEASURES, Cell, Sheet, Sums, reconcile, sheet_of
+from app.domain.money.reconciliation import MEASURES, Cell, Sheet, Sums, reconcile, sheet_of
 
 COUNTS = st.integers(0, 10**15)
 SUMS = st.builds(Sums, COUNTS, COUNTS, COUNTS, COUNTS)

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.request_ids import RequestIds
+from app.domain.identity.request_ids import RequestIds
 
 SHAPE = re.compile(r"req_[0-9a-f]{26}")
 MOMENTS = st.integers(0, 4_000_000_000_000_000)

@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.safety_identifier import safety_identifier, with_safety_identifier
+from app.domain.identity.safety_identifier import safety_identifier, with_safety_identifier
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=10),

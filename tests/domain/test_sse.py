@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.sse import DataLines, event_start
+from app.domain.answer.sse import DataLines, event_start
 
 PIECES = [
     "data:",

@@ -3,11 +3,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.strain import Strain
+from app.domain.overload import OverloadDetector
 
 
 def looks(bound: float, *lags: float) -> list[bool]:
-    strain = Strain(bound)
+    strain = OverloadDetector(bound)
     return [strain.note(lag) for lag in lags]
 
 

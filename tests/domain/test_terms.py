@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.budgets import Budget, Unit
-from app.domain.leaving import LeavePolicy
-from app.domain.limits import NO_LIMITS, Limits
-from app.domain.terms import (
+from app.domain.disconnect import DisconnectPolicy
+from app.domain.money.budgets import Budget, Unit
+from app.domain.money.limits import NO_LIMITS, Limits
+from app.domain.money.terms import (
     NO_TERMS,
     ClientTerms,
     GroupTerms,
@@ -16,7 +16,7 @@ from app.domain.terms import (
     read_client_terms,
     read_group_terms,
 )
-from app.domain.windows import Period
+from app.domain.money.windows import Period
 
 COUNTS = st.none() | st.integers(1, 2**53 - 1)
 BUDGETS = st.lists(
@@ -24,7 +24,7 @@ BUDGETS = st.lists(
 ).map(lambda found: NO_LIMITS.with_budgets(*found))
 LIMITS = st.builds(Limits, COUNTS, COUNTS, COUNTS, BUDGETS)
 MODELS = st.none() | st.lists(st.text(min_size=1, max_size=20), min_size=1, max_size=4).map(tuple)
-POLICIES = st.sampled_from(["auto", "cancel", "drain", "drain:7"]).map(LeavePolicy.parse)
+POLICIES = st.sampled_from(["auto", "cancel", "drain", "drain:7"]).map(DisconnectPolicy.parse)
 CLIENT_TERMS = st.builds(
     ClientTerms,
     limits=LIMITS,

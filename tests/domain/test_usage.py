@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.usage import MAX_TOKENS, Usage, read_usage
+from app.domain.answer.usage import MAX_TOKENS, Usage, read_usage
 
 OPENAI = {
     "input_tokens": 1523,

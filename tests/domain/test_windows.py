@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.windows import ALL_TIME, Period, window_of
+from app.domain.money.windows import ALL_TIME, Period, window_of
 
 YEAR_2200 = 7_258_118_400_000_000
 MOMENTS = st.integers(0, YEAR_2200)

@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.pricing import Price, cost
-from app.domain.usage import Usage
-from app.domain.worst_case import MOST_OUTPUT_TOKENS, Assumptions, dearest, worst_case
+from app.domain.answer.usage import Usage
+from app.domain.money.pricing import Price, cost
+from app.domain.money.worst_case import MOST_OUTPUT_TOKENS, Assumptions, dearest, worst_case
 
 ASSUMED = Assumptions(bytes_per_token=3, output_ceiling=1000)
 PRICES = {"cheap": Price(input=1_000_000_000, output=2_000_000_000), "dear": Price(input=9_000_000_000, output=9)}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.first_key import NOTE_NAME
+from app.serve.first_key import NOTE_NAME
 from tests.conftest import GatewayStarter
 from tests.e2e.client import ASK, opened
 from tests.e2e.program import Gateway, Process, clean_environment, eventually, run

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from app.gateway.relay import Exchange
+from app.gateway.exchange.exchange import Exchange
 from app.main import create_app
 from app.settings import load_settings
-from app.web.protocol import ClientConnection
+from app.web.connection.protocol import ClientConnection
 from tests.edges.fault_server import GOOD_BODY, FaultServer
 from tests.edges.raw_client import request, say
 from tests.edges.storm import Leaver, storm

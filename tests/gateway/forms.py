@@ -7,13 +7,13 @@ from dataclasses import replace
 
 from app.domain.errors import ApiError, UpstreamFault
 from app.domain.headers import Headers
-from app.domain.keys import StoredKey
-from app.domain.pricing import Price
+from app.domain.identity.keys import StoredKey
+from app.domain.money.pricing import Price
+from app.domain.money.terms import NO_TERMS, ClientTerms
 from app.domain.records import Record, UsageSource
-from app.domain.terms import NO_TERMS, ClientTerms
+from app.gateway.admission.spending import LedgerSpending, Spent
 from app.gateway.clock import Clock
 from app.gateway.ports import StoredClient, StoredGroup, UpstreamListener, UpstreamRequest
-from app.gateway.spending import Spending, Spent
 
 NOW = 1_790_000_000_000_000
 
@@ -215,7 +215,7 @@ class MemoryPrices(dict[str, Price]):
         return None
 
 
-class HandSpending(Spending):
+class HandSpending(LedgerSpending):
     """What was spent, by client; a test says it."""
 
     def __init__(self) -> None:

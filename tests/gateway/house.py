@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.headers import Headers, towards_client, towards_upstream
-from app.domain.keys import MintedKey, StoredKey, mint
+from app.domain.identity.keys import MintedKey, StoredKey, mint
+from app.domain.identity.request_ids import RequestIds
+from app.domain.money.terms import ClientTerms
+from app.domain.money.worst_case import Assumptions
 from app.domain.records import Record
-from app.domain.request_ids import RequestIds
-from app.domain.terms import ClientTerms
-from app.domain.worst_case import Assumptions
-from app.gateway.admission import Admission, AdmissionRules
-from app.gateway.clients import KeyDirectory
+from app.gateway.admission.admission import Admission, AdmissionRules
+from app.gateway.clients.keys import KeyDirectory
+from app.gateway.exchange.exchange import Exchange
+from app.gateway.exchange.key_guard import KeyGuard
 from app.gateway.gateway import Gateway, Ticket
-from app.gateway.key_guard import KeyGuard
-from app.gateway.limiter import MemoryLimiter
 from app.gateway.ports import StoredClient
-from app.gateway.relay import Exchange
 from app.gateway.services import Services
+from app.limits.memory.limiter import MemoryLimiter
 from tests.gateway.forms import (
     CountingObserver,
     HandCall,

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from app.domain.budgets import Budget, Unit
 from app.domain.errors import (
     ApiError,
     AuthenticationFailed,
@@ -17,15 +16,16 @@ from app.domain.errors import (
     StorageUnavailable,
     UpstreamProtocolError,
 )
-from app.domain.judged_names import TOP_NAMES
-from app.domain.limits import Limits
-from app.domain.pricing import Price
+from app.domain.money.budgets import Budget, Unit
+from app.domain.money.limits import Limits
+from app.domain.money.pricing import Price
+from app.domain.money.windows import Period
 from app.domain.records import Outcome, UsageSource
-from app.domain.windows import Period
-from app.gateway.admission import AdmissionRules
-from app.gateway.body import CallFacts, read_in_steps
-from app.gateway.ending import Ending
-from app.gateway.limits import HolderReading
+from app.domain.request.judged_names import TOP_NAMES
+from app.gateway.admission.admission import AdmissionRules
+from app.gateway.admission.call_facts import CallFacts, read_in_steps
+from app.gateway.exchange.ending import Ending
+from app.gateway.limiter import HolderReading
 from app.gateway.ports import StoredClient
 from app.store.rows import COLUMNS, open_row_of
 from tests.gateway.house import COMPLETED, CREATED, DELTA, RULES, House, Visit, event, response, usage

@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from app.domain.budgets import Budget, Unit
 from app.domain.errors import NotFound, StorageUnavailable
-from app.domain.limits import Limits
+from app.domain.money.budgets import Budget, Unit
+from app.domain.money.limits import Limits
+from app.domain.money.terms import ClientTerms, GroupTerms
+from app.domain.money.windows import Period
 from app.domain.records import Record
-from app.domain.terms import ClientTerms, GroupTerms
-from app.domain.windows import Period
-from app.gateway.agreements import Agreements
-from app.gateway.clients import Clients, KeyDirectory
-from app.gateway.limiter import MemoryLimiter
-from app.gateway.limits import Ask, Grant
-from app.gateway.spending import Spent
+from app.gateway.admission.spending import Spent
+from app.gateway.clients.keys import KeyDirectory, KeyService
+from app.gateway.clients.terms import TermsService
+from app.gateway.limiter import Grant, LimitRequest
+from app.limits.memory.limiter import MemoryLimiter
 from tests.gateway.forms import HandClock, HandSpending, MemoryClientStore
 
 DAILY = Budget(Unit.TOKENS, Period.DAY, 100)
@@ -34,8 +34,8 @@ class Desk:
         self.spending = HandSpending()
         self.limiter = MemoryLimiter(self.spending, lambda: self.time.us * 1000, self.time.clock.wall_us)
         now = self.time.clock.wall_us
-        self.clients = Clients(self.store, self.directory, now, defaults or ClientTerms())
-        self.agreements = Agreements(self.store, self.roster, self.limiter, now)
+        self.clients = KeyService(self.store, self.directory, now, defaults or ClientTerms())
+        self.agreements = TermsService(self.store, self.roster, self.limiter, now)
 
     async def open(self) -> "Desk":
         for name in ("alice", "bob"):
@@ -59,7 +59,9 @@ class Desk:
 
     def take(self, client: str, tokens: int) -> Grant:
         taken: list[object] = []
-        self.limiter.reserve(Ask("r", self.roster.holders(client), self.time.us, tokens, 0, False), taken.append)
+        self.limiter.reserve(
+            LimitRequest("r", self.roster.holders(client), self.time.us, tokens, 0, False), taken.append
+        )
         grant = taken[0]
         assert not isinstance(grant, Exception)
         return grant  # type: ignore[return-value]  # as just seen, or the test fails where it is used

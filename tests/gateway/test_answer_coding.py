@@ -10,8 +10,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.gateway import answer_coding
-from app.gateway.answer_coding import AnswerDecoder, DamagedError, UnreadableError, is_plain
+from app.gateway.exchange import answer_coding
+from app.gateway.exchange.answer_coding import AnswerDecoder, DamagedError, UnreadableError, is_plain
 
 Encode = Callable[[bytes], bytes]
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import InvalidRequest
-from app.gateway import body as module
-from app.gateway.body import CallFacts, read_body
+from app.gateway.admission import call_facts as module
+from app.gateway.admission.call_facts import CallFacts, read_body
 
 ANY = st.text() | st.text(st.sampled_from('ab"\\\ud83d\udc4b\ud800'), max_size=5)  # lone surrogates, too
 JSON = st.recursive(

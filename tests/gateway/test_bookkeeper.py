@@ -9,28 +9,28 @@ from typing import Any
 
 import pytest
 
+from app.domain.answer.usage import Usage
 from app.domain.backoff import backoff_seconds
-from app.domain.pricing import price_from_config
+from app.domain.money.pricing import price_from_config
 from app.domain.records import CostSource, Outcome, Record, UsageSource
-from app.domain.usage import Usage
-from app.gateway import bookkeeper as rules
-from app.gateway.bookkeeper import Bookkeeper, wants
-from app.gateway.ports import BookEntry, NoBooks, StillRunning
+from app.gateway import usage_reconciler as rules
+from app.gateway.ports import StillRunning, UpstreamUsage, UsageNotKept
+from app.gateway.usage_reconciler import UsageReconciler, wants
 from tests.gateway.house import UPSTREAM_KEY, House
 
-ENTRY = BookEntry(Usage(10, 4, None, 20, 5, 30, reported_cost_nanousd=1234), "m-served")
+ENTRY = UpstreamUsage(Usage(10, 4, None, 20, 5, 30, reported_cost_nanousd=1234), "m-served")
 
 
 class HandBooks:
     """Books in which the test writes; they know who asked and how many did at once."""
 
     def __init__(self) -> None:
-        self.entries: dict[str, BookEntry | Exception] = {}
+        self.entries: dict[str, UpstreamUsage | Exception] = {}
         self.asked: Counter[str] = Counter()
         self.most_at_once = 0
         self._at_once = 0
 
-    async def look_up(self, record: Record) -> BookEntry | None:
+    async def look_up(self, record: Record) -> UpstreamUsage | None:
         known_as = (record.response_id if record.background else record.generation_id) or ""
         self.asked[known_as] += 1
         self._at_once += 1
@@ -65,7 +65,7 @@ class Desk:
         self.house = house
         self.books = HandBooks()
         self.reports = HouseUnsettled(house)
-        self.keeper = Bookkeeper(self.books, self.reports, house.services, lambda: 0.5)
+        self.keeper = UsageReconciler(self.books, self.reports, house.services, lambda: 0.5)
         self._made = 0
 
     def broken_off(self, **fields: Any) -> Record:  # noqa: ANN401 - a Record's own
@@ -166,7 +166,7 @@ async def test_one_that_never_ends_is_given_up_after_a_day(desk: Desk) -> None:
 
 async def test_a_response_that_ended_without_a_usage_is_left_as_it_is(desk: Desk) -> None:
     record = desk.broken_off(generation_id=None, background=True, response_id="resp_1", input_tokens=99)
-    desk.books.entries["resp_1"] = BookEntry(None, "m")
+    desk.books.entries["resp_1"] = UpstreamUsage(None, "m")
     desk.keeper.take([record])
     await desk.pass_time(7200)
     assert (desk.books.asked["resp_1"], desk.keeper.unsettled) == (1, 0)
@@ -176,7 +176,7 @@ async def test_a_response_that_ended_without_a_usage_is_left_as_it_is(desk: Desk
 async def test_a_cost_that_the_books_do_not_tell_is_priced(desk: Desk) -> None:
     desk.house.prices["m-asked"] = price_from_config({"input": "1", "output": "2"})
     record = desk.broken_off(model_requested="m-asked")
-    desk.books.entries["gen-1"] = BookEntry(Usage(10, output_tokens=20, total_tokens=30))
+    desk.books.entries["gen-1"] = UpstreamUsage(Usage(10, output_tokens=20, total_tokens=30))
     desk.keeper.take([record])
     await desk.pass_time(1)
     settled = desk.settled(record)
@@ -186,7 +186,7 @@ async def test_a_cost_that_the_books_do_not_tell_is_priced(desk: Desk) -> None:
 
 async def test_a_model_named_by_the_upstream_key_is_not_written_down(desk: Desk) -> None:
     record = desk.broken_off()
-    desk.books.entries["gen-1"] = BookEntry(ENTRY.usage, f"m-{UPSTREAM_KEY}")
+    desk.books.entries["gen-1"] = UpstreamUsage(ENTRY.usage, f"m-{UPSTREAM_KEY}")
     desk.keeper.take([record])
     await desk.pass_time(1)
     settled = desk.settled(record)
@@ -240,7 +240,7 @@ async def test_an_upstream_that_never_told_anything_is_asked_about_a_few_only(de
 
 async def test_an_upstream_without_the_route_is_left_alone_at_once(desk: Desk) -> None:
     records = [desk.broken_off() for _ in range(3)]
-    desk.books.entries = {f"gen-{number}": NoBooks() for number in range(1, 4)}
+    desk.books.entries = {f"gen-{number}": UsageNotKept() for number in range(1, 4)}
     desk.keeper.take(records)
     await desk.pass_time(rules.PAUSE_SECONDS - 10)
     assert (desk.books.asked.total(), desk.keeper.unsettled) == (3, 0)
@@ -295,7 +295,7 @@ async def test_a_ledger_that_cannot_be_read_is_read_later(desk: Desk) -> None:
 
 async def test_what_other_processes_left_open_is_fetched_when_it_was_closed_here(desk: Desk) -> None:
     closed = 0
-    keeper = Bookkeeper(desk.books, desk.reports, desk.house.services, lambda: 0.5, interrupted=lambda: closed)
+    keeper = UsageReconciler(desk.books, desk.reports, desk.house.services, lambda: 0.5, interrupted=lambda: closed)
     desk.keeper = keeper
     await desk.pass_time(1)
     record = desk.broken_off(outcome=Outcome.INTERRUPTED)
@@ -309,7 +309,7 @@ async def test_what_other_processes_left_open_is_fetched_when_it_was_closed_here
 
 async def test_it_works_by_itself_hears_of_other_threads_and_stops(house: House) -> None:
     desk = Desk(house)
-    desk.keeper = Bookkeeper(desk.books, desk.reports, replace(house.services), lambda: 0.5)
+    desk.keeper = UsageReconciler(desk.books, desk.reports, replace(house.services), lambda: 0.5)
     desk.keeper.start()
     record = desk.broken_off()
     weighed = desk.broken_off(usage_source=UsageSource.REPORTED)

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import AuthenticationFailed, NotFound
-from app.domain.keys import KeyState, MintedKey, StoredKey, mint
-from app.gateway.agreements import Agreements
-from app.gateway.clients import Clients, KeyDirectory
-from app.gateway.limiter import MemoryLimiter
+from app.domain.identity.keys import KeyState, MintedKey, StoredKey, mint
+from app.gateway.clients.keys import KeyDirectory, KeyService
+from app.gateway.clients.terms import TermsService
 from app.gateway.ports import StoredClient
+from app.limits.memory.limiter import MemoryLimiter
 from tests.gateway.forms import NOW, HandClock, HandSpending, MemoryClientStore
 
 HOUR = 3_600_000_000
@@ -27,7 +27,7 @@ class Desk:
         self.time = HandClock()
         self.store = store or MemoryClientStore()
         self.directory = KeyDirectory()
-        self.clients = Clients(self.store, self.directory, self.time.clock.wall_us)
+        self.clients = KeyService(self.store, self.directory, self.time.clock.wall_us)
 
     def opens(self, key: MintedKey) -> bool:
         try:
@@ -249,7 +249,7 @@ async def test_a_client_that_comes_while_all_are_read_anew_is_known() -> None:
     store = SlowStore()
     desk = Desk(store)
     limiter = MemoryLimiter(HandSpending(), time.monotonic_ns, desk.time.clock.wall_us)
-    agreements = Agreements(store, desk.directory.roster, limiter, desk.time.clock.wall_us)
+    agreements = TermsService(store, desk.directory.roster, limiter, desk.time.clock.wall_us)
     loading = asyncio.create_task(agreements.load(prepare=False))
     await store.asked.wait()
     await desk.clients.create_key("bob")

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
+from app.domain.disconnect import DisconnectPolicy
 from app.domain.errors import UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
-from app.domain.leaving import LeavePolicy
-from app.domain.pricing import price_from_config
+from app.domain.money.pricing import price_from_config
 from app.domain.records import CostSource, Outcome, Record, UsageSource
-from app.gateway.ending import Ending
+from app.gateway.exchange.ending import Ending
 from tests.gateway.house import CREATED, DELTA, JSON_CALL, STREAM_CALL, House, Visit, event, response
 
 INTO = -(-len(STREAM_CALL) // 3)
@@ -49,7 +49,7 @@ def test_an_estimate_is_priced_and_says_so(house: House) -> None:
 
 @pytest.mark.parametrize(("seconds", "out"), [(0.5, 50), (12, 1200), (600, 32_768)])
 def test_thought_that_is_not_shown_is_counted_by_time(house: House, seconds: float, out: int) -> None:
-    house.put_terms(on_disconnect=LeavePolicy.parse("cancel"))
+    house.put_terms(on_disconnect=DisconnectPolicy.parse("cancel"))
     visit = house.visit(JSON_CALL)
     house.time.advance(seconds)
     visit.exchange.leave()

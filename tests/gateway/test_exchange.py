@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
+from app.domain.disconnect import DisconnectPolicy
 from app.domain.errors import Draining, UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
-from app.domain.kept_ids import kept_id
-from app.domain.leaving import LeavePolicy
+from app.domain.identity.kept_ids import kept_id
 from app.domain.records import Outcome, UsageSource
-from app.gateway.ending import Ending
+from app.gateway.exchange.ending import Ending
 from tests.gateway.house import (
     COMPLETED,
     CREATED,
@@ -198,7 +198,7 @@ def test_who_has_no_answer_when_the_server_stops_is_told(house: House, *, collec
 def test_whoever_goes_at_whatever_stage_takes_upstream_along(
     house: House, stage: str, goodbye: Callable[[Visit], None]
 ) -> None:
-    house.put_terms(on_disconnect=LeavePolicy.parse("cancel"))
+    house.put_terms(on_disconnect=DisconnectPolicy.parse("cancel"))
     visit = house.arrive() if stage == "unsent" else house.visit()
     if stage == "collecting":
         visit.upstream.json_head(400)

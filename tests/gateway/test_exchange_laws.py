@@ -7,10 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from app.domain.disconnect import nearly_done
 from app.domain.errors import UpstreamFault, UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
-from app.domain.leaving import nearly_done
 from app.domain.records import Outcome, UsageSource
-from app.gateway.ending import Ending
+from app.gateway.exchange.ending import Ending
 from tests.gateway.house import COMPLETED, CREATED, DELTA, DONE, JSON_CALL, STREAM_CALL, House, event, response
 
 FAILED = event("response.failed", response=response("failed"))

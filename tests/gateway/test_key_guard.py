@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.domain.records import Record
-from app.gateway.key_guard import SHORTEST_SECRET, START_CHARACTERS, KeyGuard, KeyWatch
+from app.gateway.exchange.key_guard import SHORTEST_SECRET, START_CHARACTERS, KeyGuard, KeyWatch
 
 KEY = "sk-or-v1-abcabcabd"
 LOOPING = "aabaabaabaabaabaac"  # the start of the key overlaps itself

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.records import Outcome
-from app.gateway.key_guard import START_CHARACTERS
+from app.gateway.exchange.key_guard import START_CHARACTERS
 from tests.gateway.house import COMPLETED, CREATED, DELTA, STREAM_CALL, UPSTREAM_KEY, House
 
 KEY = UPSTREAM_KEY

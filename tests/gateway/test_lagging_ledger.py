@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from app.domain.budgets import Budget, Unit
 from app.domain.errors import StorageUnavailable
-from app.domain.limits import Limits
-from app.domain.windows import Period
-from app.gateway.limits import Holder
-from app.gateway.spending import Spent
+from app.domain.money.budgets import Budget, Unit
+from app.domain.money.limits import Limits
+from app.domain.money.windows import Period
+from app.gateway.admission.spending import Spent
+from app.gateway.limiter import Holder
 from tests.contract.limiter_forms import MemoryForm
 from tests.contract.test_limiter import ask_of, granted, reading
 

@@ -5,12 +5,12 @@ from functools import partial
 
 import pytest
 
-from app.domain.leaving import (
+from app.domain.disconnect import (
     DEFAULT_POLICY,
     DRAIN_SECONDS,
     GRACE_SECONDS,
     UNSTREAMED_SECONDS,
-    LeavePolicy,
+    DisconnectPolicy,
     nearly_done,
 )
 from app.domain.records import Outcome
@@ -28,7 +28,7 @@ COMPLETED = (
 def passing(policy: str, *chunks: bytes) -> Visit:
     """A call whose answer has begun."""
     house = House(at_once=True)
-    house.put_terms(on_disconnect=LeavePolicy.parse(policy))
+    house.put_terms(on_disconnect=DisconnectPolicy.parse(policy))
     visit = house.visit()
     visit.upstream.listener.head(200, HEAD, 0)
     for chunk in chunks:
@@ -38,17 +38,17 @@ def passing(policy: str, *chunks: bytes) -> Visit:
 
 @pytest.mark.parametrize("text", ["auto", "cancel", "drain", "drain:5", "drain:0"])
 def test_a_policy_reads_as_it_is_written(text: str) -> None:
-    assert str(LeavePolicy.parse(text)) == text
+    assert str(DisconnectPolicy.parse(text)) == text
 
 
 @pytest.mark.parametrize("text", ["", "stay", "drain:", "drain:-1", "drain:1.5", "drain:123456", "cancel:2"])
 def test_other_policies_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not a policy"):
-        LeavePolicy.parse(text)
+        DisconnectPolicy.parse(text)
 
 
 def test_how_long_upstream_is_read_on() -> None:
-    auto, cancel, drain = map(LeavePolicy.parse, ("auto", "cancel", "drain"))
+    auto, cancel, drain = map(DisconnectPolicy.parse, ("auto", "cancel", "drain"))
     for policy in (auto, cancel):
         in_stream = partial(policy.wait_seconds, stream=True, answering=True)
         assert in_stream(last_chunk=b"") == 0
@@ -61,7 +61,7 @@ def test_how_long_upstream_is_read_on() -> None:
     assert auto.wait_seconds(stream=False, answering=False) == UNSTREAMED_SECONDS
     assert cancel.wait_seconds(stream=False, answering=False) == 0
     assert drain.wait_seconds(stream=True, answering=False) == DRAIN_SECONDS
-    assert LeavePolicy.parse("drain:7").wait_seconds(stream=True, answering=True, last_chunk=DELTA) == 7
+    assert DisconnectPolicy.parse("drain:7").wait_seconds(stream=True, answering=True, last_chunk=DELTA) == 7
 
 
 def test_model_text_cannot_pretend_that_an_item_is_done() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from app.domain.errors import UpstreamProtocolError
-from app.domain.limits import Limits
+from app.domain.money.limits import Limits
 from tests.gateway.house import House, Visit
 
 HEAD = [(b"content-type", b"text/event-stream")]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.gateway.limit_headers import limit_headers, retry_after, span
-from app.gateway.limits import Limit, RateReading
+from app.gateway.admission.limit_headers import limit_headers, retry_after, span
+from app.gateway.limiter import Limit, RateReading
 
 MS = 1_000_000
 

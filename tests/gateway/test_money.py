@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.pricing import Price
+from app.domain.money.pricing import Price
 from app.domain.records import CostSource
 from tests.gateway.house import House, event, response, usage
 

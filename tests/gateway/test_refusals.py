@@ -14,7 +14,7 @@ from app.domain.errors import (
     UpstreamRedirected,
 )
 from app.domain.records import Outcome
-from app.gateway.error_answers import MAX_ERROR_BYTES
+from app.gateway.exchange.error_answers import MAX_ERROR_BYTES
 from tests.gateway.house import COMPLETED, CREATED, DELTA, JSON_CALL, UPSTREAM_KEY, House, event
 
 KEY = UPSTREAM_KEY.encode()

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from app.domain.limits import Limits
-from app.domain.terms import NO_TERMS, GroupTerms
+from app.domain.money.limits import Limits
+from app.domain.money.terms import NO_TERMS, GroupTerms
+from app.gateway.clients.directory import ClientDirectory
 from app.gateway.ports import StoredClient, StoredGroup
-from app.gateway.roster import Roster
 
 TEAM = StoredGroup("team", 0, GroupTerms(limits=Limits(rpm=9)))
 IN_TEAM = replace(NO_TERMS, group="team")
@@ -15,8 +15,8 @@ def client(number: int) -> StoredClient:
     return StoredClient(f"client-{number:03}", 0, None, IN_TEAM)
 
 
-def roster_of(count: int) -> Roster:
-    roster = Roster()
+def roster_of(count: int) -> ClientDirectory:
+    roster = ClientDirectory()
     roster.fill(map(client, reversed(range(count))), [TEAM])
     return roster
 

@@ -4,10 +4,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.gateway.spending import Spending, Spent
+from app.gateway.admission.spending import LedgerSpending, Spent
 
 
-class Books(Spending):
+class Books(LedgerSpending):
     """Tokens and nano-dollars are the same number here. All of it is today's, and of one client."""
 
     def __init__(self, folder: Path) -> None:

@@ -14,12 +14,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from app.domain.budgets import Budget, Unit
 from app.domain.errors import ApiError
-from app.domain.limits import Limits
-from app.domain.windows import Period
-from app.gateway.limits import Ask, Grant, Holder, Limit, Refusal
-from app.store.redis.limiter import RedisLimiter
+from app.domain.money.budgets import Budget, Unit
+from app.domain.money.limits import Limits
+from app.domain.money.windows import Period
+from app.gateway.limiter import Grant, Holder, Limit, LimitRefusal, LimitRequest
+from app.limits.redis.limiter import RedisLimiter
 from tests.limits.books import Books
 
 COST = 10
@@ -42,20 +42,20 @@ class Caller:
         self._chance = random.Random()
         self.let_in = self.unjudged = 0
 
-    async def ask(self) -> Grant | Refusal | ApiError:
-        answered: asyncio.Future[Grant | Refusal | ApiError] = asyncio.get_running_loop().create_future()
-        self._limiter.reserve(Ask("req", (self._holder,), wall_us(), COST, COST, False), answered.set_result)
+    async def ask(self) -> Grant | LimitRefusal | ApiError:
+        answered: asyncio.Future[Grant | LimitRefusal | ApiError] = asyncio.get_running_loop().create_future()
+        self._limiter.reserve(LimitRequest("req", (self._holder,), wall_us(), COST, COST, False), answered.set_result)
         return await answered
 
     async def burst(self, calls: int) -> int:
         answers = await asyncio.gather(*(self.ask() for _ in range(calls)))
-        return sum(not isinstance(answer, Refusal | ApiError) for answer in answers)
+        return sum(not isinstance(answer, LimitRefusal | ApiError) for answer in answers)
 
     async def rate(self, seconds: float) -> int:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             answer = await self.ask()
-            if isinstance(answer, Refusal | ApiError):
+            if isinstance(answer, LimitRefusal | ApiError):
                 await asyncio.sleep(0.002)
             else:
                 self.let_in += 1
@@ -66,7 +66,7 @@ class Caller:
         """Calls of random length and cost, one after the other, until the budget is spent."""
         while True:
             answer = await self.ask()
-            if isinstance(answer, Refusal):
+            if isinstance(answer, LimitRefusal):
                 if answer.limit is Limit.BUDGET and answer.budget is not None and not answer.budget.reserved:
                     return
                 await asyncio.sleep(0.005)

@@ -6,12 +6,12 @@ from contextlib import AsyncExitStack
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.budgets import Budget, Unit
-from app.domain.limits import Limits
-from app.domain.windows import Period
-from app.gateway.limits import Ask, Grant, Holder, HolderReading
-from app.store.redis.limiter import RedisLimiter
-from app.store.redis.scripts import Scripts
+from app.domain.money.budgets import Budget, Unit
+from app.domain.money.limits import Limits
+from app.domain.money.windows import Period
+from app.gateway.limiter import Grant, Holder, HolderReading, LimitRequest
+from app.limits.redis.limiter import RedisLimiter
+from app.limits.redis.scripts import Scripts
 from tests.contract.limiter_forms import CLOCK_BY_HAND, NOW_US, SaidSpending
 from tests.store.valkey_server import ValkeyServer
 
@@ -39,7 +39,7 @@ class Bench:
         self.server, self.database = server, database
         self.last_call = last_call
         self.us = NOW_US
-        self.open: list[tuple[Grant, Ask]] = []
+        self.open: list[tuple[Grant, LimitRequest]] = []
         self.tokens = 0
         self.limiters: list[RedisLimiter] = []
 
@@ -85,7 +85,7 @@ class Bench:
 
     async def reserve(self, limiter: RedisLimiter, tokens: int, cost: int) -> None:
         answered: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-        ask = Ask("req", (ALICE, TEAM), self.us, tokens, cost, self.last_call)
+        ask = LimitRequest("req", (ALICE, TEAM), self.us, tokens, cost, self.last_call)
         limiter.reserve(ask, answered.set_result)
         answer = await answered
         if hasattr(answer, "settle"):
@@ -163,5 +163,5 @@ async def test_no_minute_has_more_than_the_rate_and_each_has_99_percent_of_it_ov
 
 async def granted(limiter: RedisLimiter, holder: Holder, us: int) -> bool:
     answered: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    limiter.reserve(Ask("req", (holder,), us, 1, 1, False), answered.set_result)
+    limiter.reserve(LimitRequest("req", (holder,), us, 1, 1, False), answered.set_result)
     return hasattr(await answered, "settle")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app.gateway.limits import Holder, HolderReading
-from app.store.redis.limiter import RedisLimiter
+from app.gateway.limiter import Holder, HolderReading
+from app.limits.redis.limiter import RedisLimiter
 from tests.limits.books import Books
 from tests.limits.caller import COST, alice, wall_us
 from tests.limits.conftest import StartCallers

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from app.domain.budgets import Budget, Unit
 from app.domain.errors import ApiError, StorageUnavailable
-from app.domain.limits import Limits
-from app.domain.windows import Period
-from app.gateway.limits import Amendment, Ask, Grant, Holder, Refusal
-from app.gateway.spending import Spent
-from app.store.redis.grant import Command
-from app.store.redis.limiter import RedisLimiter
-from app.store.redis.line import TIMEOUT_SECONDS
-from app.store.redis.replies import UNKNOWN
-from app.store.redis.scripts import Scripts
-from app.store.redis.wording import Wording, ask_json
+from app.domain.money.budgets import Budget, Unit
+from app.domain.money.limits import Limits
+from app.domain.money.windows import Period
+from app.gateway.admission.spending import Spent
+from app.gateway.limiter import Amendment, Grant, Holder, LimitRefusal, LimitRequest
+from app.limits.redis.connection import TIMEOUT_SECONDS
+from app.limits.redis.grant import Command
+from app.limits.redis.limiter import RedisLimiter
+from app.limits.redis.replies import UNKNOWN
+from app.limits.redis.scripts import Scripts
+from app.limits.redis.wire_format import Wording, ask_json
 from tests.contract.limiter_forms import Answer, SaidSpending
 from tests.limits.caller import wall_us
 from tests.store.relay import Relay
@@ -39,18 +39,18 @@ class Shared:
 
     async def ask(self, *holders: Holder, cost: int = 10) -> Answer:
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self.limiter.reserve(Ask("req", holders, wall_us(), cost, cost, False), answered.set_result)
+        self.limiter.reserve(LimitRequest("req", holders, wall_us(), cost, cost, False), answered.set_result)
         return await answered
 
     async def granted(self, *holders: Holder, cost: int = 10) -> Grant:
         answer = await self.ask(*holders, cost=cost)
-        assert not isinstance(answer, Refusal | ApiError), answer
+        assert not isinstance(answer, LimitRefusal | ApiError), answer
         return answer
 
     def asked_at_once(self, *holders: Holder) -> list[Answer]:
         """The answer, if it is there when reserve() returns."""
         found: list[Answer] = []
-        self.limiter.reserve(Ask("req", holders, wall_us(), 1, 1, False), found.append)
+        self.limiter.reserve(LimitRequest("req", holders, wall_us(), 1, 1, False), found.append)
         return found
 
     async def until(self, true: Callable[[], bool]) -> None:
@@ -112,10 +112,10 @@ async def test_away_rates_are_open_or_shut_and_budgets_are_shut(
             (answer,) = one.asked_at_once(RATED, BUDGETED)
             assert isinstance(answer, StorageUnavailable)
             (answer,) = one.asked_at_once()
-            assert not isinstance(answer, Refusal | StorageUnavailable)  # no limits: never asked
+            assert not isinstance(answer, LimitRefusal | StorageUnavailable)  # no limits: never asked
             assert one.limiter.unjudged == {"admitted": int(fail_open), "refused": 3 - int(fail_open)}
             assert sum(one.limiter.errors.values()) > 0
-        assert not isinstance(await one.ask(BUDGETED), Refusal | StorageUnavailable)
+        assert not isinstance(await one.ask(BUDGETED), LimitRefusal | StorageUnavailable)
 
 
 async def test_silent_calls_wait_for_one_timeout_and_later_ones_not_at_all(
@@ -157,7 +157,9 @@ async def test_a_connection_given_up_reserves_nothing_however_late_it_is_read(
     async with shared(valkey, redis_database) as one:
         member = one.limiter.member
         holders = Wording().holder(BUDGETED, wall_us())
-        late = ask_json(member.name, member.connection, 999, Ask("req", (BUDGETED,), 0, 10, 10, False), holders)
+        late = ask_json(
+            member.name, member.connection, 999, LimitRequest("req", (BUDGETED,), 0, 10, 10, False), holders
+        )
         async with one.away():
             pass
         sha = Scripts().reserve.sha.decode()
@@ -305,7 +307,7 @@ async def test_full_refuses_and_is_mended_without_a_restart(valkey: ValkeyServer
         finally:
             valkey.command("CONFIG", "SET", "maxmemory", "0")
         await one.back()
-        assert not isinstance(await one.ask(BUDGETED), Refusal | StorageUnavailable)
+        assert not isinstance(await one.ask(BUDGETED), LimitRefusal | StorageUnavailable)
 
 
 async def test_a_ledger_that_cannot_be_read_keeps_budgets_shut(
@@ -354,7 +356,7 @@ async def test_two_processes_that_open_an_account_at_once_refuse_nobody(
         for number in range(5):
             fresh = Holder(f"client:new{number}", BUDGETED.limits, (f"new{number}",))
             answers = await asyncio.gather(one.ask(fresh), other.ask(fresh))
-            assert not any(isinstance(answer, Refusal | ApiError) for answer in answers)
+            assert not any(isinstance(answer, LimitRefusal | ApiError) for answer in answers)
 
 
 async def test_who_cannot_read_the_ledger_keeps_nobody_else_from_it(

@@ -15,7 +15,7 @@ import openai
 import pytest
 
 from app.mock.faults import CATALOGUE
-from app.mock.stunts import SURPLUS
+from app.mock.raw_responses import SURPLUS
 from tests.mock.running import RunningMock
 
 BODY: dict[str, Any] = {"model": "mock/openai", "input": "hi", "stream": True, "metadata": {"mock_tokens": "40"}}

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.mock.faults import CATALOGUE, BadFault, Fault, FaultCounter, parse_faults
+from app.mock.faults import CATALOGUE, BadFault, FaultCounter, MockFault, parse_faults
 from app.mock.options import BadOption, MockOptions
 from app.mock.pace import BadPace, Pace
 
@@ -67,7 +67,7 @@ def test_first_calls_only() -> None:
     seen = [sorted(counter.due(faults)) for _ in range(4)]
     assert seen == [["crlf", "status"], ["crlf", "status"], ["crlf"], ["crlf"]]
     counter.reset()
-    assert "status" in counter.due([Fault("status", value=429, first_calls=2)])
+    assert "status" in counter.due([MockFault("status", value=429, first_calls=2)])
 
 
 def test_options_are_checked_when_made() -> None:

@@ -4,13 +4,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.mock.call import Call
+from app.mock.call import MockCall
 from app.mock.dialects import DIALECTS
 from app.mock.faults import FaultSet
 from app.mock.generation import Generator
 from app.mock.models import MODELS, find_model
 from app.mock.pace import Pace
-from app.mock.usage import BLOCK_TOKENS, PromptCache, Usage, input_tokens
+from app.mock.usage import BLOCK_TOKENS, MockUsage, PromptCache, input_tokens
 
 
 @given(st.text(max_size=3_000), st.text(max_size=600))
@@ -33,7 +33,7 @@ def test_the_prompt_cache_is_bounded() -> None:
 
 @given(st.integers(0, 500), st.integers(0, 500))
 def test_what_is_made_is_owed(made: int, asked: int) -> None:
-    whole = Usage(100, 20, 10, output_tokens=200, reasoning_tokens=50)
+    whole = MockUsage(100, 20, 10, output_tokens=200, reasoning_tokens=50)
     assert whole.after(made).output_tokens == min(made, 200)
     assert whole.after(made).reasoning_tokens <= 50
     cheaper, dearer = sorted((made, asked))
@@ -42,7 +42,7 @@ def test_what_is_made_is_owed(made: int, asked: int) -> None:
 
 
 def test_cost_is_the_sum_of_its_parts() -> None:
-    usage = Usage(input_tokens=1_000, cached_tokens=600, cache_write_tokens=100, output_tokens=10)
+    usage = MockUsage(input_tokens=1_000, cached_tokens=600, cache_write_tokens=100, output_tokens=10)
     price = find_model("anthropic/claude-sonnet-5")
     assert price.cost_nanousd(usage) == 300 * 3_000 + 600 * 300 + 100 * 3_750 + 10 * 15_000
 
@@ -66,7 +66,7 @@ def test_max_output_tokens_is_exact(dialect: str, limit: int, effort: str | None
         body["reasoning"] = {"effort": effort, "summary": "auto"}
     if tool:
         body["tools"] = [{"type": "function", "name": "get_weather", "parameters": {}}]
-    call = Call(body, DIALECTS[dialect])
+    call = MockCall(body, DIALECTS[dialect])
     answer = Generator(Pace(0, 0), lambda: 0.0).generate(call, FaultSet(), Random(seed))
     assert answer.usage.output_tokens == sum(item.tokens for item in answer.items) <= limit
     if answer.status == "incomplete":

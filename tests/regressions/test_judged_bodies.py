@@ -16,17 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain import json_scan
 from app.domain.errors import ApiError, InvalidRequest
-from app.domain.input_items import check_items
-from app.domain.json_outline import Outline
-from app.domain.json_scan import JsonScan
-from app.domain.judged_names import TOP_NAMES, USUAL_NAMES, lookalike
-from app.domain.model_patterns import ModelPatterns
-from app.domain.models_asked import MAX_NAME_LENGTH, MAX_NAMES
-from app.domain.safety_identifier import with_safety_identifier
-from app.domain.worst_case import Assumptions, worst_case
-from app.gateway.body import CallFacts, read_body, read_in_steps, reads_quickly
+from app.domain.identity.safety_identifier import with_safety_identifier
+from app.domain.money.worst_case import Assumptions, worst_case
+from app.domain.request import json_scan
+from app.domain.request.input_items import check_items
+from app.domain.request.json_outline import Outline
+from app.domain.request.json_scan import JsonScan
+from app.domain.request.judged_names import TOP_NAMES, USUAL_NAMES, lookalike
+from app.domain.request.model_patterns import ModelPatterns
+from app.domain.request.models_asked import MAX_NAME_LENGTH, MAX_NAMES
+from app.gateway.admission.call_facts import CallFacts, read_body, read_in_steps, reads_quickly
 
 OURS = ModelPatterns(("gpt*", "*mini*", "plugin web*"))
 LONGEST_TURN_SECONDS = 0.02

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.settings.secret import SecretUrl
-from app.web.probes import Part
+from app.web.routes.probes import HealthPart
 from tests.gateway.house import House
 from tests.web.front import Answer, Front, make_app, running
 
@@ -55,7 +55,7 @@ async def as_host(front: Front, host: str, *headers: str) -> Answer:
 
 
 async def test_readyz_tells_strangers_names_and_states_only(front: Front) -> None:
-    parts = {"storage": Part("the disk /var/lib/weighbridge is full", more={"kept": True})}
+    parts = {"storage": HealthPart("the disk /var/lib/weighbridge is full", more={"kept": True})}
     front.app.state.readiness = lambda: parts
     stranger = await as_host(front, "gateway.example.com")
     assert json.loads(stranger.body) == {"status": "degraded", "parts": {"storage": {"ok": False, "state": "degraded"}}}

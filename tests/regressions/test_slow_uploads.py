@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.web.body_pace import LONGEST_SECONDS, MIN_BYTES_PER_SECOND, BodyPace
+from app.web.connection.body_pace import LONGEST_SECONDS, MIN_BYTES_PER_SECOND, BodyPace
 from tests.conftest import GatewayStarter
 from tests.e2e.client import ASK, dial, encoded
 from tests.e2e.program import Gateway, Mock

@@ -37,7 +37,7 @@ def test_stopped_before_it_starts(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
 
 
-@pytest.mark.parametrize("begun", ["typer", "app.running", "app.main"])
+@pytest.mark.parametrize("begun", ["typer", "app.serve.run", "app.main"])
 def test_stopped_while_it_starts(begun: str, tmp_path: Path) -> None:
     """At the import of several parts: of the command line, of the run, of what opens the ledger."""
     env = clean_environment(tmp_path, WEIGHBRIDGE_STATE_DIR=str(tmp_path / "state"))

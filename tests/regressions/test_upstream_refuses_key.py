@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from app.gateway.key_health import KeyHealth
-from app.upstream.documents import Documents
-from app.upstream.key_check import UpstreamKeyCheck
-from app.upstream.target import Target
+from app.upstream.api.client import UpstreamApi
+from app.upstream.api.key_check import UpstreamKeyCheck
+from app.upstream.wire.target import Target
 from tests.conftest import GatewayStarter
 from tests.e2e.client import ASK, Answer
 from tests.e2e.program import Gateway
@@ -74,7 +74,7 @@ async def checked(answers: Answers) -> AsyncIterator[tuple[KeyHealth, list[bytes
             await peer.send(sized(b"{}", status=b"%d X" % answers[path]))
 
     server = await RawServer(script).start()
-    documents = Documents(Target.of(f"http://127.0.0.1:{server.port}/v1"), "sk-key")
+    documents = UpstreamApi(Target.of(f"http://127.0.0.1:{server.port}/v1"), "sk-key")
     health = KeyHealth(UpstreamKeyCheck(documents), check_seconds=0.005)
     try:
         yield health, asked

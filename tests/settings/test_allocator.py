@@ -4,7 +4,7 @@ import platform
 import subprocess
 import sys
 
-TRY = "from app.allocator import settle_allocator; print(settle_allocator())"
+TRY = "from app.serve.allocator import settle_allocator; print(settle_allocator())"
 
 
 def test_glibc_takes_the_settings() -> None:

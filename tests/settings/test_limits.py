@@ -3,11 +3,11 @@
 import pytest
 from pydantic import ValidationError
 
-from app.domain.budgets import Budget, Unit
-from app.domain.leaving import LeavePolicy
-from app.domain.limits import Limits
-from app.domain.terms import NO_TERMS, ClientTerms
-from app.domain.windows import Period
+from app.domain.disconnect import DisconnectPolicy
+from app.domain.money.budgets import Budget, Unit
+from app.domain.money.limits import Limits
+from app.domain.money.terms import NO_TERMS, ClientTerms
+from app.domain.money.windows import Period
 from app.settings.limits import ClientDefaults, LimitRules
 
 
@@ -36,7 +36,7 @@ def test_everything_set_is_agreed() -> None:
     assert defaults.terms == ClientTerms(
         limits=Limits(1, 2, 3, budgets),
         models=("openai/*",),
-        on_disconnect=LeavePolicy(7),
+        on_disconnect=DisconnectPolicy(7),
         safety_identifier=True,
         output_ceiling=4,
         hard_stop=True,

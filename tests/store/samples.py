@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from app.domain.identity.request_ids import RequestIds
 from app.domain.records import CostSource, Outcome, Record, UsageSource
-from app.domain.request_ids import RequestIds
 from app.gateway.ports import Ledger
 from app.store import schema
 from app.store.sqlite import DATABASE_NAME

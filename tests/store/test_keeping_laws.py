@@ -24,7 +24,7 @@ from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.store.batch import Batch
 from app.store.database import compiled
 from app.store.inspection import inspect
-from app.store.keeping import Keeping
+from app.store.keeping import WritePath
 from app.store.pending import Pending
 from app.store.rollups import DAY_MICROSECONDS, Additions
 from app.store.rows import OUTCOME_AT, Row, amended_row, open_row_of, row_of, settled_by_books
@@ -32,7 +32,7 @@ from app.store.sqlite import DATABASE_NAME
 from app.store.sqlite_file import SqliteFile
 from app.store.stats import LedgerStats
 from app.store.tables import hours, records
-from app.store.upkeep import Upkeep
+from app.store.upkeep import Maintenance
 from tests.store.samples import START, Samples, crash_copy, lock_of, make_database
 
 World = Row | None
@@ -108,10 +108,10 @@ class StorageMachine(RuleBasedStateMachine):
         self.begin()
 
     def begin(self) -> None:
-        upkeep = Upkeep(None, lambda: START + 10 * DAY_MICROSECONDS)
+        upkeep = Maintenance(None, lambda: START + 10 * DAY_MICROSECONDS)
         path = self.directory / DATABASE_NAME
         self.stats = LedgerStats()
-        self.keeping = Keeping(SqliteFile(path), self.stats, self.heard, upkeep, lambda: self.now)
+        self.keeping = WritePath(SqliteFile(path), self.stats, self.heard, upkeep, lambda: self.now)
         self.keeping._database.hurry()  # nobody will let go of a lock while we wait
 
     def heard(self, batch: list[Pending], on_disk: bool) -> None:

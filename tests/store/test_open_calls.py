@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.money.worst_case import WorstCase
 from app.domain.records import Record
-from app.domain.worst_case import WorstCase
 from app.private_files import allocate
 from app.store.inheritance import inherit
 from app.store.left_calls import settle_left_calls

@@ -12,13 +12,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from app.domain.keys import StoredKey
+from app.domain.identity.keys import StoredKey
+from app.domain.money.worst_case import WorstCase
 from app.domain.records import Outcome, UsageSource
-from app.domain.worst_case import WorstCase
 from app.store.opening import Store, opened_store
 from app.store.postgres import inspection
-from app.store.postgres.address import Address
-from app.store.postgres.connection import Connection
+from app.store.postgres.address import PostgresAddress
+from app.store.postgres.connection import PostgresConnection
 from app.store.postgres.presence import Presence, suffix_of
 from tests.store.postgres_server import PostgresServer
 from tests.store.relay import Relay
@@ -58,7 +58,7 @@ async def test_sums_are_those_of_the_records_however_many_write_them_at_once(tmp
             await asyncio.gather(*(settle(store.ledger, *batch[start : start + 60]) for store, batch in settling))
         for store in stores:
             await until(lambda store=store: store.health().ok)  # type: ignore[misc]
-    assert await inspection.inspect(Address(postgres_url), tmp_path / "1") == []
+    assert await inspection.inspect(PostgresAddress(postgres_url), tmp_path / "1") == []
     assert len(outcomes(postgres_url)) == 1800
 
 
@@ -71,19 +71,19 @@ async def test_what_two_replicas_find_in_the_books_is_counted_once(tmp_path: Pat
             store.ledger.amend(told)
         await asyncio.gather(settle(one.ledger, Samples(3).settled()), settle(two.ledger, Samples(4).settled()))
         assert await one.reports.unsettled(0) == []
-    assert await inspection.inspect(Address(postgres_url), tmp_path / "1") == []
+    assert await inspection.inspect(PostgresAddress(postgres_url), tmp_path / "1") == []
 
 
 async def test_only_calls_of_a_process_that_was_missing_for_long_are_closed(tmp_path: Path, postgres_url: str) -> None:
     clock, watch = [0.0], [0.0]
-    address = Address(postgres_url)
+    address = PostgresAddress(postgres_url)
     async with replica(postgres_url, tmp_path, 0xFFFFFFFF, clock=lambda: clock[0]) as store:
         store.ledger.admit(Samples(0xFFFFFFFF).open())
         store.ledger.admit(Samples(7).open())
         write_open(store, clock)
         await until(lambda: len(outcomes(postgres_url)) == 2)
         watcher = Presence(5, 30.0, lambda: watch[0])
-        with Connection.to(address) as connection, Connection.to(address) as other:
+        with PostgresConnection.to(address) as connection, PostgresConnection.to(address) as other:
             watcher.begin(connection)
             assert watcher.gone(connection) == []
             watch[0] = 29.0
@@ -114,7 +114,7 @@ async def test_the_next_process_of_a_directory_closes_what_the_last_one_left_at_
             await until(lambda: outcomes(postgres_url).get(mine.request_id) == "interrupted")
             await until(lambda: store.ledger.stats.interrupted == 1)
             assert outcomes(postgres_url)[others.request_id] == "in_progress"
-    assert await inspection.inspect(Address(postgres_url), tmp_path / "state") == []
+    assert await inspection.inspect(PostgresAddress(postgres_url), tmp_path / "state") == []
 
 
 async def test_calls_in_the_table_of_a_killed_replica_count_once(tmp_path: Path, postgres_url: str) -> None:
@@ -148,7 +148,7 @@ async def test_calls_in_the_table_of_a_killed_replica_count_once(tmp_path: Path,
     with psycopg.connect(postgres_url) as connection:
         question = "SELECT outcome, cost_nanousd FROM records WHERE duration_ms IS NULL ORDER BY request_id"
         assert connection.execute(question).fetchall() == [("interrupted", cost) for cost in (300, 5, 300)]
-    assert await inspection.inspect(Address(postgres_url), left) == []
+    assert await inspection.inspect(PostgresAddress(postgres_url), left) == []
 
 
 async def test_a_call_that_was_given_up_and_is_settled_after_all_is_believed(
@@ -176,7 +176,7 @@ async def test_a_call_that_was_given_up_and_is_settled_after_all_is_believed(
             assert (totals["model"], totals["requests"], totals["completed"], totals["input_tokens"]) == (
                 "served", 1, 1, 7,
             )  # fmt: skip
-    assert await inspection.inspect(Address(postgres_url), tmp_path / "2") == []
+    assert await inspection.inspect(PostgresAddress(postgres_url), tmp_path / "2") == []
 
 
 async def test_changes_of_others_are_heard_also_after_the_connection_broke(
@@ -232,7 +232,7 @@ async def test_a_day_is_added_up_once_and_late_records_reach_it(
             await asyncio.sleep(0)
         await until(lambda: _folded(postgres_url) >= START + 24 * hour)
         await settle(two.ledger, Samples(5).settled(START))
-    assert await inspection.inspect(Address(postgres_url), tmp_path / "1") == []
+    assert await inspection.inspect(PostgresAddress(postgres_url), tmp_path / "1") == []
 
 
 def _folded(url: str) -> int:

@@ -7,12 +7,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from app.domain.keys import StoredKey
+from app.domain.identity.keys import StoredKey
 from app.gateway.usage_query import UsageQuery
 from app.store.faults import StoreBusy, StoreFault
 from app.store.opening import Store, opened_store
 from app.store.postgres import inspection, transfer
-from app.store.postgres.address import Address
+from app.store.postgres.address import PostgresAddress
 from app.store.rollups import HOUR_MICROSECONDS
 from app.store.sqlite import DATABASE_NAME
 from tests.store.samples import START, Samples, settle, some_records, until
@@ -53,12 +53,12 @@ def _folded(state_dir: Path) -> int:
 
 async def test_everything_moves_over(tmp_path: Path, postgres_url: str) -> None:
     before = await filled(tmp_path)
-    copied = await transfer.transfer(tmp_path, Address(postgres_url))
+    copied = await transfer.transfer(tmp_path, PostgresAddress(postgres_url))
     assert (copied["records"], copied["keys"], copied["clients"]) == (2_501, 3, 2)
     async with opened_store(postgres_url, tmp_path) as store:
         assert await told(store) == before
         await settle(store.ledger, Samples(10).settled(START))  # into an hour and a day that were moved
-    assert await inspection.inspect(Address(postgres_url), tmp_path) == []
+    assert await inspection.inspect(PostgresAddress(postgres_url), tmp_path) == []
 
 
 async def test_what_waits_in_the_spool_moves_too(tmp_path: Path, postgres_url: str) -> None:
@@ -69,7 +69,7 @@ async def test_what_waits_in_the_spool_moves_too(tmp_path: Path, postgres_url: s
             other.execute("BEGIN EXCLUSIVE")
             await settle(store.ledger, late)
             await store.close()
-    copied = await transfer.transfer(tmp_path, Address(postgres_url))
+    copied = await transfer.transfer(tmp_path, PostgresAddress(postgres_url))
     assert copied["records"] == 2_502
 
 
@@ -77,13 +77,13 @@ async def test_a_target_in_use_and_a_source_in_use_are_refused(tmp_path: Path, p
     await filled(tmp_path / "one")
     async with opened_store(None, tmp_path / "one"):
         with pytest.raises(StoreBusy):
-            await transfer.transfer(tmp_path / "one", Address(postgres_url))
+            await transfer.transfer(tmp_path / "one", PostgresAddress(postgres_url))
     async with opened_store(postgres_url, tmp_path / "two") as store:
         await store.clients.add_key(KEYS[0])
     with pytest.raises(StoreFault, match="is not empty: there are rows in clients"):
-        await transfer.transfer(tmp_path / "one", Address(postgres_url))
+        await transfer.transfer(tmp_path / "one", PostgresAddress(postgres_url))
     with pytest.raises(StoreFault, match="there is no database"):
-        await transfer.transfer(tmp_path / "nowhere", Address(postgres_url))
+        await transfer.transfer(tmp_path / "nowhere", PostgresAddress(postgres_url))
 
 
 async def test_what_cannot_be_copied_leaves_nothing_behind(tmp_path: Path, postgres_url: str) -> None:
@@ -94,7 +94,7 @@ async def test_what_cannot_be_copied_leaves_nothing_behind(tmp_path: Path, postg
         )
         connection.commit()
     with pytest.raises(StoreFault):
-        await transfer.transfer(tmp_path, Address(postgres_url))
+        await transfer.transfer(tmp_path, PostgresAddress(postgres_url))
     with psycopg.connect(postgres_url) as connection_there:
         counts = connection_there.execute(
             "SELECT (SELECT count(*) FROM records), (SELECT count(*) FROM keys)"
@@ -105,5 +105,5 @@ async def test_what_cannot_be_copied_leaves_nothing_behind(tmp_path: Path, postg
 async def test_odd_texts_of_sqlite_are_mended(tmp_path: Path, postgres_url: str) -> None:
     async with opened_store(None, tmp_path) as store:
         await settle(store.ledger, Samples(1).settled(START, model_requested="a\0b", model_served="m" * 5_000))
-    await transfer.transfer(tmp_path, Address(postgres_url))
-    assert await inspection.inspect(Address(postgres_url), tmp_path) == []
+    await transfer.transfer(tmp_path, PostgresAddress(postgres_url))
+    assert await inspection.inspect(PostgresAddress(postgres_url), tmp_path) == []

@@ -9,13 +9,13 @@ import psycopg
 import pytest
 
 from app.domain.errors import StorageUnavailable
-from app.domain.keys import StoredKey
+from app.domain.identity.keys import StoredKey
 from app.domain.records import Record
 from app.gateway.usage_query import UsageQuery
 from app.store.faults import StoreFault
 from app.store.opening import Store, opened_store
 from app.store.postgres import schema
-from app.store.postgres.address import Address
+from app.store.postgres.address import PostgresAddress
 from app.store.schema import HEAD
 from tests.store.postgres_server import PostgresServer
 from tests.store.relay import Relay
@@ -155,7 +155,7 @@ async def test_a_commit_is_on_disk_however_the_server_is_set(tmp_path: Path, pos
 def test_processes_that_start_together_upgrade_one_after_the_other(postgres: PostgresServer) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    address = Address(postgres.url(postgres.new_database()))
+    address = PostgresAddress(postgres.url(postgres.new_database()))
     with ThreadPoolExecutor(4) as threads:
         changed = list(threads.map(lambda _: schema.upgrade(address), range(4)))
     assert changed.count(True) == 1

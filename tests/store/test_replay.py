@@ -6,26 +6,28 @@ from contextlib import closing
 from pathlib import Path
 
 from app.store.batch import Batch
-from app.store.keeping import Keeping
+from app.store.keeping import WritePath
 from app.store.pending import Pending
 from app.store.rows import open_row_of
 from app.store.sqlite_file import SqliteFile
 from app.store.stats import LedgerStats
-from app.store.upkeep import Upkeep
+from app.store.upkeep import Maintenance
 from tests.store.samples import Samples, make_database, stored
 
 
 def test_while_a_call_of_a_dead_process_is_open_the_replay_is_not_over(tmp_path: Path) -> None:
     path, samples = make_database(tmp_path), Samples()
     open_call, spooled_open, spooled = samples.open(), samples.open(), samples.settled()
-    left = Keeping(SqliteFile(path), LedgerStats(), lambda *_: None, Upkeep(None, lambda: 0))
+    left = WritePath(SqliteFile(path), LedgerStats(), lambda *_: None, Maintenance(None, lambda: 0))
     left.keep(Batch(open=[open_row_of(open_call)]))
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         left.keep(Batch(open=[open_row_of(spooled_open)], settled=[Pending(spooled, None, 0.0)]))
         left.close()
     hours = itertools.count(0, 3600)  # so that the start leaves all of it for later
-    keeping = Keeping(SqliteFile(path), LedgerStats(), lambda *_: None, Upkeep(None, lambda: 0), lambda: next(hours))
+    keeping = WritePath(
+        SqliteFile(path), LedgerStats(), lambda *_: None, Maintenance(None, lambda: 0), lambda: next(hours)
+    )
     steps = 0
     while keeping.waiting:
         steps += 1

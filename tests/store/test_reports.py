@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
-from app.domain.request_ids import RequestIds
+from app.domain.identity.request_ids import RequestIds
 from app.gateway.usage_query import UsageQuery
 from app.store.database import Database, compiled
 from app.store.reports import unsettled_statement

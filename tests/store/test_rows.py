@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.domain.money.worst_case import WorstCase
 from app.domain.records import Outcome, Record
-from app.domain.worst_case import WorstCase
 from app.store.rows import OUTCOME_AT, mended, open_row_of, record_of, row_of
 from app.store.tables import IN_PROGRESS, records
 from tests.store.samples import Samples

@@ -15,7 +15,7 @@ from statistics import median
 import pytest
 
 from app.domain.errors import StorageUnavailable
-from app.domain.keys import StoredKey
+from app.domain.identity.keys import StoredKey
 from app.domain.records import Record
 from app.store.database import BUSY_MILLISECONDS
 from app.store.faults import StoreDamaged

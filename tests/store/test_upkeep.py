@@ -13,7 +13,7 @@ from app.store.inspection import inspect
 from app.store.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, hour_of
 from app.store.rows import Rows, open_row_of, row_of
 from app.store.sqlite import open_store
-from app.store.upkeep import ROWS_A_STEP, Upkeep
+from app.store.upkeep import ROWS_A_STEP, Maintenance
 from tests.store.samples import START, Samples, make_database, settle, some_records, stored, until
 
 NOW = START + 100 * DAY_MICROSECONDS
@@ -29,7 +29,7 @@ def test_steps_are_small_and_have_pauses(database: Database, tmp_path: Path) -> 
     samples = Samples()
     old = [row_of(samples.settled(START + number)) for number in range(ROWS_A_STEP + 1)]
     database.write(Rows([open_row_of(samples.open(START))], [*old, row_of(samples.settled(NOW - DAY_MICROSECONDS))]))
-    upkeep = Upkeep(90, lambda: NOW)
+    upkeep = Maintenance(90, lambda: NOW)
     assert upkeep.wait_seconds(100.0) > 0
     assert not upkeep.due(100.0, idle=True)
     at, deleted = 200.0, []
@@ -43,7 +43,7 @@ def test_steps_are_small_and_have_pauses(database: Database, tmp_path: Path) -> 
 
 
 def test_a_writer_that_is_never_idle_finds_the_time_all_the_same(database: Database) -> None:
-    upkeep = Upkeep(90, lambda: NOW)
+    upkeep = Maintenance(90, lambda: NOW)
     upkeep.wait_seconds(100.0)
     due = 100.0 + upkeep.wait_seconds(100.0)
     assert upkeep.due(due, idle=True)
@@ -53,7 +53,7 @@ def test_a_writer_that_is_never_idle_finds_the_time_all_the_same(database: Datab
 
 def test_without_a_number_of_days_all_is_kept(database: Database, tmp_path: Path) -> None:
     database.write(Rows(settled=[row_of(Samples().settled(START))]))
-    upkeep = Upkeep(None, lambda: NOW)
+    upkeep = Maintenance(None, lambda: NOW)
     for at in range(0, 100_000, 1000):
         assert upkeep.step(database, at) == 0
     assert len(stored(tmp_path)) == 1

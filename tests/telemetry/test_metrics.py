@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Never
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain.records import Outcome, Record, UsageSource
-from app.telemetry.histogram import Reading
+from app.telemetry.histogram import HistogramReading
 from app.telemetry.labels import OTHER, reasons
 from app.telemetry.metrics import Gauges, Metrics
 
@@ -32,7 +32,7 @@ CONTRACT = [
 
 GAUGES = Gauges(
     ledger_queue_depth=lambda: 3,
-    ledger_commits=lambda: Reading.of((0.1, 0.5), (4, 2, 1), 0.75),
+    ledger_commits=lambda: HistogramReading.of((0.1, 0.5), (4, 2, 1), 0.75),
     ledger_spooled=lambda: 5,
     ledger_dropped=lambda: 6,
     ledger_keeps=lambda: False,

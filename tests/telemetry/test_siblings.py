@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain.records import Record
 from app.telemetry.metrics import Gauges, Metrics
-from app.telemetry.siblings import FILE_NAME, Siblings
+from app.telemetry.worker_metrics import FILE_NAME, WorkerMetrics
 
 Number = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -27,17 +27,17 @@ def dead() -> int:
     return ended.pid
 
 
-def worker(state_dir: Path, number: int, metrics: Metrics) -> Siblings:
+def worker(state_dir: Path, number: int, metrics: Metrics) -> WorkerMetrics:
     folder = state_dir / f"worker-{number}"
     folder.mkdir(exist_ok=True)
-    return Siblings(metrics, folder)
+    return WorkerMetrics(metrics, folder)
 
 
 def made(**gauges: float) -> Metrics:
     return Metrics(lambda _: True, Gauges(**{name: lambda value=value: value for name, value in gauges.items()}))
 
 
-def numbers(siblings: Siblings) -> Number:
+def numbers(siblings: WorkerMetrics) -> Number:
     return parsed(siblings.render()[0])
 
 
@@ -46,7 +46,7 @@ def parsed(page: bytes) -> Number:
     return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
 
 
-def value(siblings: Siblings, name: str, **labels: str) -> float:
+def value(siblings: WorkerMetrics, name: str, **labels: str) -> float:
     return numbers(siblings)[f"weighbridge_{name}", tuple(sorted(labels.items()))]
 
 
@@ -126,7 +126,7 @@ def test_a_new_parent_begins_at_nothing(tmp_path: Path) -> None:
     metrics = made()
     metrics.refused("rate_limited")
     numbers(worker(tmp_path, 1, metrics))
-    Siblings.forget(tmp_path)
+    WorkerMetrics.forget(tmp_path)
     assert value(worker(tmp_path, 1, made()), "refusals_total", reason="rate_limited") == 0
 
 

@@ -11,9 +11,9 @@ import trustme
 import uvloop
 
 from app.gateway.ports import UpstreamRequest
-from app.upstream.pool import WireTimeouts
-from app.upstream.target import Target
-from app.upstream.wire import Wire
+from app.upstream.wire.pool import WireTimeouts
+from app.upstream.wire.target import Target
+from app.upstream.wire.wire import UpstreamWire
 from tests.upstream.hearing import Hearing
 from tests.upstream.raw_server import RawServer, Script, until
 
@@ -54,7 +54,7 @@ def perhaps_tls(request: pytest.FixtureRequest, certificates: Certificates) -> C
     return certificates if request.param == "tls" else None
 
 
-async def empty(wire: Wire, seconds: float = 2) -> None:
+async def empty(wire: UpstreamWire, seconds: float = 2) -> None:
     """Until the wire has no connection left, in whatever state."""
     await until(lambda: not any(wire.connections().values()), seconds)
 
@@ -64,7 +64,7 @@ class Scene:
 
     def __init__(self) -> None:
         self._servers: list[RawServer] = []
-        self._wires: list[Wire] = []
+        self._wires: list[UpstreamWire] = []
         self._hearings: list[Hearing] = []
         self.loop_faults: list[dict[str, Any]] = []
 
@@ -75,18 +75,18 @@ class Scene:
         self._servers.append(server)
         return server
 
-    def wire(self, url: str, ca_file: str | None = None, **timeouts: float) -> Wire:
+    def wire(self, url: str, ca_file: str | None = None, **timeouts: float) -> UpstreamWire:
         patience = WireTimeouts(**{"connect": 5.0, "first_byte": 5.0, "idle": 5.0, **timeouts})
-        wire = Wire("test", Target.of(url, ca_file=ca_file), KEY, patience)
+        wire = UpstreamWire("test", Target.of(url, ca_file=ca_file), KEY, patience)
         self._wires.append(wire)
         return wire
 
-    async def wired(self, script: Script, **timeouts: float) -> tuple[Wire, RawServer]:
+    async def wired(self, script: Script, **timeouts: float) -> tuple[UpstreamWire, RawServer]:
         """A plain server with this script, and a wire to it."""
         server = await self.serve(script)
         return self.wire(f"http://127.0.0.1:{server.port}/v1", None, **timeouts), server
 
-    async def wired_to(self, script: Script, certificates: Certificates | None) -> tuple[Wire, RawServer]:
+    async def wired_to(self, script: Script, certificates: Certificates | None) -> tuple[UpstreamWire, RawServer]:
         """The same, with TLS when there are certificates."""
         if certificates is None:
             return await self.wired(script)
@@ -95,7 +95,7 @@ class Scene:
 
     def open(
         self,
-        wire: Wire,
+        wire: UpstreamWire,
         request: UpstreamRequest = POST,
         react: Callable[[str, Hearing], None] | None = None,
     ) -> Hearing:
@@ -104,7 +104,7 @@ class Scene:
         hearing.call = wire.open(request, hearing)
         return hearing
 
-    async def ask(self, wire: Wire, request: UpstreamRequest = POST) -> Hearing:
+    async def ask(self, wire: UpstreamWire, request: UpstreamRequest = POST) -> Hearing:
         """One call, heard to its end."""
         hearing = self.open(wire, request)
         await hearing.finished()

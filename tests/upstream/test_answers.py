@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from app.domain.errors import UpstreamProtocolError, UpstreamRedirected
-from app.upstream.framing import MAX_HEAD_BYTES
+from app.upstream.wire.framing import MAX_HEAD_BYTES
 from tests.upstream.conftest import Scene
 from tests.upstream.raw_server import Peer, Script, canned, chunked, sized, until
 

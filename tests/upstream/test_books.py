@@ -8,21 +8,21 @@ from typing import Any
 
 import pytest
 
-from app.domain.kept_ids import kept_id
-from app.domain.money import NANOUSD_PER_USD
-from app.domain.reconciliation import Sums
+from app.domain.answer.usage import Usage
+from app.domain.identity.kept_ids import kept_id
+from app.domain.money.amounts import NANOUSD_PER_USD
+from app.domain.money.reconciliation import Sums
 from app.domain.records import Record
-from app.domain.usage import Usage
-from app.gateway.ports import BookEntry, NoBooks, Spending, StillRunning
+from app.gateway.ports import SpendingSource, StillRunning, UpstreamUsage, UsageNotKept
 from app.mock.options import MockOptions
 from app.mock.pace import Pace
 from app.mock.server import running_mock
-from app.upstream.account import OpenRouterAccount
-from app.upstream.books import UpstreamBooks
-from app.upstream.documents import MOST_BYTES, Documents, UpstreamSilent
-from app.upstream.http_client import upstream_client
-from app.upstream.statements import Credits, openai_statement, openrouter_statement
-from app.upstream.target import Target
+from app.upstream.api.account import OpenRouterAccount
+from app.upstream.api.client import MOST_BYTES, UpstreamApi, UpstreamQueryFailed
+from app.upstream.api.http_client import upstream_client
+from app.upstream.api.statements import Credits, openai_statement, openrouter_statement
+from app.upstream.api.usage_lookup import UpstreamUsageLookup
+from app.upstream.wire.target import Target
 from tests.upstream.conftest import KEY, Scene
 from tests.upstream.raw_server import Peer
 
@@ -44,8 +44,8 @@ GENERATION = {
 async def answered(scene: Scene) -> AsyncIterator["Answers"]:
     answers = Answers()
     server = await scene.serve(answers.script)
-    documents = Documents(Target.of(f"http://127.0.0.1:{server.port}/api/v1"), KEY)
-    answers.books, answers.account = UpstreamBooks(documents), OpenRouterAccount(documents)
+    documents = UpstreamApi(Target.of(f"http://127.0.0.1:{server.port}/api/v1"), KEY)
+    answers.books, answers.account = UpstreamUsageLookup(documents), OpenRouterAccount(documents)
     answers.documents = documents
     yield answers
     await documents.close()
@@ -54,9 +54,9 @@ async def answered(scene: Scene) -> AsyncIterator["Answers"]:
 class Answers:
     """A server that gives one answer, whatever is asked; and what was asked."""
 
-    books: UpstreamBooks
+    books: UpstreamUsageLookup
     account: OpenRouterAccount
-    documents: Documents
+    documents: UpstreamApi
 
     def __init__(self) -> None:
         self.status, self.body = "200 OK", b"{}"
@@ -78,7 +78,7 @@ def of_generation(generation_id: str = "gen-1") -> Record:
 
 async def test_an_id_that_was_not_kept_whole_is_not_asked_about(answered: Answers) -> None:
     kept = kept_id("resp_" + "x" * 5000)
-    assert await answered.books.look_up(in_background(kept or "")) == BookEntry(None)
+    assert await answered.books.look_up(in_background(kept or "")) == UpstreamUsage(None)
     assert answered.heads == []
 
 
@@ -134,7 +134,7 @@ async def test_an_error_object_with_404_means_not_yet(answered: Answers) -> None
 )
 async def test_any_other_404_means_that_there_are_no_books(answered: Answers, body: Any, status: str) -> None:  # noqa: ANN401
     answered.give(body, status)
-    with pytest.raises(NoBooks):
+    with pytest.raises(UsageNotKept):
         await answered.books.look_up(of_generation())
 
 
@@ -153,7 +153,7 @@ async def test_any_other_404_means_that_there_are_no_books(answered: Answers, bo
 async def test_whatever_else_is_said_tells_nothing(answered: Answers, body: Any, status: str) -> None:  # noqa: ANN401
     answered.give(body, status)
     for ask in (answered.books.look_up(of_generation()), answered.account.spending()):
-        with pytest.raises(UpstreamSilent) as silent:
+        with pytest.raises(UpstreamQueryFailed) as silent:
             await ask
         assert KEY not in str(silent.value)
 
@@ -161,9 +161,9 @@ async def test_whatever_else_is_said_tells_nothing(answered: Answers, body: Any,
 @pytest.mark.parametrize("data", [{"model": "m"}, GENERATION | {"native_tokens_prompt": "many"}])
 async def test_an_entry_without_counts_is_none(answered: Answers, data: dict[str, Any]) -> None:
     answered.give({"data": data})
-    with pytest.raises(UpstreamSilent):
+    with pytest.raises(UpstreamQueryFailed):
         await answered.books.look_up(of_generation())
-    assert await answered.account.spending() == Spending()
+    assert await answered.account.spending() == SpendingSource()
 
 
 async def test_a_response_in_the_background_tells_its_usage_when_it_is_over(answered: Answers) -> None:
@@ -171,7 +171,7 @@ async def test_a_response_in_the_background_tells_its_usage_when_it_is_over(answ
     response = {"id": "resp_1/../x?y", "object": "response", "status": "completed", "model": "m-served"}
     answered.give({**response, "usage": usage})
     entry = await answered.books.look_up(in_background("resp_1/../x?y"))
-    assert entry == BookEntry(Usage(input_tokens=7, output_tokens=5, total_tokens=12), "m-served")
+    assert entry == UpstreamUsage(Usage(input_tokens=7, output_tokens=5, total_tokens=12), "m-served")
     assert answered.heads[0].startswith(b"GET /api/v1/responses/resp_1%2F..%2Fx%3Fy HTTP/1.1\r\n")
 
 
@@ -185,7 +185,7 @@ async def test_one_that_is_not_over_is_still_running(answered: Answers, status: 
 @pytest.mark.parametrize("status", ["cancelled", "failed", "incomplete"])
 async def test_one_that_ended_without_a_usage_has_nothing_to_tell(answered: Answers, status: str) -> None:
     answered.give({"id": "resp_1", "status": status, "model": "m", "usage": None})
-    assert await answered.books.look_up(in_background()) == BookEntry(None, "m")
+    assert await answered.books.look_up(in_background()) == UpstreamUsage(None, "m")
 
 
 async def test_a_response_that_was_deleted_and_one_that_is_none(answered: Answers) -> None:
@@ -199,17 +199,17 @@ async def test_a_response_that_was_deleted_and_one_that_is_none(answered: Answer
         b"<html>",
     ):
         answered.give(odd)
-        with pytest.raises(UpstreamSilent):
+        with pytest.raises(UpstreamQueryFailed):
             await answered.books.look_up(in_background())
     answered.give({"error": {"message": "slow down"}}, "429 Slow")
-    with pytest.raises(UpstreamSilent):
+    with pytest.raises(UpstreamQueryFailed):
         await answered.books.look_up(in_background())
 
 
 async def test_an_upstream_without_stored_responses_has_nothing_to_tell_and_may_have_books(answered: Answers) -> None:
     answered.give(b"<html>", "404 Not Found")
-    assert await answered.books.look_up(in_background()) == BookEntry(None)
-    with pytest.raises(NoBooks):
+    assert await answered.books.look_up(in_background()) == UpstreamUsage(None)
+    with pytest.raises(UsageNotKept):
         await answered.books.look_up(of_generation())
 
 
@@ -224,18 +224,18 @@ async def test_a_response_of_any_size_is_read_in_little_memory(answered: Answers
     usage = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
     answered.give({"id": "resp_1", "output": output, "status": "completed", "model": "m", "usage": usage})
     entry = await answered.books.look_up(in_background())
-    assert entry == BookEntry(Usage(input_tokens=7, output_tokens=5, total_tokens=12), "m")
+    assert entry == UpstreamUsage(Usage(input_tokens=7, output_tokens=5, total_tokens=12), "m")
 
 
 async def test_nobody_there() -> None:
-    documents = Documents(Target.of("http://127.0.0.1:1/v1"), KEY)
-    with pytest.raises(UpstreamSilent, match="GET /generation: "):
-        await UpstreamBooks(documents).look_up(of_generation())
+    documents = UpstreamApi(Target.of("http://127.0.0.1:1/v1"), KEY)
+    with pytest.raises(UpstreamQueryFailed, match="GET /generation: "):
+        await UpstreamUsageLookup(documents).look_up(of_generation())
     await documents.close()
 
 
 async def test_documents_that_were_never_fetched_need_no_client() -> None:
-    documents = Documents(Target.of("http://127.0.0.1:1/v1"), KEY)
+    documents = UpstreamApi(Target.of("http://127.0.0.1:1/v1"), KEY)
     await documents.close()
     assert documents._client is None
 
@@ -258,12 +258,12 @@ class Books:
 
 
 @pytest.fixture
-async def kept() -> AsyncIterator[tuple[Documents, Books, dict[str, int]]]:
+async def kept() -> AsyncIterator[tuple[UpstreamApi, Books, dict[str, int]]]:
     books = Books()
     options = MockOptions(key=KEY, pace=Pace(0, 0), clock=lambda: books.now)
     async with running_mock(options) as url:
         await books.fill(url)
-        documents = Documents(Target.of(f"{url}/v1"), KEY)
+        documents = UpstreamApi(Target.of(f"{url}/v1"), KEY)
         yield documents, books, (await documents.fetch_fields("/../_mock/books"))["totals"]
         await documents.close()
 
@@ -275,7 +275,9 @@ def summed(sheet: Any) -> Sums:  # noqa: ANN401
     return total
 
 
-async def test_openai_statements_have_every_bucket_of_every_page(kept: tuple[Documents, Books, dict[str, int]]) -> None:
+async def test_openai_statements_have_every_bucket_of_every_page(
+    kept: tuple[UpstreamApi, Books, dict[str, int]],
+) -> None:
     documents, _, totals = kept
     statement = await openai_statement(documents, date(2026, 10, 1))
     assert summed(statement.sheet) == Sums(
@@ -292,7 +294,7 @@ async def test_openai_statements_have_every_bucket_of_every_page(kept: tuple[Doc
     assert not statement.has_day("2026-11-20")
 
 
-async def test_openrouter_statements_reach_back_thirty_days(kept: tuple[Documents, Books, dict[str, int]]) -> None:
+async def test_openrouter_statements_reach_back_thirty_days(kept: tuple[UpstreamApi, Books, dict[str, int]]) -> None:
     documents, _, _ = kept
     statement = await openrouter_statement(documents, date(2026, 10, 1))
     by_openai = await openai_statement(documents, date(2026, 11, 1))
@@ -305,7 +307,7 @@ async def test_openrouter_statements_reach_back_thirty_days(kept: tuple[Document
 
 
 async def test_a_statement_comes_with_the_credits_of_the_account(
-    kept: tuple[Documents, Books, dict[str, int]], answered: Answers
+    kept: tuple[UpstreamApi, Books, dict[str, int]], answered: Answers
 ) -> None:
     documents, _, totals = kept
     statement = await openrouter_statement(documents, date(2026, 11, 21))
@@ -314,12 +316,12 @@ async def test_a_statement_comes_with_the_credits_of_the_account(
     assert (await openrouter_statement(answered.documents, date(2026, 11, 21))).credits is None
 
 
-async def test_the_account_tells_the_windows_under_way(kept: tuple[Documents, Books, dict[str, int]]) -> None:
+async def test_the_account_tells_the_windows_under_way(kept: tuple[UpstreamApi, Books, dict[str, int]]) -> None:
     documents, _, totals = kept
     statement = await openai_statement(documents, date(2026, 10, 1))
     cost = {day: sums.cost_nanousd for (day, _), sums in statement.sheet.items()}
     week = cost["2026-11-22"] + cost["2026-11-21"] + cost["2026-11-16"]
-    assert await OpenRouterAccount(documents).spending() == Spending(
+    assert await OpenRouterAccount(documents).spending() == SpendingSource(
         cost["2026-11-22"], week, week, totals["cost_nanousd"]
     )
 
@@ -336,17 +338,17 @@ async def test_statements_that_cannot_be_read_are_no_statements(answered: Answer
     for data in odd:
         value = {"data": data}
         answered.give(value)
-        with pytest.raises(UpstreamSilent):
+        with pytest.raises(UpstreamQueryFailed):
             await openrouter_statement(answered.documents, date(2026, 1, 1))
     endless = {"data": [{"start_time": 0, "results": []}], "has_more": True, "next_page": "again"}
     answered.give(endless)
-    with pytest.raises(UpstreamSilent, match="no end"):
+    with pytest.raises(UpstreamQueryFailed, match="no end"):
         await openai_statement(answered.documents, date(2026, 1, 1))
 
 
 async def test_what_own_provider_keys_paid_is_spent_too(answered: Answers) -> None:
     answered.give({"data": {"usage": 1, "usage_daily": 0.25, "byok_usage": 2, "byok_usage_daily": 0.5}})
-    assert await answered.account.spending() == Spending(day=750_000_000, total=3_000_000_000)
+    assert await answered.account.spending() == SpendingSource(day=750_000_000, total=3_000_000_000)
     answered.give({"data": [{"date": "2026-11-22", "model": "a/b", "usage": 0.5, "byok_usage_inference": 0.25}]})
     statement = await openrouter_statement(answered.documents, date(2026, 1, 1))
     assert statement.sheet == {("2026-11-22", "a/b"): Sums(cost_nanousd=750_000_000)}

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from app.domain.errors import UpstreamUnreachable
-from app.upstream.dialing import ATTEMPT_DELAY_SECONDS, Address, Dialer
-from app.upstream.wire import Wire
+from app.upstream.wire.dialing import ATTEMPT_DELAY_SECONDS, Address, Dialer
+from app.upstream.wire.wire import UpstreamWire
 from tests.edges.fault_server import deaf_port
 from tests.upstream.conftest import Scene, empty
 from tests.upstream.raw_server import canned, sized, until
@@ -22,7 +22,7 @@ LIVING, DEAF, REFUSING = "127.0.0.1", "127.0.0.2", "127.0.0.3"
 class NameServer:
     """Tells a wire's dialer these addresses, and counts how often it was asked."""
 
-    def __init__(self, wire: Wire, port: int, *hosts: str) -> None:
+    def __init__(self, wire: UpstreamWire, port: int, *hosts: str) -> None:
         self._addresses: list[Address] = [(V4, (host, port)) for host in hosts]
         self.asked = 0
         self.answers = asyncio.Event()
@@ -42,7 +42,7 @@ def deaf() -> Iterator[int]:
         yield port
 
 
-async def timed(scene: Scene, wire: Wire) -> float:
+async def timed(scene: Scene, wire: UpstreamWire) -> float:
     before = time.monotonic()
     assert (await scene.ask(wire)).body == b"own"
     return time.monotonic() - before

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from genai_prices.data import providers
 
-from app.domain.pricing import Price, cost
-from app.domain.usage import Usage
-from app.upstream import prices
-from app.upstream.prices import CACHED_NAMES, MAX_NAME_LENGTH, BundledPrices, provider_of
+from app.domain.answer.usage import Usage
+from app.domain.money.pricing import Price, cost
+from app.upstream.prices import bundled as prices
+from app.upstream.prices.bundled import CACHED_NAMES, MAX_NAME_LENGTH, BundledPrices, provider_of
 
 if TYPE_CHECKING:
     from app.gateway.ports import PriceBook
@@ -203,7 +203,7 @@ def test_provider_of_a_base_url(url: str, provider: str | None) -> None:
 
 
 def test_the_data_is_not_loaded_by_importing() -> None:
-    code = "import sys, app.upstream.prices as p; p.BundledPrices(); sys.exit('genai_prices' in sys.modules)"
+    code = "import sys, app.upstream.prices.bundled as p; p.BundledPrices(); sys.exit('genai_prices' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

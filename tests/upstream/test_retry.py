@@ -7,8 +7,8 @@ import pytest
 
 from app.domain.errors import UpstreamProtocolError, UpstreamUnreachable
 from app.gateway.ports import UpstreamRequest
-from app.upstream.pool import LONGEST_REPEAT_SECONDS
-from app.upstream.wire import Wire
+from app.upstream.wire.pool import LONGEST_REPEAT_SECONDS
+from app.upstream.wire.wire import UpstreamWire
 from tests.upstream.conftest import LARGE, POST, Certificates, Scene, empty
 from tests.upstream.raw_server import PATIENCE_SECONDS, HeardRequest, Peer, Script, canned, sized, turns, until
 
@@ -41,7 +41,7 @@ class Mortal:
             self.heard.append(request)
 
 
-def one_round_trip_is(seconds: float, wire: Wire) -> None:
+def one_round_trip_is(seconds: float, wire: UpstreamWire) -> None:
     """As if the wire's one idle connection had taken so long to connect."""
     (connection,) = wire._pool._idle
     connection.repeat_seconds = seconds

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.upstream.wire import Wire
+from app.upstream.wire.wire import UpstreamWire
 from tests.upstream.conftest import LARGE, Scene
 from tests.upstream.hearing import Hearing
 from tests.upstream.raw_server import HeardRequest, Peer, Script, canned, chunked, sized, turns, until
@@ -29,7 +29,7 @@ def first_then_own(*pieces: bytes) -> Script:
     return script
 
 
-def idle(wire: Wire) -> int:
+def idle(wire: UpstreamWire) -> int:
     return wire.connections()["idle"]
 
 

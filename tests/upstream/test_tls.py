@@ -6,7 +6,7 @@ import pytest
 import trustme
 
 from app.domain.errors import UpstreamUnreachable
-from app.upstream.tls import tls_context
+from app.upstream.wire.tls import tls_context
 from tests.upstream.conftest import Certificates, Scene, empty
 from tests.upstream.raw_server import HeardRequest, Peer, canned, chunked, sized
 

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 import httpx2
 import pytest
 
-from app.upstream.pool import WireTimeouts
-from app.upstream.target import Target
-from app.upstream.transport import WireTransport
+from app.upstream.wire.pool import WireTimeouts
+from app.upstream.wire.target import Target
+from app.upstream.wire.transport import WireTransport
 from tests.upstream.conftest import Certificates, Scene
 from tests.upstream.raw_server import HeardRequest, Peer, canned, chunked, sized, until
 

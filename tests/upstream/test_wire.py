@@ -5,7 +5,7 @@ import pytest
 from app.domain.errors import UpstreamUnreachable
 from app.domain.headers import towards_upstream
 from app.gateway.ports import UpstreamRequest
-from app.upstream.target import Target
+from app.upstream.wire.target import Target
 from tests.upstream.conftest import KEY, POST, Scene
 from tests.upstream.raw_server import HeardRequest, canned, sized
 

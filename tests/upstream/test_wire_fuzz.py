@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
-from app.upstream.wire import Wire
+from app.upstream.wire.wire import UpstreamWire
 from tests.upstream.conftest import Certificates, Scene
 from tests.upstream.hearing import Hearing
 from tests.upstream.raw_server import Peer, chunked, sized, turns, until
@@ -101,7 +101,7 @@ class Upstream:
             if plan.close:
                 return
 
-    async def ask(self, scene: Scene, wire: Wire, plan: Plan) -> Hearing:
+    async def ask(self, scene: Scene, wire: UpstreamWire, plan: Plan) -> Hearing:
         """One call by the plan, heard to its end or, where the plan leaves it open, cancelled."""
         self.plan, self.carried_out = plan, False
         hearing = scene.open(wire)
@@ -123,7 +123,7 @@ def judge(hearing: Hearing, sent: bytes) -> StrictAnswer | None:
     return strict
 
 
-async def try_out(scene: Scene, wire: Wire, upstream: Upstream, plan: Plan) -> None:
+async def try_out(scene: Scene, wire: UpstreamWire, upstream: Upstream, plan: Plan) -> None:
     hearing = await upstream.ask(scene, wire, plan)
     strict = judge(hearing, plan.sent)
     event("ended" if hearing.ended else "broken" if hearing.over else "left open")

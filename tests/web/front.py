@@ -15,16 +15,16 @@ from fastapi import FastAPI
 
 from app.domain.headers import Headers
 from app.domain.records import Book, Record
-from app.gateway.agreements import Agreements
-from app.gateway.clients import Clients
+from app.gateway.clients.keys import KeyService
+from app.gateway.clients.terms import TermsService
 from app.gateway.usage_query import UsageQuery
-from app.server import uvicorn_config
+from app.serve.server import uvicorn_config
 from app.web.application import Application, make_application
-from app.web.doorkeeper import Doorkeeper, DoorLimits
-from app.web.probes import Part
-from app.web.protocol import ClientConnection
-from app.web.request_rules import RequestRules
-from app.web.responses import ResponsesEndpoint
+from app.web.connection.limiter import ConnectionLimiter, ConnectionLimits
+from app.web.connection.protocol import ClientConnection
+from app.web.connection.request_rules import RequestRules
+from app.web.doors.responses import ResponsesEndpoint
+from app.web.routes.probes import HealthPart
 from tests.gateway.forms import MemoryClientStore
 from tests.gateway.house import STREAM_CALL, House
 
@@ -60,9 +60,9 @@ def make_app(house: House) -> Application:
     app.state.clock = house.time.clock
     app.state.gateway = house.gateway
     store = MemoryClientStore()
-    app.state.clients = Clients(store, house.directory, house.time.clock.wall_us)
-    app.state.agreements = Agreements(store, house.directory.roster, house.limiter, house.time.clock.wall_us)
-    app.state.readiness = lambda: {"storage": Part()}
+    app.state.clients = KeyService(store, house.directory, house.time.clock.wall_us)
+    app.state.agreements = TermsService(store, house.directory.roster, house.limiter, house.time.clock.wall_us)
+    app.state.readiness = lambda: {"storage": HealthPart()}
     app.state.render_metrics = lambda: (b"# metrics\n", "text/plain; version=1.0.0")
     app.state.reports = EmptyReports()
     app.state.book = Book.REAL
@@ -128,8 +128,8 @@ async def running(
 ) -> AsyncIterator[Front]:
     """Serve `app`; `protocol` is ours, as in production, or uvicorn's bare one, as under another server."""
     rules = rules or RequestRules(frozenset([b"*"]))
-    limits = DoorLimits(30, 30, 1000, 1000)
-    doorkeeper = Doorkeeper(rules, limits, house.gateway.new_id, house.gateway.refused)
+    limits = ConnectionLimits(30, 30, 1000, 1000)
+    doorkeeper = ConnectionLimiter(rules, limits, house.gateway.new_id, house.gateway.refused)
     http: Any = "httptools" if protocol == "bare" else partial(ClientConnection, doorkeeper=doorkeeper)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = _Server(uvicorn_config(app, http, KEEP_ALIVE_SECONDS))

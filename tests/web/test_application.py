@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from app.web.responses import PREFIXES
+from app.web.doors.responses import PREFIXES
 from tests.gateway.house import House
 from tests.web.front import ADMIN_KEY, Answer, Front
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from app.web.application import Application
+from app.web.connection.request_rules import RequestRules
 from app.web.cross_origin import CrossOrigin
-from app.web.request_rules import RequestRules
 from tests.gateway.house import COMPLETED, House
 from tests.web.front import ADMIN_KEY, Front, running
 

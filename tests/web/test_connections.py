@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
-from app.web.answering import Answering
-from app.web.lingering_close import LINGER_SECONDS, SILENCE_SECONDS
-from app.web.protocol import MAX_UNPARSED_BYTES, ClientConnection
+from app.web.connection.lingering_close import LINGER_SECONDS, SILENCE_SECONDS
+from app.web.connection.protocol import MAX_UNPARSED_BYTES, ClientConnection
+from app.web.connection.response_cycle import ResponseCycle
 from tests.gateway.house import House
 from tests.web.front import Front, RawClient
 
@@ -37,7 +37,7 @@ def no_collection() -> Iterator[None]:
 
 
 def living() -> list[weakref.ref[object]]:
-    return [weakref.ref(thing) for thing in gc.get_objects() if isinstance(thing, (ClientConnection, Answering))]
+    return [weakref.ref(thing) for thing in gc.get_objects() if isinstance(thing, (ClientConnection, ResponseCycle))]
 
 
 async def silent(client: RawClient, _: House) -> None:

@@ -7,8 +7,8 @@ import pytest
 from starlette.types import Message
 
 from app.domain.errors import NotFound
-from app.gateway.ending import Ending
-from app.web.downstream import HIGH_WATER_BYTES, AsgiDownstream
+from app.gateway.exchange.ending import Ending
+from app.web.doors.asgi_downstream import HIGH_WATER_BYTES, AsgiDownstream
 from tests.gateway.forms import HandCall
 from tests.gateway.house import COMPLETED, CREATED, DELTA, JSON_CALL, House
 

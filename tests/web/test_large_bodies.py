@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from app.domain import json_scan
 from app.domain.records import Outcome
-from app.gateway.body import CallFacts, read_body, read_in_steps, reads_quickly
+from app.domain.request import json_scan
+from app.gateway.admission.call_facts import CallFacts, read_body, read_in_steps, reads_quickly
 from tests.gateway.house import House
 from tests.web.front import Front
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from starlette.exceptions import HTTPException
 
 from app.domain.errors import ApiError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
-from app.web.request_body import ClientLeft, bounded, read_request
+from app.web.doors.request_body import ClientLeft, bounded, read_request
 
 JSON = (b"content-type", b"application/json")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.web.request_rules import RequestRules, judge_old_version
+from app.web.connection.request_rules import RequestRules, judge_old_version
 
 RULES = RequestRules(
     frozenset([b"localhost", b"127.0.0.1", b"[::1]", b"gateway.example.com"]),

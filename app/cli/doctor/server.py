@@ -15,7 +15,7 @@ from app.cli.doctor.finding import Finding, fail, ok, warn
 from app.cli.server_address import ServerAddress, address_of
 
 if TYPE_CHECKING:
-    from app.upstream.http_client import HttpClient
+    from app.upstream.api.http_client import HttpClient
 
 CLIENT, SPENDER = "doctor", "doctor-spend"
 KEY_SECONDS = 900

@@ -5,14 +5,14 @@ from typing import Any
 
 from app.cli.doctor.finding import Finding, fail, ok, warn
 from app.cli.doctor.server import Server
-from app.settings.model import Storage
+from app.settings.model import StorageSettings
 from app.store.faults import StoreFault
 from app.store.opening import redis_fault, revision_of
 from app.store.schema import HEAD, remedy
 from app.store.sqlite import DATABASE_NAME
 
 
-def check_database(storage: Storage, server: Server | None) -> Iterator[Finding]:
+def check_database(storage: StorageSettings, server: Server | None) -> Iterator[Finding]:
     """Is it there and up to date, and does the server that runs write to it?"""
     url = None if storage.database_url is None else storage.database_url.reveal()
     kind = "SQLite" if url is None else "PostgreSQL"
@@ -35,7 +35,7 @@ def check_database(storage: Storage, server: Server | None) -> Iterator[Finding]
         yield ok("database", kind)
 
 
-def check_redis(storage: Storage, server: Server | None) -> Iterator[Finding]:
+def check_redis(storage: StorageSettings, server: Server | None) -> Iterator[Finding]:
     """Does it answer, if one is set?"""
     todo = "see whether Redis runs and WEIGHBRIDGE_REDIS_URL is right"
     if server is not None and "limits" in server.parts:

@@ -19,8 +19,8 @@ from app.cli.doctor.finding import Finding, fail, ok, warn
 
 if TYPE_CHECKING:
     from app.settings.secret import Secret
-    from app.settings.upstream import Upstream
-    from app.upstream.http_client import HttpClient
+    from app.settings.upstream import UpstreamSettings
+    from app.upstream.api.http_client import HttpClient
 
 SECONDS = 10.0
 SLOW_SECONDS = 1.0
@@ -32,7 +32,7 @@ class Probe:
 
     name: str
     base_url: str
-    settings: "Upstream"
+    settings: "UpstreamSettings"
     addresses: list[str] = field(default_factory=list)
     connect_seconds: float | None = None
     answer_seconds: float | None = None
@@ -158,11 +158,11 @@ def _asked_by_the_server(config: Path | None) -> bool | None:
 
 
 def _asked_here(probe: Probe, key: "Secret") -> bool | None:
-    from app.upstream.documents import Documents
-    from app.upstream.key_check import UpstreamKeyCheck
+    from app.upstream.api.client import UpstreamApi
+    from app.upstream.api.key_check import UpstreamKeyCheck
 
     async def asked() -> bool | None:
-        documents = Documents(probe.settings.target(probe.base_url), key.reveal())
+        documents = UpstreamApi(probe.settings.target(probe.base_url), key.reveal())
         try:
             return await UpstreamKeyCheck(documents).takes_key()
         finally:

@@ -21,7 +21,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-class Address:
+class PostgresAddress:
     """Made of a `postgresql://` URL with all that libpq understands in it. As text: host, port and database."""
 
     def __init__(self, url: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import psycopg
 
-from app.store.postgres.address import Address
+from app.store.postgres.address import PostgresAddress
 from app.store.postgres.connection import words_of
 from app.store.postgres.statements import LISTEN
 
@@ -37,7 +37,7 @@ SELECT (SELECT sum(hashtextextended(keys::text, 0)) FROM keys),
 class Changes:
     """Listens from start() to close(). `changed` is awaited on the loop; when it raises, it is called again soon."""
 
-    def __init__(self, address: Address, changed: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, address: PostgresAddress, changed: Callable[[], Awaitable[None]]) -> None:
         self._address = address
         self._changed = changed
         self._mark: object = None

@@ -6,7 +6,7 @@ from typing import Any, Self, TypeVar
 import psycopg
 from psycopg.abc import PQGen
 
-from app.store.postgres.address import Address
+from app.store.postgres.address import PostgresAddress
 
 SESSION = """
 SELECT set_config('synchronous_commit',
@@ -39,14 +39,14 @@ def words_of(error: Exception) -> str:
     return f"PostgreSQL: {line or type(error).__name__}"
 
 
-class Connection(psycopg.Connection[tuple[Any, ...]]):
+class PostgresConnection(psycopg.Connection[tuple[Any, ...]]):
     """In autocommit: transactions are begun by hand. It belongs to one thread at a time."""
 
     _until: float | None = None
     out_of_time = False
 
     @classmethod
-    def to(cls, address: Address) -> Self:
+    def to(cls, address: PostgresAddress) -> Self:
         """Connect. Takes up to `connect_timeout` a host. Raises psycopg.Error."""
         connection = cls.connect(**address.parameters(), autocommit=True)
         try:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 
-from app.store.postgres.connection import Connection, Trouble
+from app.store.postgres.connection import PostgresConnection, Trouble
 
 _GLANCE_SECONDS = 0.05
 """Enough for a server that is near and well."""
@@ -14,12 +14,12 @@ _GLANCE_SECONDS = 0.05
 class Connector:
     """One attempt at a time."""
 
-    def __init__(self, connect: Callable[[], Connection]) -> None:
+    def __init__(self, connect: Callable[[], PostgresConnection]) -> None:
         self._connect = connect
-        self._attempt: Future[Connection] | None = None
+        self._attempt: Future[PostgresConnection] | None = None
         self._closed = False
 
-    def take(self) -> Connection:
+    def take(self) -> PostgresConnection:
         """A fresh connection. Raises what the attempt has raised, or Trouble while it is under way."""
         if self._attempt is None:
             self._attempt = Future()
@@ -41,7 +41,7 @@ class Connector:
         if attempt is not None and attempt.done() and attempt.exception() is None:
             attempt.result().close()
 
-    def _try(self, attempt: "Future[Connection]") -> None:
+    def _try(self, attempt: "Future[PostgresConnection]") -> None:
         try:
             connection = self._connect()
         except Exception as error:  # noqa: BLE001 - take() raises it

@@ -13,10 +13,10 @@ import psycopg
 from psycopg import errors
 
 from app.store import statements as common
-from app.store.database import Result, Statement
+from app.store.database import Result, SqlStatement
 from app.store.postgres import statements
-from app.store.postgres.address import Address
-from app.store.postgres.connection import Connection, Trouble, words_of
+from app.store.postgres.address import PostgresAddress
+from app.store.postgres.connection import PostgresConnection, Trouble, words_of
 from app.store.postgres.connector import Connector
 from app.store.postgres.posting import Posting, SomeWereThere, Texts
 from app.store.postgres.presence import Presence
@@ -39,16 +39,16 @@ _LOOK_AFTER = 5
 class PostgresDatabase:
     """The PostgreSQL form of a Medium. What it raises is Trouble, in one line, unless said otherwise."""
 
-    def __init__(self, address: Address, presence: Presence, predecessor: str | None) -> None:
+    def __init__(self, address: PostgresAddress, presence: Presence, predecessor: str | None) -> None:
         """Connect. `predecessor` is the process that had our state directory before us, as it stands in ids."""
         self._texts = Texts()
         self._presence = presence
         self._predecessor = predecessor
         self._patience = PATIENCE_SECONDS
         self._watches = 0
-        self._connector = Connector(lambda: Connection.to(address))
+        self._connector = Connector(lambda: PostgresConnection.to(address))
         with _plainly():
-            self._connection = Connection.to(address)
+            self._connection = PostgresConnection.to(address)
             self._presence.begin(self._connection)
 
     def write(self, rows: Rows) -> int:
@@ -59,7 +59,7 @@ class PostgresDatabase:
                     return self._write(rows)
             return self._write(rows)
 
-    def run(self, batch: Sequence[Statement], *, reads: bool = False) -> list[Result]:
+    def run(self, batch: Sequence[SqlStatement], *, reads: bool = False) -> list[Result]:
         """Run statements in one transaction, and tell all processes of a change. Raises Trouble or IntegrityError."""
         results = []
         with _plainly(errors.IntegrityError), self._transaction() as connection:
@@ -173,7 +173,7 @@ class PostgresDatabase:
             yield Posting(connection, self._texts, rows[0][0])
 
     @contextlib.contextmanager
-    def _transaction(self, seconds: float = 0, begin: LiteralString = "BEGIN") -> Iterator[Connection]:
+    def _transaction(self, seconds: float = 0, begin: LiteralString = "BEGIN") -> Iterator[PostgresConnection]:
         connection = self._connection
         connection.allow(max(seconds, self._patience))
         try:
@@ -200,9 +200,9 @@ def _plainly(*passed: type[Exception]) -> Iterator[None]:
         raise Trouble(words_of(error)) from error
 
 
-def _execute(connection: Connection, statement: Statement) -> "psycopg.Cursor[tuple[Any, ...]]":
+def _execute(connection: PostgresConnection, statement: SqlStatement) -> "psycopg.Cursor[tuple[Any, ...]]":
     return connection.execute(statement.text, statement.values)
 
 
-def _true(connection: Connection, question: LiteralString) -> bool:
+def _true(connection: PostgresConnection, question: LiteralString) -> bool:
     return bool(connection.execute(question).fetchall()[0][0])

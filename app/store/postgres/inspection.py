@@ -16,12 +16,12 @@ from sqlalchemy.dialects.postgresql import psycopg as dialects
 from app.store.faults import StoreFault
 from app.store.inspection import spool_findings, sum_findings
 from app.store.postgres import schema
-from app.store.postgres.address import Address
+from app.store.postgres.address import PostgresAddress
 from app.store.postgres.connection import words_of
 from app.store.schema import HEAD, remedy
 
 
-async def inspect(address: Address, state_dir: Path) -> list[str]:
+async def inspect(address: PostgresAddress, state_dir: Path) -> list[str]:
     """What is wrong, a sentence each. Raises StoreFault or OSError."""
     revision = await asyncio.to_thread(schema.current_revision, address)
     if revision != HEAD:
@@ -32,7 +32,7 @@ async def inspect(address: Address, state_dir: Path) -> list[str]:
         raise StoreFault(f"{address}: {words_of(error)}") from error
 
 
-def _findings(address: Address) -> list[str]:
+def _findings(address: PostgresAddress) -> list[str]:
     with psycopg.connect(**address.parameters()) as connection:
         connection.read_only = True
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ

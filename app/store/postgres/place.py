@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from app.private_files import read_own, write_whole
-from app.store.database import Statement
+from app.store.database import SqlStatement
 from app.store.postgres import statements
-from app.store.postgres.address import Address
+from app.store.postgres.address import PostgresAddress
 from app.store.postgres.database import PostgresDatabase
 from app.store.postgres.presence import Presence, suffix_of
 from app.store.statements import Insert
@@ -24,7 +24,7 @@ class PostgresPlace:
     conflict = psycopg.IntegrityError
     insert: Insert = staticmethod(postgresql.insert)
 
-    def __init__(self, address: Address, state_dir: Path, process: int, lease_seconds: float) -> None:
+    def __init__(self, address: PostgresAddress, state_dir: Path, process: int, lease_seconds: float) -> None:
         self.state_dir = state_dir
         self._address = address
         self._process = process
@@ -41,7 +41,7 @@ class PostgresPlace:
         write_whole(note, f"{suffix_of(self._process)}\n".encode("ascii"))
         return database
 
-    def compiled(self, statement: sa.ClauseElement) -> Statement:
+    def compiled(self, statement: sa.ClauseElement) -> SqlStatement:
         """As psycopg takes it."""
         return statements.compiled(statement)
 

@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql
 
 from app.store import statements as common
 from app.store.postgres import statements
-from app.store.postgres.connection import Connection
+from app.store.postgres.connection import PostgresConnection
 from app.store.postgres.rows import acceptable, arrays, is_of_a_row, typed
 from app.store.rollups import Additions, RollUp, day_of
 from app.store.rows import COLUMNS, Row, Rows, amended_row, amended_values, settled_by_books
@@ -47,7 +47,7 @@ class SomeWereThere(Exception):
 class Posting:
     """Lives within a transaction that shares the lock of `folded_until`. Raises psycopg.Error."""
 
-    def __init__(self, connection: Connection, texts: Texts, folded_until: int) -> None:
+    def __init__(self, connection: PostgresConnection, texts: Texts, folded_until: int) -> None:
         self._connection = connection
         self._texts = texts
         self._folded_until = folded_until

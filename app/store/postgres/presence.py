@@ -11,7 +11,7 @@ A process that was cut off for longer, and settles its calls after all, is belie
 import time
 from collections.abc import Callable
 
-from app.store.postgres.connection import Connection
+from app.store.postgres.connection import PostgresConnection
 
 LEASE_SECONDS = 30.0
 
@@ -34,20 +34,20 @@ class Presence:
         self._held = False
         self._missed: dict[int, float] = {}  # process -> when its lock was first missing
 
-    def begin(self, connection: Connection) -> None:
+    def begin(self, connection: PostgresConnection) -> None:
         """On a new connection: hold our lock, and start to watch anew."""
         self._held = False
         self._missed.clear()
         self.hold(connection)
 
-    def hold(self, connection: Connection) -> None:
+    def hold(self, connection: PostgresConnection) -> None:
         """Take our lock if we have not. It may still belong to the connection that we lost: then later."""
         if not self._held:
             signed = self._process - 2**32 if self._process >= 2**31 else self._process
             row = connection.execute(_HOLD, (signed,)).fetchone()
             self._held = row is not None and bool(row[0])
 
-    def gone(self, connection: Connection) -> list[str]:
+    def gone(self, connection: PostgresConnection) -> list[str]:
         """The processes, as they stand in ids, that have left calls open and count as dead."""
         # In this order: a process holds its lock before it opens a call.
         with_open_calls = {int(suffix, 16) for (suffix,) in connection.execute(_OPEN) if _is_number(suffix)}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from app.store.postgres.address import Address
+    from app.store.postgres.address import PostgresAddress
 
 LONGEST_SECONDS = 65.0
 """More than a statement may take by itself."""
@@ -24,7 +24,7 @@ LONGEST_SECONDS = 65.0
 class PostgresReader:
     """A Reader. Makes its engine when it is first asked something: that costs 0.1 s and 8 MB."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: PostgresAddress) -> None:
         self._address = address
         self._engine: AsyncEngine | None = None
 

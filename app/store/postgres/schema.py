@@ -4,8 +4,8 @@ import psycopg
 
 from app.store.faults import StoreFault
 from app.store.postgres import statements
-from app.store.postgres.address import Address
-from app.store.postgres.connection import Connection, words_of
+from app.store.postgres.address import PostgresAddress
+from app.store.postgres.connection import PostgresConnection, words_of
 from app.store.schema import HEAD, alembic_config, refuse_unknown
 
 _TABLE = "SELECT to_regclass('alembic_version') IS NOT NULL"
@@ -16,10 +16,10 @@ class NotReached(StoreFault):
     """The server does not answer. It may be starting."""
 
 
-def current_revision(address: Address) -> str | None:
+def current_revision(address: PostgresAddress) -> str | None:
     """The revision of the database; None when it is empty. Raises StoreFault."""
     try:
-        with Connection.to(address) as connection:
+        with PostgresConnection.to(address) as connection:
             return _revision(connection)
     except psycopg.OperationalError as error:
         kind = StoreFault if "FATAL" in str(error) and "starting up" not in str(error) else NotReached
@@ -28,7 +28,7 @@ def current_revision(address: Address) -> str | None:
         raise StoreFault(f"{address}: {words_of(error)}") from error
 
 
-def upgrade(address: Address) -> bool:
+def upgrade(address: PostgresAddress) -> bool:
     """Bring the database to HEAD, in one transaction. True when there was anything to do.
 
     Processes that start together do this one after the other. Raises StoreFault, among them SchemaTooNew.
@@ -60,7 +60,7 @@ def upgrade(address: Address) -> bool:
     return True
 
 
-def _patient(address: Address) -> "psycopg.Connection[tuple[object, ...]]":
+def _patient(address: PostgresAddress) -> "psycopg.PostgresConnection[tuple[object, ...]]":
     """A connection without any limits of time: a table may be large, and another process may be at it."""
     connection = psycopg.connect(**address.parameters())
     connection.execute("SELECT set_config('lock_timeout', '0', false), set_config('statement_timeout', '0', false)")
@@ -72,7 +72,7 @@ def _patient(address: Address) -> "psycopg.Connection[tuple[object, ...]]":
     return connection
 
 
-def _revision(connection: "psycopg.Connection[tuple[object, ...]]") -> str | None:
+def _revision(connection: "psycopg.PostgresConnection[tuple[object, ...]]") -> str | None:
     exists = connection.execute(_TABLE).fetchone()
     if exists is None or not exists[0]:
         return None

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import psycopg as dialects
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from app.store import statements as common
-from app.store.database import Statement
+from app.store.database import SqlStatement
 from app.store.rows import COLUMNS
 from app.store.tables import IN_PROGRESS, records
 
@@ -38,12 +38,12 @@ _GIVEN_UP = sa.and_(
 """What `close_of` makes of a call. One that was settled has a duration."""
 
 
-def compiled(statement: sa.ClauseElement) -> Statement:
+def compiled(statement: sa.ClauseElement) -> SqlStatement:
     """The statement as psycopg takes it, with its values in order."""
     dialect = dialects.dialect(paramstyle="format")  # type: ignore[no-untyped-call]
     form = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     assert isinstance(form, SQLCompiler)  # noqa: S101 - what SQL compiles to; tells the type checker of `positiontup`
-    return Statement(form.string, tuple(form.params[name] for name in form.positiontup or ()))
+    return SqlStatement(form.string, tuple(form.params[name] for name in form.positiontup or ()))
 
 
 def put_many() -> sa.ClauseElement:

@@ -15,7 +15,7 @@ from app.store.inheritance import inherit
 from app.store.ledger import BatchLedger
 from app.store.lock import StoreLock
 from app.store.postgres import schema
-from app.store.postgres.address import Address
+from app.store.postgres.address import PostgresAddress
 from app.store.postgres.changes import Changes
 from app.store.postgres.connection import Trouble
 from app.store.postgres.place import PostgresPlace
@@ -24,7 +24,7 @@ from app.store.postgres.reader import PostgresReader
 from app.store.reports import SqlReports
 from app.store.sqlite import FLUSH_SECONDS, StoreOptions, make_directory, table_of_open_calls, wall_us
 from app.store.stats import LedgerStats
-from app.store.upkeep import Upkeep
+from app.store.upkeep import Maintenance
 from app.store.writer import Writer
 
 LOG = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class PostgresStore:
     """The four storage ports on a database that other processes use as well. Made by `open`; `close` in the end."""
 
     def __init__(
-        self, lock: StoreLock, writer: Writer, ledger: BatchLedger, address: Address, now: Callable[[], int]
+        self, lock: StoreLock, writer: Writer, ledger: BatchLedger, address: PostgresAddress, now: Callable[[], int]
     ) -> None:
         self._reader = PostgresReader(address)
         self.ledger = ledger
@@ -55,7 +55,7 @@ class PostgresStore:
 
         Raises StoreFault: StoreBusy when another process holds the directory, SchemaTooNew; and OSError.
         """
-        address = Address(url)
+        address = PostgresAddress(url)
         make_directory(state_dir)
         lock = await StoreLock.acquire(state_dir, options.get("lock_wait_seconds", 0.0))
         now = options.get("now", wall_us)
@@ -66,7 +66,7 @@ class PostgresStore:
             open_calls = table_of_open_calls(state_dir, options.get("open_calls", 0))
             stats = LedgerStats()
             place = PostgresPlace(address, state_dir, process, options.get("lease_seconds", LEASE_SECONDS))
-            upkeep = Upkeep(options.get("retention_days"), now)
+            upkeep = Maintenance(options.get("retention_days"), now)
             serves = open_calls is not None
             writer = Writer(place, stats, options.get("on_committed"), upkeep, reserves=serves)
             clock = options.get("clock", time.monotonic)
@@ -96,7 +96,7 @@ class PostgresStore:
             self._lock.release()
 
 
-async def reach(address: Address) -> bool:
+async def reach(address: PostgresAddress) -> bool:
     """Bring the schema up to date, once the server answers. True if that took anything. Raises StoreFault."""
     deadline = time.monotonic() + START_SECONDS
     while True:

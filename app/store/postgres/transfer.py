@@ -18,7 +18,7 @@ from app.store.database import compiled
 from app.store.faults import StoreFault
 from app.store.lock import StoreLock
 from app.store.postgres import schema, statements
-from app.store.postgres.address import Address
+from app.store.postgres.address import PostgresAddress
 from app.store.postgres.connection import words_of
 from app.store.postgres.inspection import PostgresLook
 from app.store.postgres.rows import LONGEST_MODEL
@@ -35,7 +35,7 @@ LOCK TABLE clients, client_groups, keys, records, rollups, daily_rollups, ledger
 _MODELS = frozenset({"model", "model_requested", "model_served"})
 
 
-async def transfer(state_dir: Path, address: Address) -> dict[str, int]:
+async def transfer(state_dir: Path, address: PostgresAddress) -> dict[str, int]:
     """Copy everything; gives the rows by table. The SQLite file stays as it is.
 
     Raises StoreFault: StoreBusy while a server runs here, or when the target is not empty or not what was copied.
@@ -66,7 +66,7 @@ async def _settle(state_dir: Path) -> None:
         await store.close()
 
 
-def _copy(path: Path, address: Address) -> dict[str, int]:
+def _copy(path: Path, address: PostgresAddress) -> dict[str, int]:
     uri = f"{path.absolute().as_uri()}?mode=ro"
     copied = {}
     try:
@@ -87,7 +87,7 @@ def _copy(path: Path, address: Address) -> dict[str, int]:
     return copied
 
 
-def _refuse_used(target: "psycopg.Connection[tuple[Any, ...]]", address: Address) -> None:
+def _refuse_used(target: "psycopg.Connection[tuple[Any, ...]]", address: PostgresAddress) -> None:
     look = PostgresLook(target)
     for table in metadata.sorted_tables:
         if table is not progress and look.rows(sa.select(sa.literal(1)).select_from(table).limit(1)):

@@ -1,0 +1,227 @@
+"""The meter watches an answer from the side, as it is passed on, and says what it weighed.
+
+    bytes, cut anywhere ──► StreamMeter ──► DataLines ──► Document ──► Reading      (server-sent events)
+                            BodyMeter   ────────────────► Document ──► Reading      (one JSON document)
+                                                             └── JsonExtractor            (what is larger than 256 KiB)
+
+It costs next to nothing for what says nothing: most chunks of a stream are looked through once for the few keys and
+types that matter, and forgotten. Inside a JSON string a quote is escaped, so text of a model that quotes a terminal
+event does not match; what does match is decoded and judged by its structure. The meter never raises and never changes
+a byte; what it cannot read it counts in `errors`.
+"""
+
+import json
+import re
+from typing import Protocol
+
+from app.domain.answer.json_document import COLLECT_LIMIT_BYTES, JsonDocument, Loads
+from app.domain.answer.json_extractor import Wanted
+from app.domain.answer.reading import AnswerReading
+from app.domain.answer.sse import BYTE_ORDER_MARK, DataLines, event_start
+from app.domain.money.estimate import delta_bytes
+
+__all__ = ["AnswerReading", "BodyMeter", "Loads", "Meter", "StreamMeter"]
+
+# What every event that can end, name or fail an answer has in it.
+CANDIDATE = re.compile(rb'"(?:response(?:\.(?:completed|incomplete|failed|done|error))?|error)"')
+
+# What every event that can end or fail an answer has in it: this spares us the long `response.in_progress`.
+DECISIVE = re.compile(
+    rb'"(?:(?:response\.)?(?:completed|incomplete|failed|cancelled)"|response\.(?:done|error)"|error"(?!\s*:\s*null\b))'
+)
+
+HOLD_LIMIT_BYTES = 1024
+"""An open event up to this size is joined with the next chunk and searched again: cheaper than following it."""
+
+# What a Reading is made of, for documents too large to decode.
+LEAF: Wanted = {}
+CODES: Wanted = {b"code": LEAF, b"type": LEAF, b"error_type": LEAF, b"message": LEAF}
+ERROR: Wanted = {**CODES, b"metadata": {b"error_type": LEAF}}
+ANSWER: Wanted = {**CODES, b"id": LEAF, b"status": LEAF, b"model": LEAF, b"usage": LEAF, b"error": ERROR}
+EVENT: Wanted = {**CODES, b"error": ERROR, b"response": ANSWER}
+
+
+class Meter(Protocol):
+    """What the gateway asks of either meter."""
+
+    reading: AnswerReading
+    errors: int  # how often something could not be read
+
+    def feed(self, chunk: bytes) -> bool:
+        """True exactly once: this chunk completes the terminal event, or the JSON document."""
+
+    def end(self) -> bool:
+        """The body has ended. True when only this made the terminal event, or the document, count."""
+
+
+class StreamMeter:
+    """Weighs a stream of server-sent events.
+
+    The first terminal event counts and nothing after it is looked at. feed() says True as soon as the bytes of that
+    event's JSON are closed at the end of a line or of the chunk, without waiting for the blank line: a client that
+    reads lines, or raw bytes, has it then. Memory is 256 KiB and a chunk at most, whatever the size of an event.
+    """
+
+    __slots__ = ("_document", "_finished", "_held", "_idle", "_lines", "_loads", "_started", "errors", "reading")
+
+    def __init__(self, loads: Loads = json.loads) -> None:
+        self.reading = AnswerReading()
+        self.errors = 0
+        self._loads = loads
+        self._lines: DataLines | None = None  # with _document: the event that is open
+        self._document: JsonDocument | None = None
+        self._held = b""  # the start of a small event that says nothing yet, to be put before the next chunk
+        self._idle = False  # in mid-stream, no event open but what is held
+        self._started = False  # past where a byte order mark may stand
+        self._finished = False
+
+    def feed(self, chunk: bytes) -> bool:
+        try:
+            if self._held:
+                chunk, self._held = self._held + chunk, b""
+            whole_events = self._idle and (chunk[-2:] == b"\n\n" or chunk[-4:] == b"\r\n\r\n")
+            if whole_events and CANDIDATE.search(chunk) is None:
+                self.reading.output_bytes += delta_bytes(chunk)
+                return False
+            return self._scan(chunk)
+        except Exception:  # noqa: BLE001 - watching must not hurt the stream
+            return self._stumble()
+
+    def end(self) -> bool:
+        document, self._document = self._document, None
+        finished, self._finished, self._idle = self._finished, True, False
+        try:
+            # A cut-off event is not whole, and no error of ours.
+            return not (finished or document is None or document.whole) and self._read(document, document.finish())
+        except Exception:  # noqa: BLE001 - as above
+            return self._stumble()
+
+    def _scan(self, chunk: bytes) -> bool:
+        if self._finished:
+            return False
+        if not self._started:
+            chunk = self._strip_mark(chunk)
+        position, size = 0, len(chunk)
+        while position < size:
+            if self._document is None:
+                position = self._seek(chunk, position)
+                if self._document is None:
+                    break
+            position = self._follow(chunk, position)
+            if self._finished:
+                return True
+        self._idle = self._document is None and self._started
+        return False
+
+    def _strip_mark(self, chunk: bytes) -> bytes:
+        """The chunk without a byte order mark; nothing while it could still become one."""
+        if len(chunk) < len(BYTE_ORDER_MARK) and BYTE_ORDER_MARK.startswith(chunk):
+            self._held = chunk
+            return b""
+        self._started = True
+        return chunk.removeprefix(BYTE_ORDER_MARK)
+
+    def _seek(self, chunk: bytes, position: int) -> int:
+        """Open the next event that matters, or the last one if the chunk does not end it; returns where it starts.
+
+        `position` is the start of some event. Each byte is searched once, however many events a chunk holds. The last
+        one is held back as it is, and not opened, if it is small and says nothing: most often it was cut in two.
+        """
+        passed, found = position, CANDIDATE.search(chunk, position)
+        position = event_start(chunk, position, found.start() if found else len(chunk))
+        self.reading.output_bytes += delta_bytes(chunk, passed, position)
+        if found is None and len(chunk) - position <= HOLD_LIMIT_BYTES:
+            self._held = chunk[position:]
+        else:
+            self._lines = DataLines()
+            self._document = JsonDocument(self._loads, EVENT, DECISIVE if self.reading.named else CANDIDATE)
+        return position
+
+    def _follow(self, chunk: bytes, position: int) -> int:
+        """Take the open event's bytes; returns where the next one starts, or the chunk's length."""
+        lines, document = self._lines, self._document
+        if lines is None or document is None:
+            return len(chunk)
+        for start, stop in lines.feed(chunk, position):
+            document.add(chunk, start, stop)
+        ended = lines.end >= 0
+        if not document.whole:
+            collected = document.collected
+            whole = document.finish() if ended else document.look()
+            if collected is not None and (whole or ended):  # a delta whose text is a name that matters
+                self.reading.output_bytes += delta_bytes(collected)
+            if self._read(document, whole):
+                self._finished, self._idle = True, False
+        if not ended and not self._finished:
+            return len(chunk)
+        self.errors += document.unreadable
+        self._document = self._lines = None
+        return lines.end
+
+    def _read(self, document: JsonDocument, whole: bool) -> bool:  # noqa: FBT001 - the answer of finish() or look()
+        return whole and self.reading.note_event(document.value)
+
+    def _stumble(self) -> bool:
+        """Count a fault and go on with the next chunk as if an event started there."""
+        self.errors += 1
+        self._document = self._lines = None
+        return False
+
+
+class BodyMeter:
+    """Weighs an answer that is one JSON document. Memory is bounded as in StreamMeter."""
+
+    __slots__ = ("_document", "_finished", "_loads", "errors", "reading")
+
+    def __init__(self, loads: Loads = json.loads) -> None:
+        self.reading = AnswerReading()
+        self.errors = 0
+        self._loads = loads
+        self._document: JsonDocument | None = None
+        self._finished = False
+
+    def feed(self, chunk: bytes) -> bool:
+        if self._finished:
+            return False
+        try:
+            if self._document is None:
+                if chunk[-1:] == b"}" and len(chunk) <= COLLECT_LIMIT_BYTES and self._read_whole(chunk):
+                    return True
+                self._document = JsonDocument(self._loads, ANSWER)
+            self._document.add(chunk, 0, len(chunk))
+            return self._document.look() and self._read(self._document)
+        except Exception:  # noqa: BLE001 - watching must not hurt the answer
+            return self._stumble()
+
+    def end(self) -> bool:
+        try:
+            document = self._document
+            if document is None or self._finished:
+                return False
+            if document.finish():
+                return self._read(document)
+            self.errors += document.unreadable
+        except Exception:  # noqa: BLE001 - as above
+            return self._stumble()
+        self._document, self._finished = None, True
+        return False
+
+    def _read_whole(self, chunk: bytes) -> bool:
+        """Most answers come in one piece, and need none of what a Document does. False when this one did not."""
+        try:
+            value = self._loads(chunk)
+        except (ValueError, RecursionError, MemoryError):
+            return False
+        self._finished = True
+        self.reading.note_body(value)
+        return True
+
+    def _read(self, document: JsonDocument) -> bool:
+        self._document, self._finished = None, True
+        self.reading.note_body(document.value)
+        return True
+
+    def _stumble(self) -> bool:
+        self.errors += 1
+        self._document, self._finished = None, True
+        return False

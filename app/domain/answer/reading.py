@@ -1,0 +1,112 @@
+"""A Reading is what the meter has seen of one answer, and the rules by which events and bodies are read.
+
+Upstreams differ in how an answer ends: `response.completed`, `.incomplete` or `.failed`, in an old dialect
+`response.done`, and `error` events in three shapes, which may or may not be followed by `response.failed`. So an event
+ends the answer by its `response.status` or its type; an error alone does not, it only marks the answer as failed.
+"""
+
+from dataclasses import dataclass, field
+
+from app.domain.answer.error_code import Json, error_code, error_message, object_of
+from app.domain.answer.usage import Usage, read_usage
+from app.domain.identity.kept_ids import LONGEST_ID, kept_id
+
+TERMINAL_STATUSES = frozenset({"completed", "incomplete", "failed", "cancelled"})
+STATUS_OF_TYPE = {
+    "response.completed": "completed",
+    "response.incomplete": "incomplete",
+    "response.failed": "failed",
+    "response.done": "completed",
+}
+ERROR_TYPES = frozenset({"error", "response.error"})
+
+NAME_LIMIT = 256
+"""Longer names of models are taken for none: they would go into the ledger."""
+
+
+@dataclass(slots=True)
+class AnswerReading:
+    """What has been seen so far; every field may stay None.
+
+    `status` comes from the terminal event alone: completed, incomplete, failed or cancelled. `usage` too: what earlier
+    events say of usage is a seed, not a count. `model` is the one that served. `error_code` is an identifier of at
+    most 64 characters out of [A-Za-z0-9_.:-], `error_message` text of at most 2,048. `failed` says that an error was
+    seen within the answer. `output_bytes` is about how much text the deltas of a stream held: it depends on how the
+    stream was cut into chunks, so it is no part of what makes two readings equal, nor are words for people.
+    """
+
+    status: str | None = None
+    usage: Usage | None = None
+    response_id: str | None = None
+    model: str | None = None
+    error_code: str | None = None
+    failed: bool = False
+    output_bytes: int = field(default=0, compare=False)
+    error_message: str | None = field(default=None, compare=False)
+
+    @property
+    def named(self) -> bool:
+        """Whether id and model are known, so that only the terminal event or an error could add anything."""
+        return self.response_id is not None and self.model is not None
+
+    def note_event(self, event: object) -> bool:
+        """Read one decoded event; True when it is terminal. Not to be called again after that."""
+        if not isinstance(event, dict):
+            return False
+        kind = _text(event.get("type"))
+        response = object_of(event.get("response"))
+        status = _terminal_status(response) or STATUS_OF_TYPE.get(kind or "")
+        if status is not None:
+            self._note_end(status, read_usage(response.get("usage")), response, event)
+            return True
+        if kind in ERROR_TYPES or (kind is None and event.get("error") is not None):
+            self.failed = True
+            self._note_error(response, event)
+        self.response_id = self.response_id or _id(response.get("id"))
+        self.model = self.model or _name(response.get("model"))
+        return False
+
+    def note_body(self, body: object) -> None:
+        """Read the one document of an answer that is no stream: a response, a compaction or an error."""
+        if not isinstance(body, dict):
+            return
+        usage = read_usage(body.get("usage"))
+        status = _terminal_status(body)
+        if usage is None and body.get("error") is not None:
+            self.failed = True
+            status = status or "failed"
+        elif usage is not None and body.get("status") is None:
+            status = "completed"
+        self._note_end(status, usage, body, {})
+
+    def _note_end(self, status: str | None, usage: Usage | None, response: Json, event: Json) -> None:
+        self.status = status
+        self.usage = usage
+        self.response_id = _id(response.get("id")) or self.response_id
+        self.model = _name(response.get("model")) or self.model
+        self.failed = self.failed or status == "failed"
+        if self.failed:
+            self._note_error(response, event)
+
+    def _note_error(self, response: Json, event: Json) -> None:
+        self.error_code = error_code(response, event) or self.error_code
+        self.error_message = error_message(response, event) or self.error_message
+
+
+def _terminal_status(response: Json) -> str | None:
+    status = _text(response.get("status"))
+    return status if status in TERMINAL_STATUSES else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _id(value: object) -> str | None:
+    if not isinstance(value, str):
+        return None
+    return value if 0 < len(value) <= LONGEST_ID else kept_id(value)
+
+
+def _name(value: object) -> str | None:
+    return value if isinstance(value, str) and 0 < len(value) <= NAME_LIMIT else None

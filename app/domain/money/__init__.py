@@ -1,0 +1,1 @@
+"""Prices, budgets, rates, windows and what a call may cost at most."""

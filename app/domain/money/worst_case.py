@@ -1,0 +1,118 @@
+"""The worst case of a call: the most that it is taken to come to, set aside before it goes upstream.
+
+    input    a token for each `bytes_per_token` bytes of the body; the model's whole context where the call builds on
+             what upstream keeps (an earlier response, a conversation, a stored prompt)
+    output   `max_output_tokens`; without one the client's ceiling, or else that of all clients
+    both     never more than the model's context, where that is known
+    money    the dearest of the models that may answer, input at the dearer of plain and cache-writing rates
+
+It is a bound as far as these are. Not in it: what upstream adds to the input (pictures and files behind addresses,
+results of hosted tools, one round after another), fees for tools, and dearer service tiers. docs/limits.md says so.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from app.domain.money.pricing import TOKENS_PER_RATE, Price
+from app.domain.request.input_items import has_reference
+
+MOST_OUTPUT_TOKENS = 10**9
+"""Whoever asks for more gets no more: no model makes as many in one answer."""
+
+_KEPT_UPSTREAM = ("previous_response_id", "conversation", "prompt")
+
+
+class WorstCase(NamedTuple):
+    """Tokens, and nano-dollars: None when a price is not known."""
+
+    input_tokens: int
+    output_tokens: int
+    cost_nanousd: int | None
+
+    @property
+    def tokens(self) -> int:
+        """Of both kinds together."""
+        return self.input_tokens + self.output_tokens
+
+
+@dataclass(slots=True, frozen=True)
+class Assumptions:
+    """What is taken for granted where a call does not say it."""
+
+    bytes_per_token: int
+    output_ceiling: int
+
+
+def worst_case(
+    call: Mapping[str, object],
+    body_bytes: int,
+    assumed: Assumptions,
+    price_of: Callable[[str], Price | None],
+    context_of: Callable[[str], int | None],
+) -> WorstCase:
+    """The worst case of a request body, as parsed, of so many bytes. Never raises."""
+    models = _models(call)
+    context = _largest(map(context_of, models)) if len(models) != 1 else context_of(models[0])
+    into = -(-body_bytes // assumed.bytes_per_token)
+    asked = call.get("max_output_tokens")
+    counted = None if asked is None else _count(asked)
+    out = assumed.output_ceiling if counted is None else counted
+    if context is not None:
+        if (
+            into > context
+            or any(call.get(key) is not None for key in _KEPT_UPSTREAM)
+            or has_reference(call.get("input"))
+        ):
+            into = context
+        out = min(out, context)
+    cost = None
+    for model in models:
+        price = price_of(model)
+        if price is None:
+            return WorstCase(into, out, None)
+        cost = max(cost or 0, dearest(price, into, out))
+    return WorstCase(into, out, cost)
+
+
+def dearest(price: Price, input_tokens: int, output_tokens: int) -> int:
+    """Nano-dollars, rounded up, of so many tokens at the dearest rates that may apply to so many or fewer."""
+    dear = _cost(price, input_tokens, output_tokens)
+    for above, tier in price.tiers:
+        if input_tokens > above:
+            dear = max(dear, _cost(tier, input_tokens, output_tokens))
+    return dear
+
+
+def _cost(rates: Price, input_tokens: int, output_tokens: int) -> int:
+    into = max(rates.input, rates.cached_input or 0, rates.cache_write or 0)
+    return rates.per_request - (-(input_tokens * into + output_tokens * rates.output) // TOKENS_PER_RATE)
+
+
+def _models(call: Mapping[str, object]) -> list[str]:
+    named, model = call.get("models"), call.get("model")
+    if named is None and isinstance(model, str):
+        return [model]
+    if named is not None and not isinstance(named, list):
+        return []  # too long to be read, or none: who might answer is not known
+    return list(dict.fromkeys(name for name in (model, *(named or ())) if isinstance(name, str)))
+
+
+def _largest(numbers: Iterable[int | None]) -> int | None:
+    """None when one is not known, or there is none."""
+    largest = None
+    for number in numbers:
+        if number is None:
+            return None
+        if largest is None or number > largest:
+            largest = number
+    return largest
+
+
+def _count(value: object) -> int | None:
+    """A number of tokens; what cannot be one is upstream's to refuse. Some take 0 for none, so that is not believed."""
+    if type(value) is int and 0 < value <= MOST_OUTPUT_TOKENS:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:
+        return None
+    return MOST_OUTPUT_TOKENS if value > MOST_OUTPUT_TOKENS else int(value)

@@ -1,0 +1,1 @@
+"""Reading a request body: its members, and the models it names."""

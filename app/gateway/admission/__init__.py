@@ -1,0 +1,1 @@
+"""What a call must pass before it goes upstream: its body, its models, its limits, its budgets."""

@@ -1,0 +1,138 @@
+"""Admission: what a client's terms say to a call, before it goes upstream.
+
+    models ──> safety identifier ──> worst case ──Ask──> Limiter ──Grant──> upstream
+      │                                 │ price unknown     │ Refusal
+      └── 403                           └── 403             └── 429
+
+Only calls whose client has terms to be judged come by here. The limiter may answer later: an exchange whose client has
+left meanwhile gives everything back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from app.domain.errors import ApiError, InvalidRequest, ModelNotAllowed, StorageUnavailable
+from app.domain.identity.safety_identifier import with_safety_identifier
+from app.domain.money.worst_case import Assumptions, WorstCase, worst_case
+from app.domain.request.input_items import check_items
+from app.domain.request.model_patterns import judge_models
+from app.gateway.admission.call_facts import CallFacts
+from app.gateway.admission.refusals import refusal_error
+from app.gateway.admission.reservation import Asked, Reservation
+from app.gateway.clients.directory import EffectiveTerms
+from app.gateway.exchange.exchange import Exchange
+from app.gateway.exchange.hard_stop import HardStop
+from app.gateway.exchange.phase import Phase
+from app.gateway.limiter import Grant, Limiter, LimitRefusal, LimitRequest
+from app.gateway.ports import UpstreamRequest
+from app.gateway.services import Services
+
+_IDENTIFIER = "safety_identifier"
+UNWEIGHED = WorstCase(0, 0, None)
+
+
+@dataclass(slots=True, frozen=True)
+class AdmissionRules:
+    """What holds for all clients; see the settings in `[limits]`."""
+
+    assumed: Assumptions
+    refuse_unknown_price: bool
+    last_call: bool
+
+
+class Admission:
+    """One per process."""
+
+    def __init__(self, services: Services, limiter: Limiter, rules: AdmissionRules) -> None:
+        self._ledger = services.ledger
+        self._prices = services.prices
+        self._limiter = limiter
+        self._rules = rules
+
+    def begin(self, exchange: Exchange, terms: EffectiveTerms, facts: CallFacts, request: UpstreamRequest) -> None:
+        """Send the call upstream if the terms allow it, else answer it; now, or when the limiter has answered."""
+        fields = facts.fields
+        try:
+            if terms.models:
+                judge_models(terms.models, fields)
+            if terms.safety_identifier is not None:
+                request = _identified(request, terms.safety_identifier, facts)
+            if terms.holders or terms.hard_stop:
+                self._reserve(exchange, terms, fields, request)
+                return
+        except ApiError as error:
+            _reject(exchange, error, request)
+            return
+        exchange.begin(request)
+
+    def _reserve(
+        self, exchange: Exchange, terms: EffectiveTerms, fields: Mapping[str, Any], request: UpstreamRequest
+    ) -> None:
+        """Raises ApiError when the call may not even ask."""
+        if terms.budgeted and not self._ledger.keeps:
+            raise StorageUnavailable("The ledger does not take records, and this client has a budget.")
+        worst = UNWEIGHED
+        if terms.weighed:
+            check_items(fields)
+            worst = self._worst_case(terms, fields, len(request.body))
+        if worst.cost_nanousd is None and terms.priced and self._rules.refuse_unknown_price:
+            message = "What this model costs is not known here, and this client has budgets in US dollars only."
+            raise ModelNotAllowed(message, param="model")
+        into, out, cost = worst
+        record = exchange.record
+        ask = LimitRequest(
+            record.request_id, terms.holders, record.started_at, into + out, cost or 0, self._rules.last_call
+        )
+        exchange.asking = True
+        asked = Asked(worst, terms, several=fields.get("models") is not None)
+        self._limiter.reserve(ask, partial(self._answered, exchange, request, ask, asked))
+
+    def _answered(
+        self,
+        exchange: Exchange,
+        request: UpstreamRequest,
+        ask: LimitRequest,
+        asked: Asked,
+        answer: Grant | LimitRefusal | ApiError,
+    ) -> None:
+        exchange.asking = False
+        if isinstance(answer, (ApiError, LimitRefusal)):
+            error = answer if isinstance(answer, ApiError) else refusal_error(answer, ask)
+            _reject(exchange, error, request)
+        elif exchange.phase is Phase.WAITING:
+            exchange.reservation = reservation = Reservation(answer, asked)
+            if asked.terms.budgeted:
+                exchange.record.worst_case = asked.worst
+            stop_at = reservation.stop_at_tokens
+            exchange.begin(request, None if stop_at is None else HardStop(exchange, stop_at))
+        else:
+            answer.give_back()
+
+    def _worst_case(self, terms: EffectiveTerms, fields: Mapping[str, Any], size: int) -> WorstCase:
+        assumed = self._rules.assumed
+        if terms.output_ceiling is not None:
+            assumed = Assumptions(assumed.bytes_per_token, terms.output_ceiling)
+        prices = self._prices
+        worst = worst_case(fields, size, assumed, prices.price, prices.context_tokens)
+        if terms.hard_stop and terms.output_ceiling is not None and worst.output_tokens > terms.output_ceiling:
+            fields = {**fields, "max_output_tokens": terms.output_ceiling}
+            return worst_case(fields, size, assumed, prices.price, prices.context_tokens)
+        return worst
+
+
+def _reject(exchange: Exchange, error: ApiError, request: UpstreamRequest) -> None:
+    if exchange.phase is Phase.WAITING:
+        exchange.record.bytes_in = len(request.body)
+        exchange.reject(error)
+
+
+def _identified(request: UpstreamRequest, identifier: str, facts: CallFacts) -> UpstreamRequest:
+    """The request with the client's identifier. Raises InvalidRequest."""
+    has_one, span = _IDENTIFIER in facts.fields, facts.spans.get(_IDENTIFIER)
+    try:
+        return replace(request, body=with_safety_identifier(request.body, identifier, has_one=has_one, span=span))
+    except (ValueError, RecursionError):
+        message = f"`{_IDENTIFIER}` is set by the server, and this body cannot be changed: leave it out."
+        raise InvalidRequest(message, param=_IDENTIFIER) from None

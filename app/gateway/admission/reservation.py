@@ -1,0 +1,129 @@
+"""A reservation: what was granted to one exchange, and what becomes of it when that ends.
+
+    usage reported                                    counts as it is
+    the request did not go out whole, or upstream
+    answered with an error                            nothing counts
+    no head, or an unstreamed answer that broke off   nobody has told: the call is held at all that was set aside
+    a stream that broke off behind its head           output by what was seen, input by what was set aside
+
+Until it ends the record of a budgeted call knows its worst case, and so does its open row in the ledger: a call that
+was open when the process died is held, too. Upstream's records, or an operator, tell later (app.gateway.unsettled).
+"""
+
+from dataclasses import dataclass
+
+from app.domain.answer.meter import AnswerReading
+from app.domain.answer.usage import Usage
+from app.domain.money.estimate import estimate
+from app.domain.money.worst_case import WorstCase, dearest
+from app.domain.records import CostSource, Outcome, Record, UsageSource
+from app.gateway.clients.directory import EffectiveTerms
+from app.gateway.exchange.settlement import write_usage
+from app.gateway.limiter import Grant
+from app.gateway.ports import PriceBook
+
+_WHOLE = (Outcome.COMPLETED, Outcome.INCOMPLETE)
+_ENDED = (Outcome.COMPLETED, Outcome.INCOMPLETE, Outcome.FAILED)
+
+
+@dataclass(slots=True, frozen=True)
+class Asked:
+    """What limits were asked for. `several`: more models than one may answer."""
+
+    worst: WorstCase
+    terms: EffectiveTerms
+    several: bool = False
+
+
+class Reservation:
+    """Of one exchange. `stop_at_tokens` is where a stream is ended; None: nowhere."""
+
+    __slots__ = ("_asked", "grant", "stop_at_tokens")
+
+    def __init__(self, grant: Grant, asked: Asked) -> None:
+        self.grant = grant
+        self.stop_at_tokens = _affordable(grant, asked.worst) if asked.terms.hard_stop else None
+        self._asked = asked
+
+    def settle(self, record: Record, reading: AnswerReading, prices: PriceBook, *, sent: bool) -> None:
+        """The record is closed: tell the limiter what the call came to. With a budget, the record says so, too.
+
+        `sent` says whether upstream got the whole request.
+        """
+        record.worst_case = None
+        tokens, cost = (record.input_tokens or 0) + (record.output_tokens or 0), record.cost_nanousd or 0
+        told = record.usage_source is UsageSource.REPORTED
+        if not told or record.input_tokens is None or record.output_tokens is None:
+            worst = self._asked.worst
+            if sent and not told and _is_untold(record, reading):
+                tokens, cost = worst.tokens, worst.cost_nanousd or 0
+                if self._asked.terms.budgeted:
+                    record.count_worst_case(worst)
+            elif sent and (guess := self._guess(record, reading)) is not None:
+                guess = _completed(record, guess) if told else guess
+                tokens = guess.total_tokens or 0
+                if self._asked.terms.budgeted:
+                    self._write(record, guess, prices)
+                    cost = record.cost_nanousd or 0
+        self.grant.settle(tokens, cost)
+
+    def _guess(self, record: Record, reading: AnswerReading) -> Usage | None:
+        """Of an answer that had begun; None where nothing shows that upstream has made anything."""
+        output_bytes = reading.output_bytes if record.stream else record.bytes_out
+        if not output_bytes and record.outcome in _WHOLE:  # nothing could be read of it, or it came in one event
+            output_bytes = record.bytes_out
+        if not _answered(record) or (record.outcome in _ENDED and not output_bytes):
+            return None
+        seen = estimate(record.bytes_in, output_bytes, (record.duration_ms or 0) / 1000).output_tokens or 0
+        into, out = self._asked.worst.input_tokens, min(seen, self._asked.worst.output_tokens)
+        return Usage(input_tokens=into, output_tokens=out, total_tokens=into + out)
+
+    def _write(self, record: Record, guess: Usage, prices: PriceBook) -> None:
+        """At the dearest rates that may apply: what was set aside for the input was priced so as well."""
+        write_usage(record, guess, UsageSource.ESTIMATED, prices)
+        most = self._asked.worst.cost_nanousd
+        if record.cost_source is not CostSource.ESTIMATED or most is None:
+            return
+        if record.model_served is None and self._asked.several:
+            record.cost_nanousd = most
+            return
+        for model in (record.model_served, record.model_requested):
+            price = prices.price(model) if model else None
+            if price is not None:
+                record.cost_nanousd = min(most, dearest(price, guess.input_tokens or 0, guess.output_tokens or 0))
+                return
+
+
+def _answered(record: Record) -> bool:
+    """Has upstream begun to answer, and not with an error?"""
+    return record.http_status is not None and 200 <= record.http_status < 300
+
+
+def _is_untold(record: Record, reading: AnswerReading) -> bool:
+    """Has nobody told anything of a call that went out whole and has no usage?"""
+    if record.outcome is Outcome.REJECTED:
+        return False
+    if record.time_to_first_byte_ms is None:
+        return True
+    if not _answered(record):
+        return False
+    if record.background:
+        return record.outcome is not Outcome.FAILED
+    return not record.stream and reading.status is None and record.outcome not in _ENDED
+
+
+def _completed(record: Record, guess: Usage) -> Usage:
+    """What upstream has told of the usage, and the guess for the rest: half a usage is not for free either."""
+    into = guess.input_tokens if record.input_tokens is None else record.input_tokens
+    out = guess.output_tokens if record.output_tokens is None else record.output_tokens
+    cost = record.cost_nanousd if record.cost_source is CostSource.REPORTED else None
+    return Usage(into, output_tokens=out, total_tokens=(into or 0) + (out or 0), reported_cost_nanousd=cost)
+
+
+def _affordable(grant: Grant, worst: WorstCase) -> int:
+    """The output tokens that what was set aside pays for."""
+    tokens = max(0, min(worst.output_tokens, grant.tokens - worst.input_tokens))
+    cost = worst.cost_nanousd
+    if cost and grant.cost_nanousd < cost:
+        tokens = min(tokens, worst.output_tokens * grant.cost_nanousd // cost)
+    return tokens

@@ -1,0 +1,47 @@
+"""What budgets start from: what the ledger says that clients have spent since a moment."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from app.domain.money.budgets import Unit
+from app.domain.records import Book
+from app.gateway.ports import Reports
+from app.gateway.usage_query import UsageQuery
+
+
+@dataclass(slots=True, frozen=True)
+class Spent:
+    """Tokens, input and output together, and nano-dollars, as far as they are known."""
+
+    tokens: int = 0
+    cost_nanousd: int = 0
+
+    def of(self, unit: Unit) -> int:
+        """In the unit of a budget."""
+        return self.cost_nanousd if unit is Unit.USD else self.tokens
+
+
+class LedgerSpending:
+    """Asks one book of the ledger, all clients at once. `caught_up` waits until that has what was settled so far."""
+
+    def __init__(
+        self, reports: Reports, caught_up: Callable[[], Awaitable[None]] | None = None, *, book: Book = Book.REAL
+    ) -> None:
+        self._reports = reports
+        self._caught_up = caught_up
+        self._book = book
+
+    async def since(self, begins_at: int, clients: Sequence[str]) -> Spent:
+        """What these have spent together on calls begun then (microseconds UTC) or later.
+
+        Raises StorageUnavailable when the ledger does not know all of it yet.
+        """
+        if self._caught_up is not None:
+            await self._caught_up()
+        if len(clients) == 1:
+            rows = await self._reports.totals(UsageQuery(since=begins_at, client=clients[0], book=self._book))
+        else:
+            rows = await self._reports.totals(UsageQuery(since=begins_at, by="client", book=self._book))
+            rows = [row for row in rows if row["client"] in set(clients)]
+        tokens = sum((row["input_tokens"] or 0) + (row["output_tokens"] or 0) for row in rows)
+        return Spent(tokens, sum(row["cost_nanousd"] or 0 for row in rows))

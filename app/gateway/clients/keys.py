@@ -1,0 +1,205 @@
+"""Clients and their keys: who may call, and what operators change. A change counts at once in this process."""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any
+
+from app.domain.errors import AuthenticationFailed, NotFound
+from app.domain.identity.keys import (
+    KEY_ID_LENGTH,
+    KEY_LENGTH,
+    KeyFault,
+    KeyState,
+    MintedKey,
+    StoredKey,
+    check_client_name,
+    check_key_label,
+    mint,
+    parse,
+)
+from app.domain.money.terms import NO_TERMS, ClientTerms
+from app.gateway.clients.directory import ClientDirectory
+from app.gateway.limiter import Holder
+from app.gateway.ports import ClientStore, StoredClient
+
+_BEARER = b"bearer "
+_PLAIN_BEARER = b"Bearer "
+_FAULTS = {
+    KeyFault.NOT_A_KEY: (
+        f"That is not a Weighbridge key: those begin with sk-wb- and have {KEY_LENGTH} characters. "
+        "Ask whoever runs this server for one."
+    ),
+    KeyFault.MISTYPED: "This Weighbridge key is mistyped or cut: its checksum is wrong.",
+}
+
+
+class KeyDirectory:
+    """Every key that could be good, in memory: one look-up by id, one comparison of digests."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, StoredKey] = {}
+        self._by_digest: dict[bytes, StoredKey] = {}
+        self.roster = ClientDirectory()
+        self.changes = 0  # how often put() was called
+
+    def fill(self, keys: Sequence[StoredKey]) -> None:
+        """Take these in place of all others."""
+        self._keys = {key.key_id: key for key in keys}
+        self._by_digest = {key.digest: key for key in keys}
+
+    @property
+    def any(self) -> bool:
+        """Is there one?"""
+        return bool(self._keys)
+
+    def put(self, key: StoredKey) -> None:
+        """Add or change one."""
+        self._keys[key.key_id] = key
+        self._by_digest[key.digest] = key
+        self.changes += 1
+
+    def authenticate(self, authorization: bytes | None, now_us: int) -> StoredKey:
+        """The caller's key. Raises AuthenticationFailed with a message that says what is wrong but never the key.
+
+        A good key is found by the digest of what was sent, which tells who measures the time nothing of any key.
+        """
+        if authorization is not None and authorization.startswith(_PLAIN_BEARER):
+            found = self._by_digest.get(sha256(authorization[7:]).digest())
+            if found is not None and found.good(now_us):
+                return found
+        if authorization is None:
+            message = "No API key: send `Authorization: Bearer sk-wb-...` with the key of your Weighbridge client."
+            raise AuthenticationFailed(message)
+        if authorization[:7].lower() != _BEARER:
+            message = "The Authorization header must be `Bearer` and a Weighbridge key."
+            raise AuthenticationFailed(message)
+        claim = parse(authorization[7:].strip(b" "))
+        if isinstance(claim, KeyFault):
+            raise AuthenticationFailed(_FAULTS[claim])
+        key = self._keys.get(claim.key_id)
+        if key is None or not key.matches(claim.digest):
+            message = "Unknown API key."
+            raise AuthenticationFailed(message)
+        state = key.state(now_us)
+        if state is not KeyState.ACTIVE:
+            message = f"This API key is {state.value}."
+            raise AuthenticationFailed(message)
+        return key
+
+
+class KeyService:
+    """What operators do with keys, and through them make clients. Times in microseconds UTC.
+
+    `defaults` are the terms of new clients; `prepare` is the limiter's, which must know a client before its first call.
+    """
+
+    def __init__(
+        self,
+        store: ClientStore,
+        directory: KeyDirectory,
+        now_us: Callable[[], int],
+        defaults: ClientTerms = NO_TERMS,
+        prepare: Callable[[Sequence[Holder]], Awaitable[None]] | None = None,
+    ) -> None:
+        self._store = store
+        self._directory = directory
+        self._now_us = now_us
+        self._defaults = defaults
+        self._prepare = prepare
+        self._changing = asyncio.Lock()  # or a key revoked while it is rotated would come to life again
+
+    async def load(self) -> None:
+        """Fill the directory from the store; again when a key was changed meanwhile: what was read may be older."""
+        while True:
+            changes = self._directory.changes
+            keys = await self._store.load_keys()
+            if changes == self._directory.changes:
+                self._directory.fill(keys)
+                return
+
+    @property
+    def any_active(self) -> bool:
+        """Is there a key in memory? Then there are clients, and no need to ask the database."""
+        return self._directory.any
+
+    async def create_key(
+        self, client: str, *, lifetime_us: int | None = None, client_is_new: bool = False, label: str | None = None
+    ) -> MintedKey:
+        """A new key, for a new client if need be. Raises ValueError for a bad name or label.
+
+        With `client_is_new` it must be new, else ValueError too: of processes that do this at once, one succeeds.
+        """
+        check_client_name(client)
+        if label is not None:
+            check_key_label(label)
+        now = self._now_us()
+        minted = mint(secrets.token_bytes)
+        expires_at = None if lifetime_us is None else now + lifetime_us
+        key = StoredKey(minted.key_id, client, minted.digest, now, expires_at, None, label=label)
+        if self._prepare is not None and self._defaults.limits.any and self._directory.roster.client(client) is None:
+            await self._prepare([Holder(f"client:{client}", self._defaults.limits, (client,))])
+        await self._store.add_key(key, self._defaults, client_is_new=client_is_new)
+        if self._directory.roster.client(client) is None:
+            self._directory.roster.put_client(StoredClient(client, now, None, self._defaults))
+        self._directory.put(key)
+        return minted
+
+    async def revoke_key(self, key_id: str) -> StoredKey:
+        """End a key now. Raises NotFound. Revoking twice changes nothing."""
+        async with self._changing:
+            key = await self._find(key_id)
+            if key.revoked_at is not None:
+                return key
+            return await self._change(key, expires_at=key.expires_at, revoked_at=self._now_us())
+
+    async def rotate_key(self, key_id: str, *, grace_us: int) -> tuple[MintedKey, StoredKey]:
+        """A new key for the same client; the old one ends after the grace (never later than it would have).
+
+        Raises NotFound, or ValueError when the key has ended already.
+        """
+        async with self._changing:
+            old = await self._find(key_id)
+            now = self._now_us()
+            if not old.good(now):
+                message = f"Key {key_id} is {old.state(now).value}: make a new one with `keys create {old.client}`."
+                raise ValueError(message)
+            minted = await self.create_key(old.client, label=old.label)
+            end = now + grace_us
+            expires_at = end if old.expires_at is None else min(end, old.expires_at)
+            return minted, await self._change(old, expires_at=expires_at, revoked_at=None)
+
+    async def list_keys(self) -> Sequence[StoredKey]:
+        """All keys ever made, oldest first."""
+        return await self._store.list_keys()
+
+    async def list_clients(self) -> Sequence[Mapping[str, Any]]:
+        """All clients, with their terms and the number of their good keys."""
+        now = self._now_us()
+        keys = await self._store.list_keys()
+        return [
+            {
+                "name": client.name,
+                "created_at": client.created_at,
+                "disabled": client.disabled_at is not None,
+                "active_keys": sum(key.client == client.name and key.good(now) for key in keys),
+                "terms": client.terms,
+            }
+            for client in await self._store.list_clients()
+        ]
+
+    async def _find(self, key_id: str) -> StoredKey:
+        for key in await self._store.list_keys():
+            if key.key_id == key_id:
+                return key
+        shown = repr(key_id) if len(key_id) <= KEY_ID_LENGTH else "of that id"  # whole keys are pasted here
+        message = f"There is no key {shown}. `weighbridge keys list` shows them."
+        raise NotFound(message)
+
+    async def _change(self, key: StoredKey, *, expires_at: int | None, revoked_at: int | None) -> StoredKey:
+        await self._store.change_key(key.key_id, expires_at=expires_at, revoked_at=revoked_at)
+        changed = replace(key, expires_at=expires_at, revoked_at=revoked_at)
+        self._directory.put(changed)
+        return changed

@@ -1,0 +1,133 @@
+"""Agreements: what operators agree with clients and groups. A change counts at once in this process.
+
+change ──> checked ──> the limiter is prepared ──> stored ──> in the roster
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from app.domain.errors import NotFound
+from app.domain.identity.keys import check_group_name
+from app.domain.money.limits import NO_LIMITS
+from app.domain.money.terms import ClientTerms, GroupTerms
+from app.domain.records import Outcome, Record
+from app.gateway.clients.directory import ClientDirectory
+from app.gateway.limiter import Amendment, Holder, HolderReading, Limiter
+from app.gateway.ports import ClientStore, StoredClient, StoredGroup
+
+
+class TermsService:
+    """Changes of terms, one after the other. Times in microseconds UTC."""
+
+    def __init__(
+        self, store: ClientStore, roster: ClientDirectory, limiter: Limiter, now_us: Callable[[], int]
+    ) -> None:
+        self._store = store
+        self._roster = roster
+        self._limiter = limiter
+        self._now_us = now_us
+        self._changing = asyncio.Lock()
+
+    async def load(self, *, prepare: bool = True) -> None:
+        """Fill the roster from the store, again whenever somebody else may have changed that.
+
+        Without `prepare` budgets are not looked up until someone asks: for commands, which let no call in.
+        """
+        async with self._changing:
+            while True:
+                changes = self._roster.changes
+                fresh = ClientDirectory()
+                fresh.fill(await self._store.list_clients(), await self._store.list_groups())
+                if prepare:
+                    await self._prepare(fresh)
+                if changes == self._roster.changes:  # else a client came meanwhile, with a key: those do not wait here
+                    self._roster.fill(fresh.clients, fresh.groups)
+                    return
+
+    async def change_client(
+        self, name: str, change: Callable[[ClientTerms], ClientTerms], *, disabled: bool | None = None
+    ) -> StoredClient:
+        """Change a client's terms by a function of them, and whether it is disabled. Raises NotFound.
+
+        Raises ValueError when they name a group that is not there.
+        """
+        async with self._changing:
+            client = self.client(name)
+            terms = change(client.terms)
+            if terms.group is not None and self._roster.group(terms.group) is None:
+                raise ValueError(f"there is no group {terms.group!r}: make it with `weighbridge groups set`")
+            disabled_at = client.disabled_at
+            if disabled is not None and disabled != (disabled_at is not None):
+                disabled_at = self._now_us() if disabled else None
+            changed = replace(client, terms=terms, disabled_at=disabled_at)
+            await self._prepare(self._roster.with_client(changed))
+            await self._store.change_client(changed)
+            self._roster.put_client(changed)
+            return changed
+
+    async def change_group(self, name: str, change: Callable[[GroupTerms], GroupTerms]) -> StoredGroup:
+        """Change a group's terms by a function of them; make it if it is new. Raises ValueError for a bad name."""
+        check_group_name(name)
+        async with self._changing:
+            group = self._roster.group(name) or StoredGroup(name, self._now_us(), GroupTerms())
+            changed = replace(group, terms=change(group.terms))
+            await self._prepare(self._roster.with_group(changed))
+            await self._store.put_group(changed)
+            self._roster.put_group(changed)
+            return changed
+
+    def client(self, name: str) -> StoredClient:
+        """A client. Raises NotFound."""
+        client = self._roster.client(name)
+        if client is None:
+            raise NotFound(f"There is no client {name[:64]!r}.")
+        return client
+
+    def group(self, name: str) -> StoredGroup:
+        """A group. Raises NotFound."""
+        group = self._roster.group(name)
+        if group is None:
+            raise NotFound(f"There is no group {name[:64]!r}.")
+        return group
+
+    @property
+    def groups(self) -> Sequence[StoredGroup]:
+        """All groups, by name."""
+        return self._roster.groups
+
+    def members(self, group: str) -> Sequence[str]:
+        """The names of a group's clients."""
+        return self._roster.members(group)
+
+    async def readings(self, client: str) -> list[tuple[Holder, HolderReading]]:
+        """How a client, and its group, stand now; each only if it has limits."""
+        return [(holder, await self._reading(holder)) for holder in self._roster.holders(client)]
+
+    async def group_reading(self, group: str) -> HolderReading:
+        """How a group stands now. Raises NotFound."""
+        return await self._reading(self._roster.group_holder(self.group(group)))
+
+    def amended(self, before: Record, after: Record) -> None:
+        """Upstream's books have told what a call of the ledger came to: the budgets that it counts for follow."""
+        tokens = _more(before.input_tokens, after.input_tokens) + _more(before.output_tokens, after.output_tokens)
+        cost = _more(before.cost_nanousd, after.cost_nanousd)
+        holders = self._roster.holders(before.client)
+        given_up = before.outcome is Outcome.INTERRUPTED and before.duration_ms is None
+        self._limiter.correct(Amendment(before.request_id, holders, before.started_at, tokens, cost, given_up))
+
+    def _reading(self, holder: Holder) -> Awaitable[HolderReading]:
+        return self._limiter.reading(holder, self._now_us())
+
+    async def _prepare(self, fresh: ClientDirectory) -> None:
+        """Prepare the limiter for who is limited otherwise than before, or no more."""
+        known = {holder.name: holder for holder in self._roster.all_holders()}
+        coming = {holder.name: holder for holder in fresh.all_holders()}
+        gone = [replace(holder, limits=NO_LIMITS) for name, holder in known.items() if name not in coming]
+        changed = [holder for name, holder in coming.items() if known.get(name) != holder]
+        await self._limiter.prepare([*gone, *changed])
+
+
+def _more(before: int | None, after: int | None) -> int:
+    """What the ledger grows by; what books do not know stays as it was."""
+    return 0 if after is None else after - (before or 0)

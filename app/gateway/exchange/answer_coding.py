@@ -1,0 +1,187 @@
+"""Content codings of answers: what upstream coded is decoded beside its passing, for the meter and the key watch.
+
+Upstream is asked for `identity`; some do not listen. Every coding is read that httpx2 reads: gzip, deflate (zlib's form
+and raw), zstd, br where the library `brotli` is installed, and stacks of them. Several gzip members or zstd frames are
+one body; what follows the last of them is ignored, as clients do. Memory is bounded whatever the input claims to be.
+"""
+
+import importlib
+import zlib
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import zstandard
+
+from app.gateway.exchange.coding import (
+    DEFLATE_STEP_BYTES,
+    MOST_MEMBERS,
+    ZSTD_STEP_BYTES,
+    Member,
+    deflate_window,
+    zstd_frame,
+)
+
+SWELL_LIMIT_BYTES = 8 * 1024 * 1024
+"""What is made of one piece at the most, and 8 MiB beyond."""
+
+_PLAIN = (b"", b"identity", b"none")  # `none` only keeps Next.js from coding an answer
+
+
+class UnreadableError(ValueError):
+    """The coding is not read, or the answer swells beyond what is read. It may well be whole."""
+
+
+class DamagedError(ValueError):
+    """The answer does not decode by its coding."""
+
+
+def is_plain(coding: bytes) -> bool:
+    """Whether an answer with this Content-Encoding is not coded."""
+    return not _names_in(coding)
+
+
+class AnswerDecoder:
+    """Decodes one answer as it comes."""
+
+    def __init__(self, coding: bytes) -> None:
+        """`coding` is the Content-Encoding: one or several, in the order in which they were applied."""
+        kinds = [_KINDS.get(name) for name in reversed(_names_in(coding))]
+        self._layers = [_Layer(kind) for kind in kinds if kind is not None]
+        self._readable = len(self._layers) == len(kinds)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the answer could end here: no member, frame or stream is open."""
+        return self._readable and all(layer.whole for layer in self._layers)
+
+    def feed(self, data: bytes) -> bytes:
+        """All that a client could have decoded by now and not before. Raises UnreadableError or DamagedError."""
+        if not self._readable:
+            raise UnreadableError
+        for layer in self._layers:
+            data = layer.feed(data)
+        return data
+
+
+class _Kind(NamedTuple):
+    """One coding: what decodes a member of it, the bytes that make 8 MiB at the most, whether there may be several."""
+
+    start: Callable[[], Member]
+    step: int
+    several: bool
+
+
+class _Layer:
+    """One coding of one answer."""
+
+    def __init__(self, kind: _Kind) -> None:
+        self._kind = kind
+        self._member: Member | None = None
+        self._made_something = False  # of the member that is open
+        self._members = 0  # that have ended
+        self._done = False  # what comes now is ignored
+
+    @property
+    def whole(self) -> bool:
+        return self._members > 0 and not (self._member is not None and self._made_something)
+
+    def feed(self, data: bytes) -> bytes:
+        pieces: list[bytes] = []
+        size = position = 0
+        while position < len(data) and not self._done:
+            piece, unused = self._feed_step(data[position : position + self._kind.step])
+            position = min(position + self._kind.step, len(data)) - unused
+            size += len(piece)
+            pieces.append(piece)
+            if size > SWELL_LIMIT_BYTES or self._members > MOST_MEMBERS:
+                raise UnreadableError
+        return b"".join(pieces)
+
+    def _feed_step(self, data: bytes) -> tuple[bytes, int]:
+        """What the step decodes to, and how many bytes at its end are not of this member."""
+        if self._member is None:
+            self._member, self._made_something = self._kind.start(), False
+        member = self._member
+        try:
+            piece = member.decompress(data)
+        except _LIBRARY_ERRORS as error:
+            if self._members and not self._made_something:  # padding, or whatever else no client reads
+                self._done = True
+                return b"", 0
+            raise DamagedError from error
+        self._made_something = self._made_something or bool(piece)
+        if not member.eof:
+            return piece, 0
+        self._member = None
+        self._members += 1
+        self._done = not self._kind.several
+        return piece, len(member.unused_data)
+
+
+class _Deflate:
+    """`deflate` in either of its two forms, known by the first two bytes."""
+
+    unused_data = b""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._inner: Any = None
+
+    def decompress(self, data: bytes, /) -> bytes:
+        if self._inner is None:
+            self._head += data
+            if len(self._head) < 2:
+                return b""
+            data = self._head
+            self._inner = zlib.decompressobj(deflate_window(data))
+        decoded: bytes = self._inner.decompress(data)
+        return decoded
+
+    @property
+    def eof(self) -> bool:
+        return self._inner is not None and bool(self._inner.eof)
+
+
+class _Brotli:
+    unused_data = b""
+
+    def __init__(self) -> None:
+        self._inner = _brotli.Decompressor()
+
+    def decompress(self, data: bytes, /) -> bytes:
+        decoded: bytes = self._inner.process(data, output_buffer_limit=SWELL_LIMIT_BYTES)
+        if not self._inner.can_accept_more_data():
+            raise UnreadableError
+        return decoded
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._inner.is_finished())
+
+
+def _names_in(coding: bytes) -> list[bytes]:
+    return [name for name in (part.strip().lower() for part in coding.split(b",")) if name not in _PLAIN]
+
+
+def _brotli_library() -> Any:  # noqa: ANN401 - a module, or None
+    """The library if it is there, in a version that can be bounded (1.2)."""
+    try:
+        library = importlib.import_module("brotli")
+    except ImportError:
+        return None
+    return library if hasattr(library.Decompressor, "can_accept_more_data") else None
+
+
+_brotli = _brotli_library()
+_GZIP = _Kind(partial(zlib.decompressobj, 31), DEFLATE_STEP_BYTES, several=True)
+_KINDS = {
+    b"gzip": _GZIP,
+    b"x-gzip": _GZIP,
+    b"deflate": _Kind(_Deflate, DEFLATE_STEP_BYTES, several=False),
+    b"zstd": _Kind(zstd_frame, ZSTD_STEP_BYTES, several=True),
+}
+_LIBRARY_ERRORS: tuple[type[Exception], ...] = (zlib.error, zstandard.ZstdError)
+if _brotli is not None:
+    _KINDS[b"br"] = _Kind(_Brotli, DEFLATE_STEP_BYTES, several=False)
+    _LIBRARY_ERRORS = (*_LIBRARY_ERRORS, _brotli.error)

@@ -1,0 +1,44 @@
+"""The head of an answer as the client gets it: upstream's, less what stays behind, with what a stream must not lack."""
+
+from app.domain.headers import Headers
+from app.domain.identity.kept_ids import LONGEST_ID, kept_id
+from app.domain.records import Record
+from app.gateway.services import Services
+
+Values = dict[bytes, bytes]
+"""Of headers, by name in lower case; of repeated ones the last."""
+
+_STREAM_DEFAULTS = ((b"cache-control", b"no-cache, no-transform"), (b"x-accel-buffering", b"no"))
+_EVENT_STREAM = b"text/event-stream"
+
+
+def crossing(headers: Headers, services: Services, record: Record) -> tuple[Headers, Values]:
+    """What crosses, with the ids of the call; the record gets upstream's. What holds the upstream key stays behind.
+
+    `x-weighbridge-request-id` is always ours, `x-request-id` upstream's, or ours where upstream sent none.
+    """
+    guard = services.key_guard
+    selected = services.to_client.select(headers)
+    values = dict(selected)
+    if guard.found_in(b"\n".join([value for _, value in selected])):
+        selected = [header for header in selected if not guard.found_in(header[1])]
+        values = dict(selected)
+    our_id = record.request_id.encode("ascii")
+    selected.append((b"x-weighbridge-request-id", our_id))
+    if b"x-request-id" in values:
+        theirs = values[b"x-request-id"].decode("latin-1")
+        record.upstream_request_id = theirs if 0 < len(theirs) <= LONGEST_ID else kept_id(theirs)
+    else:
+        selected.append((b"x-request-id", our_id))
+    if b"x-generation-id" in values:  # OpenRouter's handle to its own usage records
+        generation = values[b"x-generation-id"].decode("latin-1")
+        record.generation_id = generation if 0 < len(generation) <= LONGEST_ID else kept_id(generation)
+        services.ledger.note(record)
+    return selected, values
+
+
+def add_stream_defaults(headers: Headers, values: Values, *, asked_for: bool) -> None:
+    """No buffering or caching on the way for an event stream: it says it is one, or was asked for and says nothing."""
+    content_type = values.get(b"content-type")
+    if asked_for if content_type is None else content_type.lower().startswith(_EVENT_STREAM):
+        headers += [default for default in _STREAM_DEFAULTS if default[0] not in values]

@@ -1,0 +1,82 @@
+"""The watch over an answer that is coded: the coded bytes pass, and what they decode to is screened for the key."""
+
+from app.gateway.exchange.answer_coding import AnswerDecoder, DamagedError, UnreadableError
+from app.gateway.exchange.key_guard import KeyGuard
+
+MOST_HELD_BYTES = 1024 * 1024
+"""Of coded bytes that wait since their text ends in the beginning of the key. A frame of zstd has 128 KiB at most."""
+
+
+class CodedWatch:
+    """Screens coded chunks as a KeyWatch does plain ones, and keeps their text for the meter.
+
+    A coding that is not read, or damage, ends the decoding (`blind`): from there on the bytes are only looked at as
+    they are.
+    """
+
+    def __init__(self, coding: bytes, guard: KeyGuard) -> None:
+        self.damaged = False
+        self.blind = False
+        self._decoder = AnswerDecoder(coding)
+        self._guard = guard
+        self._watch = guard.watch()  # over the text; once blind, over the bytes
+        self._released = False
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._text: list[bytes] = []
+
+    @property
+    def held(self) -> bool:
+        """Whether bytes wait for the next chunk."""
+        return bool(self._watch.held)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the answer may end here; of one that is not read, nobody can say that it may not."""
+        return not self.damaged if self.blind else self._decoder.whole
+
+    def screen(self, chunk: bytes) -> bytes | None:
+        """What may go on. None when the key is in the chunk, or in its text."""
+        if self._released:
+            return chunk
+        if not self.blind:
+            try:
+                text = self._decoder.feed(chunk)
+            except (UnreadableError, DamagedError) as error:
+                if self._watch.held:
+                    return None  # the text ended in the beginning of the key, and what comes now cannot be judged
+                self.blind, self.damaged = True, isinstance(error, DamagedError)
+                self._watch = self._guard.watch()
+            else:
+                return self._screen_text(chunk, text)
+        return self._watch.screen(chunk)
+
+    def release(self) -> bytes:
+        """What is held, once the answer has ended. From here on everything passes."""
+        self._released = True
+        rest = self._watch.release()
+        if self.blind:
+            return rest
+        self._text.append(rest)
+        return self._with_held(b"")
+
+    def take_text(self) -> bytes:
+        """What has been decoded since the last taking, and may pass."""
+        text, self._text = b"".join(self._text), []
+        return text
+
+    def _screen_text(self, chunk: bytes, text: bytes) -> bytes | None:
+        if text:
+            screened = self._watch.screen(text)
+            if screened is None:
+                return None
+            self._text.append(screened)
+        if not self._watch.held:
+            return self._with_held(chunk) if self._held else chunk
+        self._held.append(chunk)
+        self._held_bytes += len(chunk)
+        return b"" if self._held_bytes <= MOST_HELD_BYTES else None
+
+    def _with_held(self, chunk: bytes) -> bytes:
+        held, self._held, self._held_bytes = self._held, [], 0
+        return b"".join([*held, chunk])

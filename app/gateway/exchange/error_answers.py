@@ -1,0 +1,121 @@
+"""Answers that are no success: some are refused by their status; 4xx and 5xx are collected whole, and then judged."""
+
+import orjson
+
+from app.domain.answer.error_code import error_message, error_word
+from app.domain.answer.sse import BYTE_ORDER_MARK
+from app.domain.errors import (
+    UpstreamAuthFailed,
+    UpstreamErrorReplaced,
+    UpstreamFault,
+    UpstreamProtocolError,
+    UpstreamRedirected,
+)
+from app.domain.headers import Headers, value_of
+from app.domain.records import Record
+from app.gateway.exchange.answer_coding import AnswerDecoder, DamagedError, UnreadableError, is_plain
+from app.gateway.exchange.key_guard import KeyGuard
+from app.gateway.ports import Downstream
+
+MAX_ERROR_BYTES = 1024 * 1024
+_HTML = (b"<!doctype", b"<html")
+
+
+def refusal_of(status: int) -> UpstreamFault | None:
+    """What to answer instead when it is the status that must not pass; None for 4xx and 5xx, which may."""
+    if status == 401:
+        return UpstreamAuthFailed(
+            "Upstream does not accept this server's key (HTTP 401). The operator of this server must replace the key.",
+            detail="Upstream answered HTTP 401: it does not accept this server's key.",
+        )
+    if status < 400:
+        return UpstreamRedirected(f"Upstream answered with a redirect (HTTP {status}), which is not followed.")
+    if status >= 600:
+        return UpstreamProtocolError(f"Upstream answered with a status that means nothing (HTTP {status}).")
+    return None
+
+
+class ErrorAnswer:
+    """One error answer. 4xx and JSON 5xx pass as they are; pages for people and whatever holds the key do not.
+
+    It takes the place of the key watch over the answer: no chunk passes before all of them were judged.
+    """
+
+    held = False
+
+    __slots__ = ("_parts", "_size", "error_code", "headers", "message", "status")
+
+    def __init__(self, status: int, headers: Headers) -> None:
+        self.status = status
+        self.headers = headers
+        self.error_code = "upstream_error"  # upstream's own word for it, once judged
+        self.message: str | None = None
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    @property
+    def body(self) -> bytes:
+        """What has come so far."""
+        return b"".join(self._parts)
+
+    def screen(self, chunk: bytes) -> bytes | None:
+        """Keep a piece: nothing passes yet. None when the answer is too large to be an error message."""
+        self._size += len(chunk)
+        if self._size > MAX_ERROR_BYTES:
+            return None
+        self._parts.append(chunk)
+        return b""
+
+    def release(self) -> bytes:
+        """Nothing: what was kept is sent by send()."""
+        return b""
+
+    def judge(self, guard: KeyGuard) -> UpstreamErrorReplaced | None:
+        """The error to send instead, or None when this one may pass."""
+        if self._size > MAX_ERROR_BYTES:
+            return self._replaced("more than a megabyte of it")
+        text = self._decoded()
+        if text is None:
+            return self._replaced("it does not decode by its Content-Encoding")
+        if guard.found_in(text):
+            return self._replaced("it holds what must not be passed on")
+        try:
+            value = orjson.loads(text.removeprefix(BYTE_ORDER_MARK))
+        except ValueError:
+            value = None
+        if isinstance(value, dict):
+            self.error_code = error_word(value) or self.error_code
+            self.message = error_message(value)
+            return None
+        content_type = (value_of(self.headers, b"content-type") or b"").lower()
+        if self.status >= 500 or b"html" in content_type or text.lstrip()[:9].lower().startswith(_HTML):
+            return self._replaced("it is not JSON")
+        return None
+
+    def describe(self, record: Record) -> None:
+        """Say in the record what the client gets."""
+        record.http_status = self.status
+        record.error_type = self.error_code
+        record.error_detail = self.message or f"Upstream answered HTTP {self.status}."
+        record.bytes_out = self._size
+
+    def _decoded(self) -> bytes | None:
+        """The body without its content coding; None when it has one that is not read, is damaged or is cut."""
+        coding = value_of(self.headers, b"content-encoding")
+        if coding is None or is_plain(coding):
+            return self.body
+        decoder = AnswerDecoder(coding)
+        try:
+            text = decoder.feed(self.body)
+        except (UnreadableError, DamagedError):
+            return None
+        return text if decoder.whole else None
+
+    def send(self, downstream: Downstream) -> None:
+        """Pass it on as it came."""
+        downstream.start(self.status, self.headers)
+        downstream.body(self.body)
+        downstream.finish()
+
+    def _replaced(self, why: str) -> UpstreamErrorReplaced:
+        return UpstreamErrorReplaced(f"Upstream answered with an error (HTTP {self.status}) not shown here: {why}.")

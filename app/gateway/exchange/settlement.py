@@ -1,0 +1,129 @@
+"""Settlement: what an exchange came to, written into its record once, on every exit."""
+
+from app.domain.answer.meter import AnswerReading
+from app.domain.answer.usage import Usage
+from app.domain.error_detail import short_detail
+from app.domain.errors import ApiError, Draining, UpstreamTimedOut
+from app.domain.money.amounts import MAX_USD, NANOUSD_PER_USD
+from app.domain.money.estimate import estimate, may_be_billed
+from app.domain.money.pricing import cost
+from app.domain.records import CostSource, Outcome, Record, UsageSource
+from app.gateway.exchange.answer_meter import AnswerMeter
+from app.gateway.ports import Ledger, PriceBook
+from app.gateway.services import Services
+
+LARGEST_COST = MAX_USD * NANOUSD_PER_USD
+"""Of one call: no more is believed of a report, and no more is made of a price."""
+
+_OUTCOME_OF_STATUS = {
+    "completed": Outcome.COMPLETED,
+    "incomplete": Outcome.INCOMPLETE,
+    "cancelled": Outcome.INCOMPLETE,
+    "failed": Outcome.FAILED,
+}
+
+_ODD = (Outcome.TRUNCATED, Outcome.FAILED)
+_ANSWERED = (Outcome.COMPLETED, Outcome.INCOMPLETE, Outcome.FAILED, Outcome.INTERRUPTED)
+
+
+def outcome_of(reading: AnswerReading, otherwise: Outcome) -> Outcome:
+    """The terminal event decides; without one an in-band error does; without either it is `otherwise`."""
+    if reading.status is not None:
+        return _OUTCOME_OF_STATUS.get(reading.status, Outcome.COMPLETED)
+    return Outcome.FAILED if reading.failed else otherwise
+
+
+def outcome_of_fault(fault: ApiError, *, answering: bool) -> Outcome:
+    """How an exchange ended that upstream broke off, or that we did."""
+    if isinstance(fault, Draining):
+        return Outcome.INTERRUPTED
+    if isinstance(fault, UpstreamTimedOut):
+        return Outcome.TIMEOUT
+    return Outcome.TRUNCATED if answering else Outcome.UPSTREAM_ERROR
+
+
+def outcome_unseen(outcome: Outcome) -> Outcome:
+    """The outcome of an answer that its client did not wait for."""
+    return outcome if outcome in _ANSWERED else Outcome.CLIENT_CLOSED
+
+
+def note_response(record: Record, reading: AnswerReading, ledger: Ledger) -> None:
+    """Let the ledger know, once, by which id upstream goes on with an open call: it may be all that a crash leaves."""
+    if record.response_id is None and reading.response_id is not None:
+        record.response_id = reading.response_id
+        ledger.note(record)
+
+
+def close_record(  # noqa: PLR0913 - all that is known at the end
+    record: Record, outcome: Outcome, duration_ms: float, tap: AnswerMeter, services: Services, *, sent: bool
+) -> None:
+    """Make the record of an exchange final: how and when it ended, and what was read of it.
+
+    `sent` says whether upstream got the whole request: if not, nothing can be billed.
+    """
+    record.outcome = outcome
+    record.duration_ms = duration_ms
+    record.finished_at = record.started_at + int(duration_ms * 1000)
+    _write_reading(record, tap.reading, services, sent=sent)
+    if record.error_type is None and outcome is Outcome.FAILED:
+        record.error_type = "upstream_error"
+    if record.error_type is not None or record.error_detail is not None or outcome is Outcome.TRUNCATED:
+        _explain(record, tap)
+    if tap.failed:
+        services.observer.meter_failed()
+    services.key_guard.keep_out(record)
+
+
+def _explain(record: Record, tap: AnswerMeter) -> None:
+    """Say in the record why the call failed: upstream's own words first, then ours."""
+    reading = tap.reading
+    why = reading.error_message or record.error_detail
+    if why is None and reading.status is None and not reading.failed and record.outcome in _ODD:
+        why = tap.trouble
+    record.error_detail = None if why is None else short_detail(why)
+
+
+def settle_by_books(record: Record, usage: Usage, model: str | None, prices: PriceBook) -> None:
+    """Replace what a record says of its usage, nothing or an estimate, by what upstream's books say."""
+    record.model_served = record.model_served or model
+    write_usage(record, usage, UsageSource.SETTLED, prices)
+
+
+def _write_reading(record: Record, reading: AnswerReading, services: Services, *, sent: bool) -> None:
+    """Put what was read of the answer into the record; without a usage, if wished, an estimate of what is billed."""
+    record.response_id = reading.response_id
+    record.model_served = reading.model
+    if record.error_type is None:
+        record.error_type = reading.error_code
+    if reading.usage is not None:
+        write_usage(record, reading.usage, UsageSource.REPORTED, services.prices)
+        return
+    output_bytes = reading.output_bytes if record.stream else record.bytes_out
+    if services.estimates and sent and may_be_billed(record):
+        usage = estimate(record.bytes_in, output_bytes, (record.duration_ms or 0) / 1000)
+        write_usage(record, usage, UsageSource.ESTIMATED, services.prices)
+
+
+def write_usage(record: Record, usage: Usage, source: UsageSource, prices: PriceBook) -> None:
+    """Put tokens and cost into a record. What upstream says it charged wins; else it is priced; else unknown."""
+    record.usage_source = source
+    record.input_tokens = usage.input_tokens
+    record.cached_input_tokens = usage.cached_input_tokens
+    record.cache_write_tokens = usage.cache_write_tokens
+    record.output_tokens = usage.output_tokens
+    record.reasoning_tokens = usage.reasoning_tokens
+    record.total_tokens = usage.total_tokens
+    record.cost_nanousd = record.cost_source = record.price = None
+    if usage.reported_cost_nanousd is not None:
+        record.cost_nanousd = usage.reported_cost_nanousd
+        record.cost_source = CostSource.REPORTED
+        return
+    for model in (record.model_served, record.model_requested):
+        price = prices.price(model) if model else None
+        if price is not None:
+            priced = cost(usage, price)
+            if priced is not None:
+                record.cost_nanousd = min(priced, LARGEST_COST)  # absurd tokens must not overflow the sums of all
+                record.cost_source = CostSource.ESTIMATED if source is UsageSource.ESTIMATED else CostSource.PRICED
+                record.price = price.as_json()
+            return

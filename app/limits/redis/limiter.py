@@ -1,0 +1,183 @@
+"""The Limiter in Redis or Valkey: one script takes everything that a call needs, or nothing.
+
+While the server is away, rates and calls at once hold back everybody or nobody, as set; budgets hold back everybody.
+Nobody waits for it meanwhile: only calls that were being judged when it went find out by waiting.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from itertools import count
+from typing import Any, Self
+
+import hiredis
+
+from app.domain.errors import StorageUnavailable
+from app.gateway.admission.spending import LedgerSpending
+from app.gateway.limiter import Amendment, Answered, Holder, HolderReading, LimitRequest
+from app.limits.redis.account_loader import AccountLoader
+from app.limits.redis.address import RedisAddress
+from app.limits.redis.connection import RedisConnection, RedisConnectionLost
+from app.limits.redis.grant import Command, End, LooseGrant, RedisGrant
+from app.limits.redis.membership import LEASE_SECONDS, Membership
+from app.limits.redis.replies import GRANTED, REFUSED, SHUT, holder_reading, readings, refusal
+from app.limits.redis.scripts import Scripts
+from app.limits.redis.wire_format import MOST, Wording, ask_json
+
+AWAY = "Limits cannot be judged at the moment. Try again in a moment."
+NOT_KNOWN = "What was spent of a budget is not known yet. Try again in a moment."
+
+
+class RedisLimiter:
+    """One per process. `unjudged` counts what came of calls that could not be judged."""
+
+    def __init__(  # noqa: PLR0913 - the last two are for tests
+        self,
+        url: str,
+        spending: LedgerSpending,
+        now_us: Callable[[], int],
+        *,
+        fail_open: bool = True,
+        scripts: Scripts | None = None,
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        """Raises StoreFault for a URL that cannot be used."""
+        self._scripts = scripts or Scripts()
+        self._wording = Wording()
+        self.member = Membership(RedisAddress(url), self._scripts, self._wording, lease_seconds)
+        self._openings = AccountLoader(self.member, self._scripts, self._wording, spending)
+        self._now_us = now_us
+        self._fail_open = fail_open
+        self._numbers = count(1)
+        self._stack = AsyncExitStack()
+        self.unjudged = {"admitted": 0, "refused": 0}
+
+    async def __aenter__(self) -> Self:
+        """Connect if that can be done at once; if not, go on trying."""
+        await self.member.start()
+        self._stack.push_async_callback(self.member.close)
+        self._openings.start(self._now_us)
+        self._stack.push_async_callback(self._openings.close)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Tell what is untold, if that can be done at once."""
+        await self._stack.aclose()
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the server, in a sentence for operators."""
+        if self.member.problem is None:
+            return None
+        rates = "do not hold" if self._fail_open else "refuse everybody"
+        return f"Redis: {self.member.problem}; rates {rates}, budgets refuse everybody"
+
+    @property
+    def errors(self) -> Mapping[str, int]:
+        """What went wrong with the server, by kind (see app.limits.redis.membership)."""
+        return self.member.errors
+
+    def reserve(self, ask: LimitRequest, answered: Answered) -> None:
+        """As the port says."""
+        if ask.holders:
+            self._reserve(ask, answered, again=True)
+        else:
+            answered(LooseGrant(ask))
+
+    def correct(self, amendment: Amendment) -> None:
+        """As the port says."""
+        accounts = self._wording.spending(amendment.holders)
+        if accounts:
+            more = (min(amendment.tokens, MOST), min(amendment.cost_nanousd, MOST))
+            told = (amendment.at_us, *more, accounts, int(amendment.given_up))
+            self.member.tell(Command(self._scripts.correct.command(amendment.request_id, *told)))
+
+    async def prepare(self, holders: Sequence[Holder]) -> None:
+        """As the port says. What cannot be opened now is opened later, and shut until then.
+
+        So is what nobody counts for any more: a budget that comes back starts from the ledger.
+        """
+        for holder in holders:
+            for key in self._wording.forget(holder):
+                words = ("HDEL", key, "spent", "members")
+                self.member.tell(Command(hiredis.pack_command(words)))  # type: ignore[arg-type] # see scripts.py
+        await self._openings.open(holders)
+
+    async def reading(self, holder: Holder, at_us: int) -> HolderReading:
+        """As the port says. Raises StorageUnavailable."""
+        for _ in range(2):
+            line = self.member.line
+            if line is None:
+                raise StorageUnavailable(AWAY)
+            try:
+                reply = await line.ask_packed(self._scripts.look.command(self._wording.holder(holder, at_us)))
+            except (RedisConnectionLost, hiredis.ReplyError):
+                raise StorageUnavailable(AWAY) from None
+            if reply[0] == GRANTED:
+                return holder_reading(holder, reply)
+            await self._openings.open([holder])
+        raise StorageUnavailable(NOT_KNOWN)
+
+    async def settled(self) -> bool:
+        """Wait until the server has heard of all that has ended. False when it cannot be told now."""
+        return await self.member.told()
+
+    def _reserve(self, ask: LimitRequest, answered: Answered, *, again: bool) -> None:
+        member = self.member
+        line = member.line
+        if line is None:
+            self._without(ask, answered)
+            return
+        grant = RedisGrant(ask, member.name, next(self._numbers), self._end)
+        said = ask_json(member.name, member.connection, grant.number, ask, self._wording.holders(ask))
+        line.send(self._scripts.reserve.command(said), partial(self._judged, line, grant, answered, again))
+
+    def _judged(self, line: RedisConnection, grant: RedisGrant, answered: Answered, again: bool, reply: Any) -> None:  # noqa: ANN401, FBT001
+        ask = grant.ask
+        if isinstance(reply, Exception):
+            self._doubted(line, grant, reply)
+            self._without(ask, answered)
+        elif reply[0] == GRANTED:
+            grant.tokens, grant.cost_nanousd = reply[1], reply[2]
+            grant.readings = readings(ask.holders, reply[3:]) if len(reply) > 3 else ()
+            self.member.open[grant.number] = grant
+            answered(grant)
+        elif reply[0] == REFUSED:
+            answered(refusal(ask, reply))
+        elif reply[0] != SHUT:
+            self.member.unknown()
+            self._without(ask, answered)
+        elif again:
+            self._openings.want((ask.holders[reply[1]],), partial(self._opened, ask, answered))
+        else:
+            self._opened(ask, answered, opened=False)
+
+    def _opened(self, ask: LimitRequest, answered: Answered, opened: bool) -> None:  # noqa: FBT001 - as Opened says it
+        """The account was shut, and that was seen to."""
+        if opened:
+            self._reserve(ask, answered, again=False)
+        else:
+            self.unjudged["refused"] += 1
+            answered(StorageUnavailable(NOT_KNOWN))
+
+    def _doubted(self, line: RedisConnection, grant: RedisGrant, error: Exception) -> None:
+        """Something may have been taken for this call: give it back, whatever it was."""
+        grant.over = True
+        if isinstance(error, hiredis.ReplyError):
+            self.member.failed(line, error)
+        self.member.tell(End(self._scripts.settle, grant, (0, 0), b"", back=True))
+
+    def _without(self, ask: LimitRequest, answered: Answered) -> None:
+        """Nobody can judge this call."""
+        if self._fail_open and not any(holder.limits.budgets for holder in ask.holders):
+            self.unjudged["admitted"] += 1
+            answered(LooseGrant(ask))
+        else:
+            self.unjudged["refused"] += 1
+            answered(StorageUnavailable(AWAY))
+
+    def _end(self, grant: RedisGrant, tokens: int, cost: int, back: bool) -> None:  # noqa: FBT001 - see RedisGrant
+        accounts = b"" if back else self._wording.spending(grant.ask.holders)
+        if tokens > MOST or cost > MOST:
+            tokens, cost = min(tokens, MOST), min(cost, MOST)
+        self.member.tell(End(self._scripts.settle, grant, (tokens, cost), accounts, back=back))

@@ -1,0 +1,1 @@
+"""The running server: processes, sockets, signals, first key, first words."""

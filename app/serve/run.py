@@ -1,0 +1,69 @@
+"""One run of the server: what opens in which order.
+
+    [mock upstream] ──> the application's lifespan ──> socket, uvicorn ──signal──> drain ──> lifespan ends, ledger kept
+
+Everything is closed in reverse, whatever happened. A signal never ends the process at any point of this.
+"""
+
+import secrets
+from contextlib import AsyncExitStack
+
+from app.domain.records import DEMO_UPSTREAM
+from app.main import create_app
+from app.serve.first_key import FirstKey
+from app.serve.server import CannotListenError, listen, serve
+from app.serve.signals import StopSignals
+from app.serve.welcome import Welcome
+from app.settings import Secret, Settings
+from app.store.faults import StoreFault
+from app.telemetry.logging import LogOutput
+
+LOCK_WAIT_SECONDS = 3.0
+"""For a command that has the database: it soon lets go."""
+
+
+class Problem(Exception):
+    """Why the server cannot run: a sentence for the person who started it."""
+
+
+async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
+    """Serve until told to stop. Raises Problem."""
+    async with AsyncExitStack() as stack:
+        signals = stack.enter_context(StopSignals())
+        if demo:
+            settings = await with_mock(settings, stack)
+        app = create_app(settings, log, lock_wait_seconds=LOCK_WAIT_SECONDS)
+        try:
+            await stack.enter_async_context(app.router.lifespan_context(app))
+        except StoreFault as fault:
+            raise Problem(str(fault)) from None
+        try:
+            listener = stack.enter_context(listen(settings.server.host, settings.server.port))
+        except CannotListenError as error:
+            raise Problem(str(error)) from None
+        first_key = FirstKey(app.state.clients, settings.storage.state_dir)
+        welcome = Welcome(settings, await first_key.to_show(), demo=demo)
+
+        def started(url: str) -> None:
+            welcome.show(settings.server.public_url or url)
+            first_key.shown()
+
+        if not signals.came:
+            await serve(settings, app, listener, started)
+
+
+async def with_mock(settings: Settings, stack: AsyncExitStack) -> Settings:
+    """Start the mock upstream on a free port of this machine and point the settings to it.
+
+    Limits stay in this process: in Redis the real book's are kept.
+    """
+    from app.mock.options import MOCK_HEADERS, MockOptions
+    from app.mock.server import running_mock
+
+    key = f"sk-mock-{secrets.token_hex(16)}"
+    url = await stack.enter_async_context(running_mock(MockOptions(key=key)))
+    headers = (*settings.upstream.pass_headers, MOCK_HEADERS)
+    change = {"name": DEMO_UPSTREAM, "base_url": url, "key": Secret(key), "pass_headers": headers}
+    upstream = settings.upstream.model_copy(update=change)
+    storage = settings.storage.model_copy(update={"redis_url": None})
+    return settings.model_copy(update={"upstream": upstream, "storage": storage})

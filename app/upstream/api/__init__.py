@@ -1,0 +1,1 @@
+"""Upstream's ordinary routes: account, usage records, statements."""

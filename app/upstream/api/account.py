@@ -1,0 +1,32 @@
+"""What the server's key has spent, by OpenRouter's `GET /key`."""
+
+from collections.abc import Mapping
+
+from app.domain.money.amounts import parse_usd
+from app.gateway.ports import SpendingSource
+from app.upstream.api.client import UpstreamApi, UpstreamQueryFailed
+
+
+class OpenRouterAccount:
+    """The gateway's Account port; `documents` come with the server's key."""
+
+    def __init__(self, documents: UpstreamApi) -> None:
+        self._documents = documents
+
+    async def spending(self) -> SpendingSource:
+        """What was spent so far. Raises UpstreamQueryFailed."""
+        data = (await self._documents.fetch_fields("/key")).get("data")
+        if not isinstance(data, dict):
+            raise UpstreamQueryFailed("GET /key: the answer has no data")
+        return SpendingSource(
+            day=_spent(data, "usage_daily"),
+            week=_spent(data, "usage_weekly"),
+            month=_spent(data, "usage_monthly"),
+            total=_spent(data, "usage"),
+        )
+
+
+def _spent(data: Mapping[str, object], name: str) -> int | None:
+    """Of credits, and with provider keys of one's own."""
+    spent = parse_usd(data.get(name))
+    return None if spent is None else spent + (parse_usd(data.get("byok_" + name)) or 0)

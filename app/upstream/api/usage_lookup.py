@@ -1,0 +1,107 @@
+"""Upstream's books: what one call weighed, told after its end.
+
+OpenRouter: `GET /generation?id=`, some seconds later. Others that send an `X-Generation-Id` are asked in the same way;
+one without the route says so by its answer. OpenAI: a response in the background tells its usage once it is over, by
+`GET /responses/{id}`.
+"""
+
+from typing import Any
+from urllib.parse import quote
+
+from app.domain.answer.usage import Usage, read_usage, with_provider_bill
+from app.domain.identity.kept_ids import is_digest
+from app.domain.money.amounts import parse_usd
+from app.domain.records import Record
+from app.gateway.ports import StillRunning, UpstreamUsage, UsageNotKept
+from app.upstream.api.client import ApiDocument, UpstreamApi, UpstreamQueryFailed
+
+_NO_ROUTE = frozenset((404, 405, 501))
+
+
+class UpstreamUsageLookup:
+    """The gateway's Books port; `documents` come with the server's key."""
+
+    def __init__(self, documents: UpstreamApi) -> None:
+        self._documents = documents
+
+    async def look_up(self, record: Record) -> UpstreamUsage | None:
+        """The entry of a call; None when upstream says that there is none (yet).
+
+        An id that was too long to be kept whole cannot be asked about. Raises UsageNotKept for an answer that only a missing
+        route gives, StillRunning for a response that is not over, UpstreamQueryFailed for any other that tells nothing.
+        """
+        if is_digest(record.generation_id or record.response_id or ""):
+            return UpstreamUsage(None)
+        if record.generation_id is None and record.response_id is not None:
+            return await self._response(record.response_id)
+        document = await self._documents.fetch("/generation", {"id": record.generation_id or ""})
+        if document.status == 200:
+            return _entry(document)
+        if document.status == 404 and isinstance(document.fields.get("error"), dict):
+            return None
+        if document.status in _NO_ROUTE:
+            raise UsageNotKept(f"GET /generation: HTTP {document.status}")
+        raise UpstreamQueryFailed(f"GET /generation: upstream answered HTTP {document.status}", document.status)
+
+    async def _response(self, response_id: str) -> UpstreamUsage | None:
+        """A missing route is no news for other calls: who takes `background` for nothing has no such route."""
+        status, found = await self._documents.fetch_reading("/responses/" + quote(response_id, safe=""))
+        if status == 404 and found.failed:
+            return None
+        if status in _NO_ROUTE:
+            return UpstreamUsage(None)
+        if status != 200 or found.response_id != response_id:
+            raise UpstreamQueryFailed(
+                f"GET /responses/{{id}}: upstream answered HTTP {status}, not the response", status
+            )
+        if found.status is None:
+            raise StillRunning
+        usage = found.usage
+        if usage is not None and (usage.input_tokens is None or usage.output_tokens is None):
+            raise UpstreamQueryFailed("GET /responses/{id}: the usage has no counts that could be read", status)
+        return UpstreamUsage(usage, found.model)
+
+
+def _entry(document: ApiDocument) -> UpstreamUsage:
+    data = document.fields.get("data")
+    if not isinstance(data, dict):
+        raise UpstreamQueryFailed("GET /generation: the answer has no data", document.status)
+    model = data.get("model")
+    return UpstreamUsage(_usage(data), model if isinstance(model, str) and model else None)
+
+
+def _usage(data: dict[str, Any]) -> Usage:
+    """The provider's own ("native") counts, since those are billed; `tokens_*` are counts by OpenRouter's tokenizer.
+
+    A count that the books have as null is 0 there: nothing was made of it before the call broke off.
+    """
+    counted = read_usage(
+        {
+            "input_tokens": _count(data, "native_tokens_prompt", "tokens_prompt"),
+            "output_tokens": _count(data, "native_tokens_completion", "tokens_completion"),
+            "input_tokens_details": {"cached_tokens": _count(data, "native_tokens_cached")},
+            "output_tokens_details": {"reasoning_tokens": _count(data, "native_tokens_reasoning")},
+        }
+    )
+    cost = parse_usd(data.get("total_cost"))
+    if cost is None:
+        cost = parse_usd(data.get("usage"))
+    if data.get("is_byok") is True:
+        cost = with_provider_bill(cost, data.get("upstream_inference_cost"))
+    if counted is None or counted.input_tokens is None or counted.output_tokens is None:
+        raise UpstreamQueryFailed("GET /generation: the entry has no counts that could be read")
+    return Usage(
+        input_tokens=counted.input_tokens,
+        cached_input_tokens=counted.cached_input_tokens,
+        output_tokens=counted.output_tokens,
+        reasoning_tokens=counted.reasoning_tokens,
+        total_tokens=counted.input_tokens + counted.output_tokens,
+        reported_cost_nanousd=cost,
+    )
+
+
+def _count(data: dict[str, Any], *names: str) -> object:
+    """The first of these that is there and not null; 0 when all that are there are null; None when none is there."""
+    there = [data[name] for name in names if name in data]
+    known = [value for value in there if value is not None]
+    return known[0] if known else (0 if there else None)

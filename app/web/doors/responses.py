@@ -1,0 +1,140 @@
+"""The hot route: a raw ASGI endpoint, taken before FastAPI's middleware and router (100-220 us a call, measured).
+
+It owns receive and send. That is what makes a disconnect visible at every stage: while the body is read, while upstream
+is silent, in mid-stream.
+"""
+
+import asyncio
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from app.domain.errors import ApiError, Draining, InvalidRequest, UpgradeNotSupported
+from app.domain.headers import Headers
+from app.gateway.admission.call_facts import read_in_steps, reads_quickly
+from app.gateway.admission.slices import AbandonedError
+from app.gateway.exchange.ending import Ending
+from app.gateway.exchange.exchange import Exchange
+from app.gateway.gateway import Gateway
+from app.web.doors.asgi_downstream import AsgiDownstream
+from app.web.doors.request_body import ClientLeft, read_request
+from app.web.errors import error_answer
+
+PREFIXES = ("/api/v1", "/v1", "")
+PATHS = frozenset(prefix + "/responses" for prefix in PREFIXES)
+
+_CLOSE: Headers = [(b"connection", b"close")]
+
+
+class ResponsesEndpoint:
+    """POST passes a call on; GET is Codex probing for WebSockets, and 426 sends it to HTTP at once."""
+
+    def __init__(self, gateway: Gateway, max_body_bytes: int) -> None:
+        self._gateway = gateway
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Raises only what the server should end the connection for."""
+        if scope["method"] != "POST":
+            await self._not_post(scope, send)
+            return
+        values: dict[bytes, bytes] = dict(scope["headers"])  # of those looked up there are no repeats: request_rules
+        try:
+            ticket = self._gateway.admit(_credential(values), scope["query_string"])
+        except ApiError as error:
+            await self._answer(scope, send, error, _CLOSE)  # the body is not read
+            return
+        downstream = AsgiDownstream(send, scope["headers"])
+        exchange = self._gateway.open(ticket, "POST", scope["path"], downstream)
+        downstream.exchange = exchange
+        try:
+            await self._serve(exchange, downstream, scope, values, receive)
+        except BaseException:  # the server is stopping and has waited long enough, or it could not send the answer
+            exchange.end_by(Ending.DOOR_FAILED)
+            raise
+
+    async def _serve(
+        self,
+        exchange: Exchange,
+        downstream: AsgiDownstream,
+        scope: Scope,
+        values: dict[bytes, bytes],
+        receive: Receive,
+    ) -> None:
+        full = self._gateway.room(exchange.record.client)
+        try:
+            if full is not None:
+                raise full
+            body = await read_request(values, receive, self._max_body_bytes)
+            facts = None
+            if not reads_quickly(body):
+                exchange.record.bytes_in = len(body)
+                facts = await read_in_steps(body, downstream.gone)
+        except (ClientLeft, AbandonedError):
+            exchange.leave()
+            return
+        except ApiError as error:
+            exchange.reject(error)
+            await downstream.run()
+            return
+        except asyncio.CancelledError:  # the server has stopped, and the request is still on its way
+            exchange.broken(Draining("This server has stopped. Try again in a moment."), 0)
+            await downstream.run()
+            return
+        downstream.request_read = True
+        self._gateway.send(exchange, "/responses", scope["headers"], body, facts, scope["query_string"])
+        await downstream.run_watched(receive)
+
+    async def _not_post(self, scope: Scope, send: Send) -> None:
+        if scope["method"] == "GET":
+            message = "WebSockets are not served here: POST the request over HTTP."
+            await self._answer(scope, send, UpgradeNotSupported(message), _CLOSE)
+            return
+        message = f"{scope['method'][:16]} is not served here, only POST."
+        await self._answer(scope, send, InvalidRequest(message), [(b"allow", b"POST")], 405)
+
+    async def _answer(
+        self, scope: Scope, send: Send, error: ApiError, extra: Headers, status: int | None = None
+    ) -> None:
+        client = scope.get("client")
+        self._gateway.refused(error, client[0] if client else None, f"{scope['method']} {scope['path']}")
+        code, headers, body = error_answer(error, self._gateway.new_id(), status)
+        await send({"type": "http.response.start", "status": code, "headers": [*headers, *extra]})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _credential(values: dict[bytes, bytes]) -> bytes | None:
+    """The one place that reads a credential of a call."""
+    return values.get(b"authorization")
+
+
+def openapi_path(prefix: str) -> dict[str, Any]:
+    """How the route shows in the OpenAPI document: passed through, not modelled."""
+    anything = {"schema": {"type": "object", "additionalProperties": True}}
+    error = {
+        "description": "An error of Weighbridge's own, or upstream's, passed on.",
+        "content": {"application/json": anything},
+    }
+    return {
+        "post": {
+            "operationId": f"create_response{prefix.replace('/', '_')}",
+            "summary": "Create a response; forwarded upstream, answered byte for byte.",
+            "security": [{"client_key": []}],
+            "requestBody": {"required": True, "content": {"application/json": anything}},
+            "responses": {
+                "200": {
+                    "description": "Upstream's answer, unchanged: a stream of events when the body asks for one.",
+                    "content": {
+                        "application/json": anything,
+                        "text/event-stream": {"schema": {"type": "string"}},
+                    },
+                },
+                "default": error,
+            },
+        },
+        "get": {
+            "operationId": f"probe_websocket{prefix.replace('/', '_')}",
+            "summary": "Answers 426: WebSockets are not served.",
+            "responses": {"426": error},
+        },
+    }

@@ -1,0 +1,1 @@
+"""The ordinary routes: a caller's own account, the admin API, probes."""

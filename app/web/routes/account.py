@@ -1,0 +1,105 @@
+"""A caller's own: which key it came with, what it may use, what it has used."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+
+from app.domain.money.amounts import NANOUSD_PER_USD
+from app.domain.money.budgets import Unit
+from app.domain.money.windows import Period, window_of
+from app.domain.record_json import rfc3339
+from app.gateway.limiter import BudgetReading, Holder, HolderReading
+from app.gateway.usage_query import UsageQuery
+from app.web.credentials import Caller
+from app.web.routes.standing import budgets_shown, limits_shown, rates_shown
+from app.web.routes.terms import agreements_of
+from app.web.routes.usage_report import moment, report_row
+
+if TYPE_CHECKING:
+    from app.gateway.ports import Reports
+
+router = APIRouter(tags=["account"])
+
+_RESETS = {Period.DAY: "daily", Period.WEEK: "weekly", Period.MONTH: "monthly", Period.TOTAL: None}
+
+Readings = list[tuple[Holder, HolderReading]]
+
+
+@router.get("/key")
+async def key(request: Request, caller: Caller) -> dict[str, Any]:
+    """The caller's client and key, in the shape of OpenRouter's `GET /key`; and everything that limits it.
+
+    `limit` and its kin are of the budget in dollars that has least left, the client's own or its group's.
+    """
+    readings = await agreements_of(request).readings(caller.client)
+    tightest = _tightest(readings)
+    return {
+        "data": {
+            "label": caller.client,
+            "client": caller.client,
+            "key_id": caller.key_id,
+            "usage": await _spent(request, caller.client, Period.TOTAL),
+            "usage_daily": await _spent(request, caller.client, Period.DAY),
+            "usage_weekly": await _spent(request, caller.client, Period.WEEK),
+            "usage_monthly": await _spent(request, caller.client, Period.MONTH),
+            "limit": None if tightest is None else tightest.budget.amount / NANOUSD_PER_USD,
+            "limit_remaining": None if tightest is None else tightest.left / NANOUSD_PER_USD,
+            "limit_reset": None if tightest is None else _RESETS[tightest.budget.period],
+            "is_free_tier": False,
+            "limits": _limits(readings),
+        }
+    }
+
+
+@router.get("/usage")
+async def usage(
+    request: Request,
+    caller: Caller,
+    since: Annotated[str | None, Query(description="24h, 7d, or a date; default 30d")] = None,
+    until: Annotated[str | None, Query(description="a date, exclusive")] = None,
+) -> dict[str, Any]:
+    """The caller's usage: in all, by day and by model; and everything that limits it."""
+    reports: Reports = request.app.state.reports
+    now = request.app.state.clock.wall_us()
+    start, end = moment(since or "30d", now), moment(until, now)
+
+    async def rows(by: str | None) -> list[dict[str, Any]]:
+        found = await reports.totals(UsageQuery(start, end, caller.client, by=by, book=request.app.state.book))
+        return [report_row(row, by) for row in found]
+
+    totals = await rows(None)
+    return {
+        "client": caller.client,
+        "since": rfc3339(start) if start is not None else None,
+        "total": totals[0] if totals else None,
+        "by_day": await rows("day"),
+        "by_model": await rows("model"),
+        "limits": _limits(await agreements_of(request).readings(caller.client)),
+    }
+
+
+def _limits(readings: Readings) -> dict[str, Any]:
+    """By `client` and `group`, each there only if it has limits."""
+    return {holder.kind: _standing(holder, reading) for holder, reading in readings}
+
+
+def _standing(holder: Holder, reading: HolderReading) -> dict[str, Any]:
+    return {
+        **limits_shown(holder.limits),
+        "name": holder.own_name,
+        "calls": reading.concurrency,
+        "rates": rates_shown(reading.rates),
+        "budgets": budgets_shown(reading.budgets),
+    }
+
+
+def _tightest(readings: Readings) -> BudgetReading | None:
+    in_dollars = [b for _, reading in readings for b in reading.budgets if b.budget.unit is Unit.USD]
+    return min(in_dollars, key=lambda reading: reading.left, default=None)
+
+
+async def _spent(request: Request, client: str, period: Period) -> float:
+    reports: Reports = request.app.state.reports
+    window = window_of(period, request.app.state.clock.wall_us())
+    rows = await reports.totals(UsageQuery(window.begins_at, client=client, book=request.app.state.book))
+    return float(sum(row["cost_nanousd"] or 0 for row in rows) / NANOUSD_PER_USD)

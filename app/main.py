@@ -33,17 +33,17 @@ from app.gateway.key_health import KeyHealth
 from app.gateway.services import Services
 from app.gateway.usage_reconciler import UsageReconciler
 from app.gateway.wall_clock import MonotonicWallClock
+from app.limits.faults import LimiterUnusable
 from app.limits.memory.limiter import MemoryLimiter
+from app.limits.opening import redis_limiter
 from app.settings import Settings
 from app.settings.admin_key import admin_key
 from app.store.faults import StoreFault
-from app.store.opening import Store, opened_store, redis_limiter
-from app.store.stats import COMMIT_BOUNDS_SECONDS
+from app.store.opening import Store, opened_store
 from app.telemetry.exchange_log import ExchangeLog
-from app.telemetry.histogram import HistogramReading
 from app.telemetry.logging import LogOutput
 from app.telemetry.loop_lag import LoopLag
-from app.telemetry.metrics import Gauges, Metrics
+from app.telemetry.metrics import Metrics
 from app.upstream.api.account import OpenRouterAccount
 from app.upstream.api.client import UpstreamApi
 from app.upstream.api.key_check import UpstreamKeyCheck
@@ -55,6 +55,7 @@ from app.web.application import Application, make_application
 from app.web.cross_origin import CrossOrigin
 from app.web.doors.responses import ResponsesEndpoint
 from app.web.routes.probes import HealthPart
+from app.wiring.gauges import gauges
 
 if TYPE_CHECKING:
     from app.limits.redis.limiter import RedisLimiter
@@ -111,7 +112,7 @@ async def _open(
     stack.push_async_callback(gateway.close, GRACE_SECONDS)
     if log is not None and documents is not None:  # a server; commands settle nothing
         bookkeeper = _bookkeeper(documents, store, services, agreements, stack)
-    metrics.gauges = _gauges(store, wire, log, bookkeeper, redis)
+    metrics.gauges = gauges(store, wire, log, bookkeeper, redis)
     if log is not None:  # a server; commands price nothing and block nobody
         _measure_lag(_lag_observer(metrics, gateway, OverloadDetector(settings.server.max_loop_lag)), stack)
         warming = asyncio.get_running_loop().run_in_executor(None, prices.warm)
@@ -184,7 +185,10 @@ async def _redis(settings: Settings, store: Store, clock: Clock, stack: AsyncExi
         return None
     fail_open = settings.limits.rates_without_redis == "open"
     spending = LedgerSpending(store.reports, book=book_of(settings.upstream.name))
-    limiter = redis_limiter(url.reveal(), spending, clock.wall_us, fail_open=fail_open)
+    try:
+        limiter = redis_limiter(url.reveal(), spending, clock.wall_us, fail_open=fail_open)
+    except LimiterUnusable as error:
+        raise StoreFault(str(error)) from None
     return await stack.enter_async_context(limiter)
 
 
@@ -248,30 +252,6 @@ def _bookkeeper(
 def _prices(settings: Settings) -> BundledPrices:
     overrides = {model: price_from_config(table) for model, table in settings.prices.items()}
     return BundledPrices(overrides, provider_of(settings.upstream.base_url))
-
-
-def _gauges(
-    store: Store,
-    wire: UpstreamWire,
-    log: LogOutput | None,
-    bookkeeper: UsageReconciler | None,
-    redis: "RedisLimiter | None",
-) -> Gauges:
-    stats = store.ledger.stats
-    return Gauges(
-        ledger_queue_depth=lambda: stats.queue_depth,
-        ledger_commits=lambda: HistogramReading.of(
-            COMMIT_BOUNDS_SECONDS, stats.commit_buckets.copy(), stats.commit_seconds
-        ),
-        ledger_spooled=lambda: stats.spooled,
-        ledger_dropped=lambda: stats.dropped,
-        ledger_keeps=lambda: store.ledger.keeps,
-        unsettled_records=None if bookkeeper is None else lambda: bookkeeper.unsettled,
-        log_writes_dropped=None if log is None else lambda: log.sink.dropped,
-        upstream_connections=wire.connections,
-        limiter_errors=None if redis is None else lambda: redis.errors,
-        limiter_unjudged=None if redis is None else lambda: redis.unjudged,
-    )
 
 
 def _publish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway, redis: "RedisLimiter | None") -> None:

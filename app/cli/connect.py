@@ -9,7 +9,7 @@ import typer
 
 from app.cli.options import ConfigOption, JsonOption
 from app.cli.output import print_json
-from app.cli.snippets import Program, Target, blocks
+from app.cli.snippets import Program, SnippetValues, blocks
 
 if TYPE_CHECKING:
     from app.cli.server_address import ServerAddress
@@ -47,7 +47,7 @@ def connect(
 
     shown_key = KEY_PLACEHOLDER if key is None else _read_key()
     address = locate(config)
-    target = Target(address.base_url, shown_key, model or address.model)
+    target = SnippetValues(address.base_url, shown_key, model or address.model)
     pasted = blocks(program, target)
     if as_json:
         shown = [{"where": block.where, "language": block.language, "text": block.text} for block in pasted]

@@ -38,7 +38,7 @@ class Block:
 
 
 @dataclass(slots=True, frozen=True)
-class Target:
+class SnippetValues:
     """Where programs are pointed to. `base_url` ends before `/responses`."""
 
     base_url: str
@@ -50,7 +50,7 @@ class Target:
         return Template(text.strip("\n")).safe_substitute(url=self.base_url, key=self.key, model=self.model)
 
 
-def blocks(program: Program, target: Target) -> tuple[Block, ...]:
+def blocks(program: Program, target: SnippetValues) -> tuple[Block, ...]:
     """What to paste for a program, in order."""
     shell = Block("In your shell", "sh", target.fill(_ENVIRONMENT))
     match program:

@@ -147,7 +147,7 @@ class Gateway:
     ) -> None:
         """Judge the body and send the call upstream as it is, to `path` below the upstream's base URL.
 
-        `facts` are those of a body that was judged already, since it does not read quickly (app.gateway.admission.call_facts).
+        `facts` are those of a large body, which was read in slices before (app.gateway.admission.call_facts).
         """
         record = exchange.record
         if exchange.phase is not Phase.WAITING:

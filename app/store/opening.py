@@ -3,9 +3,8 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Unpack
+from typing import Protocol, Unpack
 
-from app.gateway.admission.spending import LedgerSpending
 from app.store import schema
 from app.store.clients import SqlClients
 from app.store.faults import StoreFault
@@ -13,9 +12,6 @@ from app.store.health import StoreHealth
 from app.store.ledger import BatchLedger
 from app.store.reports import SqlReports
 from app.store.sqlite import SqliteStore, StoreOptions, upgrade_store
-
-if TYPE_CHECKING:
-    from app.limits.redis.limiter import RedisLimiter
 
 
 class Store(Protocol):
@@ -59,10 +55,10 @@ async def upgraded(database_url: str | None, state_dir: Path) -> bool:
     if database_url is None:
         return await upgrade_store(state_dir)
     require_postgres()
-    from app.store.postgres.address import RedisAddress
+    from app.store.postgres.address import PostgresAddress
     from app.store.postgres.store import reach
 
-    return await reach(RedisAddress(database_url))
+    return await reach(PostgresAddress(database_url))
 
 
 def revision_of(database_url: str | None, path: Path) -> str | None:
@@ -70,10 +66,10 @@ def revision_of(database_url: str | None, path: Path) -> str | None:
     if database_url is None:
         return schema.current_revision(path)
     require_postgres()
-    from app.store.postgres.address import RedisAddress
+    from app.store.postgres.address import PostgresAddress
     from app.store.postgres.schema import current_revision
 
-    return current_revision(RedisAddress(database_url))
+    return current_revision(PostgresAddress(database_url))
 
 
 async def inspected(database_url: str | None, state_dir: Path, path: Path) -> list[str]:
@@ -83,56 +79,19 @@ async def inspected(database_url: str | None, state_dir: Path, path: Path) -> li
 
         return await inspect(state_dir, path)
     require_postgres()
-    from app.store.postgres.address import RedisAddress
+    from app.store.postgres.address import PostgresAddress
     from app.store.postgres.inspection import inspect as inspect_postgres
 
-    return await inspect_postgres(RedisAddress(database_url), state_dir)
+    return await inspect_postgres(PostgresAddress(database_url), state_dir)
 
 
 async def moved(state_dir: Path, database_url: str) -> dict[str, int]:
     """Copy an SQLite installation to PostgreSQL; gives the rows by table. Raises StoreFault."""
     require_postgres()
-    from app.store.postgres.address import RedisAddress
+    from app.store.postgres.address import PostgresAddress
     from app.store.postgres.transfer import transfer
 
-    return await transfer(state_dir, RedisAddress(database_url))
-
-
-def redis_limiter(url: str, spending: LedgerSpending, now_us: Callable[[], int], *, fail_open: bool) -> "RedisLimiter":
-    """Limits that several processes share; `fail_open` says what rates do without Redis. Raises StoreFault."""
-    try:
-        import hiredis  # noqa: F401
-    except ImportError as error:
-        raise StoreFault(
-            "a Redis URL is set, and what speaks with Redis is not installed: pip install 'weighbridge[redis]'"
-        ) from error
-    from app.limits.redis.limiter import RedisLimiter
-
-    return RedisLimiter(url, spending, now_us, fail_open=fail_open)
-
-
-def redis_fault(url: str) -> str | None:
-    """Why a Redis server does not answer; None when it does."""
-    import asyncio
-
-    try:
-        import hiredis
-    except ImportError:
-        return "what speaks with Redis is not installed: pip install 'weighbridge[redis]'"
-    from app.limits.redis.address import RedisAddress
-    from app.limits.redis.connection import RedisConnectionLost, open_line
-
-    async def asked(address: RedisAddress) -> None:
-        line = await open_line(address, lambda _: None)
-        await line.ask("PING")
-        line.lose("done")
-
-    try:
-        address = RedisAddress(url)
-        asyncio.run(asked(address))
-    except (StoreFault, OSError, TimeoutError, RedisConnectionLost, hiredis.ReplyError) as error:
-        return str(error) or "it does not answer in time"
-    return None
+    return await transfer(state_dir, PostgresAddress(database_url))
 
 
 def require_postgres() -> None:

@@ -13,7 +13,7 @@ import trustme
 
 from app.cli.doctor import codex, sdks
 from app.cli.doctor.finding import Finding, State
-from app.cli.doctor.handshake import Gateway as AsClient
+from app.cli.doctor.handshake import RunningGateway as AsClient
 from app.cli.doctor.machine import check_clock, check_disk_space, check_state_directory
 from app.cli.doctor.price_book import newest_date
 from tests.cli.stand_in import Reply, Tunnels, standing_in

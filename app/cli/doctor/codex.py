@@ -9,7 +9,7 @@ from contextlib import closing
 import zstandard
 
 from app.cli.doctor.finding import Finding, fail, ok, warn
-from app.cli.doctor.handshake import JSON, Gateway, sent_call
+from app.cli.doctor.handshake import JSON, RunningGateway, sent_call
 
 VERSION = "0.171.0"
 _THREAD = "019a2b3c-0000-7000-8000-000000000000"
@@ -39,7 +39,7 @@ _TOOLS = [
 ] + [{"type": "custom", "name": "apply_patch"}, {"type": "web_search"}]
 
 
-def _body(gateway: Gateway) -> bytes:
+def _body(gateway: RunningGateway) -> bytes:
     return gateway.question(
         stream=True,
         tools=_TOOLS,
@@ -52,7 +52,7 @@ def _body(gateway: Gateway) -> bytes:
     )
 
 
-def check_websocket(gateway: Gateway) -> Iterator[Finding]:
+def check_websocket(gateway: RunningGateway) -> Iterator[Finding]:
     """Its probe, with which it begins where a provider has WebSockets: 101, or 426 at once."""
     upgrade = {
         **_HEADERS,
@@ -74,25 +74,25 @@ def check_websocket(gateway: Gateway) -> Iterator[Finding]:
         yield fail(check, detail, "see whether a proxy in front of the gateway answers in its place")
 
 
-def check_compressed_body(gateway: Gateway) -> Iterator[Finding]:
+def check_compressed_body(gateway: RunningGateway) -> Iterator[Finding]:
     """A body in zstd, which it sends to providers named OpenAI."""
     headers = {**_HEADERS, "content-encoding": "zstd"}
     yield from sent_call(gateway, "codex zstd", headers, zstandard.compress(_body(gateway)))
 
 
-def check_headers(gateway: Gateway) -> Iterator[Finding]:
+def check_headers(gateway: RunningGateway) -> Iterator[Finding]:
     """All its headers, and a body with its kinds of tools."""
     yield from sent_call(gateway, "codex headers", _HEADERS, _body(gateway))
 
 
-def check_hang_up(gateway: Gateway) -> Iterator[Finding]:
+def check_hang_up(gateway: RunningGateway) -> Iterator[Finding]:
     """It leaves as soon as it has what it wants; the next call must be served at once."""
     with closing(gateway.connection()) as connection:
         gateway.send(connection, "POST", "/responses", {"content-type": JSON, **_HEADERS}, _body(gateway))
     yield from sent_call(gateway, "codex hang-up", _HEADERS, _body(gateway))
 
 
-def check_compaction(gateway: Gateway) -> Iterator[Finding]:
+def check_compaction(gateway: RunningGateway) -> Iterator[Finding]:
     """Older versions compact a conversation with a route of its own."""
     body = gateway.question(instructions="Compact.")
     check = "codex compact"
@@ -105,7 +105,7 @@ def check_compaction(gateway: Gateway) -> Iterator[Finding]:
         yield fail(check, answer.said, "see the server's log")
 
 
-def check_models(gateway: Gateway) -> Iterator[Finding]:
+def check_models(gateway: RunningGateway) -> Iterator[Finding]:
     """The list of models in its own shape: `models` beside `data`."""
     check = "codex models"
     answer = gateway.ask("GET", f"/models?client_version={VERSION}", _HEADERS)

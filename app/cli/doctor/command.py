@@ -14,7 +14,9 @@ from app.cli.options import ConfigOption, JsonOption
 from app.cli.output import print_json, visible
 
 if TYPE_CHECKING:
-    from app.cli.doctor.handshake import Gateway
+    from app.cli.doctor.handshake import RunningGateway
+
+    GatewayCheck = Callable[[RunningGateway], Iterator[Finding]]
     from app.cli.doctor.server import Server
     from app.cli.doctor.upstream import Probe
     from app.settings import Settings
@@ -125,20 +127,22 @@ def _handshakes(
     settings: "Settings", server: "Server", config: Path | None, model: str | None, *, spend: bool
 ) -> Iterator[Finding]:
     from app.cli.doctor import codex, sdks, spending
-    from app.cli.doctor.handshake import Gateway
+    from app.cli.doctor.handshake import RunningGateway
     from app.cli.doctor.server import doctors_key
 
     address = server.address
     with doctors_key(config, spend=False) as key:
-        gateway = Gateway(address.local_base_url, key, address.model)
+        gateway = RunningGateway(address.local_base_url, key, address.model)
         yield from _asked(gateway, (*codex.CHECKS, *sdks.CHECKS))
         yield from _asked(gateway, [lambda asked: sdks.check_preflight(asked, settings.server.allowed_origins)])
     if spend:
         with doctors_key(config, spend=True) as key:
-            yield from _asked(Gateway(address.local_base_url, key, model or address.model), spending.CHECKS)
+            yield from _asked(RunningGateway(address.local_base_url, key, model or address.model), spending.CHECKS)
 
 
-def _asked(gateway: "Gateway", checks: "Iterable[Callable[[Gateway], Iterator[Finding]]]") -> Iterator[Finding]:
+def _asked(
+    gateway: "RunningGateway", checks: "Iterable[Callable[[RunningGateway], Iterator[Finding]]]"
+) -> Iterator[Finding]:
     from app.cli.doctor.handshake import BROKEN, unreachable
 
     for check in checks:

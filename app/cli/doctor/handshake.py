@@ -52,7 +52,7 @@ class Answer:
 
 
 @dataclass(slots=True, frozen=True)
-class Gateway:
+class RunningGateway:
     """The running gateway, as a client with a key sees it. `base_url` ends before `/responses`."""
 
     base_url: str
@@ -96,7 +96,7 @@ class Gateway:
         return json.dumps({"model": self.model, "input": "Say hello.", "max_output_tokens": 16, **more}).encode()
 
 
-def sent_call(gateway: Gateway, check: str, headers: Headers, body: bytes) -> Iterator[Finding]:
+def sent_call(gateway: RunningGateway, check: str, headers: Headers, body: bytes) -> Iterator[Finding]:
     """A call of a program, which must be read whole and then refused for its model, so that SDKs understand it."""
     answer = gateway.ask("POST", "/responses", {"content-type": JSON, **headers}, body)
     if problem := _misunderstood(answer):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from app.cli.doctor.finding import Finding, fail, ok, warn
-from app.cli.doctor.handshake import JSON, Gateway, Headers, sent_call
+from app.cli.doctor.handshake import JSON, Headers, RunningGateway, sent_call
 
 _STAINLESS = {
     "x-stainless-arch": "x64",
@@ -49,35 +49,35 @@ _OPENROUTER: Headers = {
 }
 
 
-def check_openai_python(gateway: Gateway) -> Iterator[Finding]:
+def check_openai_python(gateway: RunningGateway) -> Iterator[Finding]:
     """Also LangChain and LLM, which use it. It asks for JSON when it streams, too."""
     yield from sent_call(gateway, "openai-python", _OPENAI_PYTHON, gateway.question(stream=True))
 
 
-def check_openai_node(gateway: Gateway) -> Iterator[Finding]:
+def check_openai_node(gateway: RunningGateway) -> Iterator[Finding]:
     """Node's fetch says `sec-fetch-mode: cors` without being a browser."""
     yield from sent_call(gateway, "openai-node", _OPENAI_NODE, gateway.question(stream=True))
 
 
-def check_agents(gateway: Gateway) -> Iterator[Finding]:
+def check_agents(gateway: RunningGateway) -> Iterator[Finding]:
     """With a tool."""
     tool = {"type": "function", "name": "weather", "strict": True, "parameters": {"type": "object", "properties": {}}}
     yield from sent_call(gateway, "agents", _AGENTS, gateway.question(tools=[tool], include=[]))
 
 
-def check_ai_sdk(gateway: Gateway) -> Iterator[Finding]:
+def check_ai_sdk(gateway: RunningGateway) -> Iterator[Finding]:
     """Messages as items."""
     said = [{"role": "user", "content": [{"type": "input_text", "text": "Say hello."}]}]
     yield from sent_call(gateway, "ai-sdk", _AI_SDK, gateway.question(stream=True, store=False, input=said))
 
 
-def check_openrouter(gateway: Gateway) -> Iterator[Finding]:
+def check_openrouter(gateway: RunningGateway) -> Iterator[Finding]:
     """An empty `cookie:`, and a tier that it always names."""
     body = gateway.question(stream=True, store=False, service_tier="auto")
     yield from sent_call(gateway, "openrouter", _OPENROUTER, body)
 
 
-def check_models(gateway: Gateway) -> Iterator[Finding]:
+def check_models(gateway: RunningGateway) -> Iterator[Finding]:
     """`models.list()` of OpenAI's SDKs."""
     answer = gateway.ask("GET", "/models", _OPENAI_PYTHON)
     if answer.status in {404, 405}:
@@ -88,7 +88,7 @@ def check_models(gateway: Gateway) -> Iterator[Finding]:
         yield fail("openai models", f"no list of models: {answer.said}", "see the server's log")
 
 
-def check_preflight(gateway: Gateway, origins: Sequence[str]) -> Iterator[Finding]:
+def check_preflight(gateway: RunningGateway, origins: Sequence[str]) -> Iterator[Finding]:
     """A browser asks before a page calls: pages of the named origins may, others must not."""
     check = "browser preflight"
     origin = origins[0] if origins else "https://app.example.com"

@@ -5,14 +5,14 @@ from contextlib import closing
 from time import perf_counter
 
 from app.cli.doctor.finding import Finding, fail, ok
-from app.cli.doctor.handshake import JSON, Gateway
+from app.cli.doctor.handshake import JSON, RunningGateway
 
 SECONDS = 120.0
 _HEADERS = {"content-type": JSON, "accept": "*/*"}
 _TODO = "see `weighbridge usage --client doctor-spend --by request`, and name another model with --model"
 
 
-def check_answer(gateway: Gateway) -> Iterator[Finding]:
+def check_answer(gateway: RunningGateway) -> Iterator[Finding]:
     """An answer in one piece, with its usage."""
     with closing(gateway.connection()) as connection:
         connection.timeout = SECONDS
@@ -26,7 +26,7 @@ def check_answer(gateway: Gateway) -> Iterator[Finding]:
         yield fail("paid answer", f"HTTP {answer.status}: {body[:200].decode(errors='replace')}", _TODO)
 
 
-def check_stream(gateway: Gateway) -> Iterator[Finding]:
+def check_stream(gateway: RunningGateway) -> Iterator[Finding]:
     """A stream to its end."""
     with closing(gateway.connection()) as connection:
         connection.timeout = SECONDS
@@ -44,7 +44,7 @@ def check_stream(gateway: Gateway) -> Iterator[Finding]:
         )
 
 
-def check_left_stream(gateway: Gateway) -> Iterator[Finding]:
+def check_left_stream(gateway: RunningGateway) -> Iterator[Finding]:
     """A stream that is left at its first byte, as Codex does; the gateway serves on."""
     with closing(gateway.connection()) as connection:
         connection.timeout = SECONDS

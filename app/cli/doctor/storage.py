@@ -5,9 +5,10 @@ from typing import Any
 
 from app.cli.doctor.finding import Finding, fail, ok, warn
 from app.cli.doctor.server import Server
+from app.limits.opening import redis_fault
 from app.settings.model import StorageSettings
 from app.store.faults import StoreFault
-from app.store.opening import redis_fault, revision_of
+from app.store.opening import revision_of
 from app.store.schema import HEAD, remedy
 from app.store.sqlite import DATABASE_NAME
 

@@ -1,9 +1,9 @@
 """One JSON document that arrives in pieces: when it is whole, and what the wanted part of it says.
 
-Up to COLLECT_LIMIT_BYTES it is collected and decoded at once; beyond that a JsonExtractor has read it from its first byte on,
-and nothing is held. The tap also answers, exactly and in linear time, whether a document whose end is not marked yet
-has closed, and reads what a strict decoder refuses: a lone surrogate in a model's text must not cost us the usage
-behind it.
+Up to COLLECT_LIMIT_BYTES it is collected and decoded at once; beyond that a JsonExtractor has read it from its first
+byte on, and nothing is held. The extractor also answers, exactly and in linear time, whether a document whose end is
+not marked yet has closed. It also reads what a strict decoder refuses: a lone surrogate in a model's text must not
+cost the usage behind it.
 """
 
 import re

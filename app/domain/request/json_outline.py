@@ -1,6 +1,6 @@
 """The outline of a large value: what judging looks at, built while a JsonScan passes over the rest.
 
-It gives the same answers as the value itself to what judges it (app.domain.request.input_items, app.domain.request.models_asked), and
+It gives the same answers as the value itself to what judges it (app.domain.request.input_items and models_asked), and
 its size is bounded however large the value is:
 
     input            the first reference to a kept item, and the first item that may be read in two ways

@@ -2,13 +2,13 @@
 
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from app.store.faults import StoreFault
+from app.limits.faults import LimiterUnusable
 
 DEFAULT_PORT = 6379
 
 
 class RedisAddress:
-    """What a URL says. Its repr has no password. Raises StoreFault for one that cannot be used."""
+    """What a URL says. Its repr has no password. Raises LimiterUnusable for one that cannot be used."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -19,7 +19,7 @@ class RedisAddress:
             database = parse_qs(parts.query).get("db", ["0"])[0] if self.path else parts.path.strip("/") or "0"
             self.database = int(database)
         except ValueError:
-            raise StoreFault("the Redis URL has a port or a database that is no number") from None
+            raise LimiterUnusable("the Redis URL has a port or a database that is no number") from None
         self.user = unquote(parts.username or "")
         self.password = unquote(parts.password or "")
 

@@ -41,7 +41,7 @@ class RedisLimiter:
         scripts: Scripts | None = None,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
-        """Raises StoreFault for a URL that cannot be used."""
+        """Raises LimiterUnusable for a URL that cannot be used."""
         self._scripts = scripts or Scripts()
         self._wording = Wording()
         self.member = Membership(RedisAddress(url), self._scripts, self._wording, lease_seconds)

@@ -60,7 +60,7 @@ def upgrade(address: PostgresAddress) -> bool:
     return True
 
 
-def _patient(address: PostgresAddress) -> "psycopg.PostgresConnection[tuple[object, ...]]":
+def _patient(address: PostgresAddress) -> "psycopg.Connection[tuple[object, ...]]":
     """A connection without any limits of time: a table may be large, and another process may be at it."""
     connection = psycopg.connect(**address.parameters())
     connection.execute("SELECT set_config('lock_timeout', '0', false), set_config('statement_timeout', '0', false)")
@@ -72,7 +72,7 @@ def _patient(address: PostgresAddress) -> "psycopg.PostgresConnection[tuple[obje
     return connection
 
 
-def _revision(connection: "psycopg.PostgresConnection[tuple[object, ...]]") -> str | None:
+def _revision(connection: "psycopg.Connection[tuple[object, ...]]") -> str | None:
     exists = connection.execute(_TABLE).fetchone()
     if exists is None or not exists[0]:
         return None

@@ -53,7 +53,7 @@ class UpstreamApi:
         self._opening = asyncio.Lock()
 
     async def fetch(self, path: str, query: Query | None = None) -> ApiDocument:
-        """GET a document, whatever its status. Raises UpstreamQueryFailed when no answer comes, or one that is too large."""
+        """GET a document, whatever its status. Raises UpstreamQueryFailed when none comes or it is too large."""
         client = await self._opened()
         from app.upstream.api.http_client import Unreachable
 
@@ -73,7 +73,7 @@ class UpstreamApi:
             return ApiDocument(status, None)
 
     async def fetch_reading(self, path: str) -> tuple[int, AnswerReading]:
-        """GET a response, however large: the status, and what a meter reads of it. Raises UpstreamQueryFailed as fetch()."""
+        """GET a response of any size: the status, and what a meter reads of it. Raises as fetch()."""
         client = await self._opened()
         from app.upstream.api.http_client import Unreachable
 

@@ -76,7 +76,7 @@ def _activity_line(item: dict[str, Any]) -> tuple[Cell, Sums]:
 
 
 async def openai_statement(documents: UpstreamApi, since: date, project: str | None = None) -> AccountStatement:
-    """OpenAI's usage and costs from `since` on, of one project or the whole organization. Raises UpstreamQueryFailed."""
+    """OpenAI's usage and costs since a day, of a project or the organization. Raises UpstreamQueryFailed."""
     start = int(datetime.combine(since, time(), UTC).timestamp())
     query: dict[str, str | int] = {"start_time": start, "bucket_width": "1d", "limit": _BUCKETS_A_PAGE}
     if project is not None:
@@ -114,7 +114,7 @@ def _fields(value: object) -> dict[str, Any]:
 
 
 def _count(item: Mapping[str, Any], name: str) -> int:
-    """A whole number; null counts as 0. Raises UpstreamQueryFailed for anything else: a wrong sum is worse than none."""
+    """A whole number; null counts as 0. Raises UpstreamQueryFailed for anything else."""
     value = item.get(name)
     if value is None:
         return 0

@@ -27,8 +27,9 @@ class UpstreamUsageLookup:
     async def look_up(self, record: Record) -> UpstreamUsage | None:
         """The entry of a call; None when upstream says that there is none (yet).
 
-        An id that was too long to be kept whole cannot be asked about. Raises UsageNotKept for an answer that only a missing
-        route gives, StillRunning for a response that is not over, UpstreamQueryFailed for any other that tells nothing.
+        An id that was too long to be kept whole cannot be asked about. Raises UsageNotKept for an answer that only a
+        missing route gives, StillRunning for a response that is not over, UpstreamQueryFailed for any other that tells
+        nothing.
         """
         if is_digest(record.generation_id or record.response_id or ""):
             return UpstreamUsage(None)

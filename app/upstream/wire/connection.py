@@ -33,17 +33,16 @@ if TYPE_CHECKING:
     from app.domain.headers import Headers
     from app.upstream.wire.call import WireCall
 
+    OnIdle = Callable[["UpstreamConnection"], None]
+    OnLost = Callable[["UpstreamConnection", WireCall | None], None]
+
 _JOINED_WRITE_BYTES = 16 * 1024
 
 
 class UpstreamConnection(asyncio.Protocol):
     """A socket to upstream. `on_idle` hears of each clean end, `on_lost` of the connection's death, once."""
 
-    def __init__(
-        self,
-        on_idle: "Callable[[UpstreamConnection], None]",
-        on_lost: "Callable[[UpstreamConnection, WireCall | None], None]",
-    ) -> None:
+    def __init__(self, on_idle: "OnIdle", on_lost: "OnLost") -> None:
         self._on_idle = on_idle
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
@@ -56,8 +55,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.reused = False
         self.since = 0.0  # monotonic: of the last byte, of the request when none came
         self.usable_until = 0.0  # monotonic, while idle
-        self.repeat_seconds = 0.0  # see ended_before_call; set when the connection is made
-        self._idle_seconds = framing.IDLE_SECONDS
+        self.repeat_seconds, self._idle_seconds = 0.0, framing.IDLE_SECONDS  # of the first see ended_before_call
         self._asked_at = self._ended_at = 0.0
         self._begin()
 

@@ -1,0 +1,46 @@
+"""Opens the limiter that several processes share. Nothing of Redis is imported before a URL asks for it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from app.gateway.admission.spending import LedgerSpending
+from app.limits.faults import LimiterUnusable
+
+if TYPE_CHECKING:
+    from app.limits.redis.limiter import RedisLimiter
+
+
+def redis_limiter(url: str, spending: LedgerSpending, now_us: Callable[[], int], *, fail_open: bool) -> "RedisLimiter":
+    """Limits that several processes share; `fail_open` says what rates do without Redis. Raises LimiterUnusable."""
+    try:
+        import hiredis  # noqa: F401
+    except ImportError as error:
+        raise LimiterUnusable(
+            "a Redis URL is set, but the extra for Redis is missing: pip install 'weighbridge[redis]'"
+        ) from error
+    from app.limits.redis.limiter import RedisLimiter
+
+    return RedisLimiter(url, spending, now_us, fail_open=fail_open)
+
+
+def redis_fault(url: str) -> str | None:
+    """Why a Redis server does not answer; None when it does."""
+    try:
+        import hiredis
+    except ImportError:
+        return "the extra for Redis is missing: pip install 'weighbridge[redis]'"
+    from app.limits.redis.address import RedisAddress
+    from app.limits.redis.connection import RedisConnectionLost, open_line
+
+    async def asked(address: RedisAddress) -> None:
+        line = await open_line(address, lambda _: None)
+        await line.ask("PING")
+        line.lose("done")
+
+    try:
+        address = RedisAddress(url)
+        asyncio.run(asked(address))
+    except (LimiterUnusable, OSError, TimeoutError, RedisConnectionLost, hiredis.ReplyError) as error:
+        return str(error) or "it does not answer in time"
+    return None

@@ -1,0 +1,1 @@
+"""Parts of the wiring that app.main puts together."""

@@ -1,0 +1,39 @@
+"""What the metrics read of the other rooms at the moment of a scrape."""
+
+from typing import TYPE_CHECKING
+
+from app.gateway.usage_reconciler import UsageReconciler
+from app.store.opening import Store
+from app.store.stats import COMMIT_BOUNDS_SECONDS
+from app.telemetry.histogram import HistogramReading
+from app.telemetry.logging import LogOutput
+from app.telemetry.metrics import Gauges
+from app.upstream.wire.wire import UpstreamWire
+
+if TYPE_CHECKING:
+    from app.limits.redis.limiter import RedisLimiter
+
+
+def gauges(
+    store: Store,
+    wire: UpstreamWire,
+    log: LogOutput | None,
+    bookkeeper: UsageReconciler | None,
+    redis: "RedisLimiter | None",
+) -> Gauges:
+    """The gauges of one process."""
+    stats = store.ledger.stats
+    return Gauges(
+        ledger_queue_depth=lambda: stats.queue_depth,
+        ledger_commits=lambda: HistogramReading.of(
+            COMMIT_BOUNDS_SECONDS, stats.commit_buckets.copy(), stats.commit_seconds
+        ),
+        ledger_spooled=lambda: stats.spooled,
+        ledger_dropped=lambda: stats.dropped,
+        ledger_keeps=lambda: store.ledger.keeps,
+        unsettled_records=None if bookkeeper is None else lambda: bookkeeper.unsettled,
+        log_writes_dropped=None if log is None else lambda: log.sink.dropped,
+        upstream_connections=wire.connections,
+        limiter_errors=None if redis is None else lambda: redis.errors,
+        limiter_unjudged=None if redis is None else lambda: redis.unjudged,
+    )

@@ -152,10 +152,12 @@ async def test_a_broken_answer_is_sent_as_far_as_it_came_and_not_ended(house: Ho
 
 
 async def test_a_client_that_left_ends_the_exchange_and_the_run(stage: Stage) -> None:
+    stage.call.stream_head()
+    await stage.settle_down()
     stage.downstream.left()
     assert stage.call.cancelled.is_set()
     assert await stage.running is False
-    assert stage.server.messages == []
+    assert stage.server.bodies == []
 
 
 @pytest.mark.parametrize("read", [True, False])

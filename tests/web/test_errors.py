@@ -37,7 +37,10 @@ CONTRACT = {
     "storage_unavailable": 503,
     "upstream_timeout": 504,
 }
-NOT_TO_BE_RETRIED = {"authentication", "model_not_allowed", "origin_not_allowed", "insufficient_quota", "upstream_auth"}
+NOT_TO_BE_RETRIED = {
+    *("authentication", "model_not_allowed", "origin_not_allowed", "insufficient_quota", "upstream_auth"),
+    "upstream_timeout",  # upstream may still be at work
+}
 RETRIED_LATER = {"overloaded", "draining", "storage_unavailable"}
 ANY = st.text() | st.text(st.sampled_from('ab"\\\ud83d\udc4b\ud800'), max_size=5)  # lone surrogates, too
 ADMIN = f"authorization: Bearer {ADMIN_KEY}"

@@ -24,6 +24,7 @@ from app.domain.overload import OverloadDetector
 from app.domain.records import Record, book_of
 from app.gateway.admission.admission import Admission, AdmissionRules
 from app.gateway.admission.spending import LedgerSpending
+from app.gateway.body_memory import BodyMemory
 from app.gateway.clients.keys import KeyDirectory, KeyService
 from app.gateway.clients.terms import TermsService
 from app.gateway.clock import Clock
@@ -283,4 +284,5 @@ def _publish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway, r
     if isinstance(app, Application) and origins:
         app.cross_origin = CrossOrigin(origins)
     if isinstance(app, Application) and settings.upstream.key is not None:
-        app.hot = ResponsesEndpoint(gateway, settings.server.max_body_bytes)
+        memory = BodyMemory(settings.server.max_buffered_bytes)
+        app.hot = ResponsesEndpoint(gateway, settings.server.max_body_bytes, memory)

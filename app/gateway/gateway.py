@@ -11,6 +11,7 @@ from app.domain.records import Book, Record, book_of
 from app.domain.request.query import holds_credential
 from app.gateway.admission.admission import Admission
 from app.gateway.admission.call_facts import CallFacts, read_body
+from app.gateway.body_memory import BodyHold
 from app.gateway.clients.directory import EffectiveTerms
 from app.gateway.clients.keys import KeyDirectory
 from app.gateway.exchange.ending import Ending
@@ -144,10 +145,12 @@ class Gateway:
         body: bytes,
         facts: CallFacts | None = None,
         query: bytes = b"",
+        hold: BodyHold | None = None,
     ) -> None:
         """Judge the body and send the call upstream as it is, to `path` below the upstream's base URL.
 
         `facts` are those of a large body, which was read in slices before (app.gateway.admission.call_facts).
+        `hold` is that on the memory of a large body.
         """
         record = exchange.record
         if exchange.phase is not Phase.WAITING:
@@ -161,7 +164,7 @@ class Gateway:
         record.model_requested = facts.model
         record.stream = facts.stream
         record.background = facts.fields.get("background") is True
-        request = UpstreamRequest(record.method, path, self._to_upstream.select(headers), body, query)
+        request = UpstreamRequest(record.method, path, self._to_upstream.select(headers), body, query, hold)
         if exchange.terms is not None:
             self._admission.begin(exchange, exchange.terms, facts, request)
         else:

@@ -33,6 +33,7 @@ class UpstreamRequest:
     """One call as it goes upstream. `path` is below the upstream's base URL and starts with a slash.
 
     `query` is the caller's query string as it came, without the question mark.
+    `hold` is the hold on the memory of a large body: to be kept for as long as the body is, and let go with it.
     """
 
     method: str
@@ -40,6 +41,7 @@ class UpstreamRequest:
     headers: Headers
     body: bytes
     query: bytes = b""
+    hold: object = None
 
 
 class UpstreamListener(Protocol):

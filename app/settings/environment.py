@@ -20,6 +20,7 @@ VARIABLES: Mapping[str, str] = {
     "WEIGHBRIDGE_ALLOWED_ORIGINS": "server.allowed_origins",
     "WEIGHBRIDGE_PUBLIC_URL": "server.public_url",
     "WEIGHBRIDGE_MAX_BODY_BYTES": "server.max_body_bytes",
+    "WEIGHBRIDGE_MAX_BUFFERED_BYTES": "server.max_buffered_bytes",
     "WEIGHBRIDGE_MAX_STREAMS": "server.max_streams",
     "WEIGHBRIDGE_MAX_LOOP_LAG": "server.max_loop_lag",
     "WEIGHBRIDGE_REQUEST_TIMEOUT": "server.request_timeout",

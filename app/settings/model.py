@@ -109,6 +109,11 @@ class ServerSettings(Section):
     )
     admin_key: Key | None = Field(default=None, description="The admin key itself.")
     max_body_bytes: ByteCount = Field(default=32 * 2**20, description="Largest request body, also once decoded.")
+    max_buffered_bytes: ByteCount = Field(
+        default=256 * 2**20,
+        description="What all request bodies may take of memory, decoded; one client has half of it. "
+        "Bodies up to 64 KiB are not counted.",
+    )
     max_streams: Annotated[Count, Field(gt=0)] = Field(default=2000, description="Calls at once; further ones get 503.")
     max_loop_lag: Annotated[float, BeforeValidator(parse_duration), Field(ge=0)] = Field(
         default=0.5, description="While the event loop stays later than this, new calls get 503. 0: never."

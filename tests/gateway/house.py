@@ -12,6 +12,7 @@ from app.domain.money.terms import ClientTerms
 from app.domain.money.worst_case import Assumptions
 from app.domain.records import Record
 from app.gateway.admission.admission import Admission, AdmissionRules
+from app.gateway.body_memory import BodyMemory
 from app.gateway.clients.keys import KeyDirectory
 from app.gateway.exchange.exchange import Exchange
 from app.gateway.exchange.key_guard import KeyGuard
@@ -60,6 +61,7 @@ class House:
         self.spending = HandSpending()
         self.limiter = MemoryLimiter(self.spending, lambda: self.time.us * 1000, self.time.clock.wall_us)
         admission = Admission(services, self.limiter, rules)
+        self.memory = BodyMemory(8 * 2**20)
         self.gateway = Gateway(services, self.directory, admission, RequestIds(7), towards_upstream(), max_streams)
 
     def make_key(self, client: str = "alice", **changes: Any) -> MintedKey:  # noqa: ANN401 - StoredKey's own fields

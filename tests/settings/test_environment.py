@@ -11,6 +11,7 @@ VALUES = {
     "WEIGHBRIDGE_PORT": ("0", 0),
     "WEIGHBRIDGE_ALLOWED_HOSTS": ("localhost", ("localhost", "127.0.0.1", "[::1]")),
     "WEIGHBRIDGE_MAX_BODY_BYTES": ("1MiB", 2**20),
+    "WEIGHBRIDGE_MAX_BUFFERED_BYTES": ("2GiB", 2**31),
     "WEIGHBRIDGE_MAX_STREAMS": ("5", 5),
     "WEIGHBRIDGE_ALLOWED_ORIGINS": (
         "https://App.example.com:443, http://localhost:3000",

@@ -67,7 +67,7 @@ def make_app(house: House) -> Application:
     app.state.reports = EmptyReports()
     app.state.book = Book.REAL
     app.state.admin_key = ADMIN_KEY
-    app.hot = ResponsesEndpoint(house.gateway, MAX_BODY_BYTES)
+    app.hot = ResponsesEndpoint(house.gateway, MAX_BODY_BYTES, house.memory)
     return app
 
 

@@ -23,11 +23,23 @@ def is_sendable(head: bytes, lines: int) -> bool:
 class WireCall:
     """Implements the gateway's UpstreamCall. First it is connecting (has a task), then it is on a connection."""
 
-    __slots__ = ("body", "connecting", "connection", "head", "listener", "over", "paused", "retry_count", "written")
+    __slots__ = (
+        "body",
+        "connecting",
+        "connection",
+        "head",
+        "hold",
+        "listener",
+        "over",
+        "paused",
+        "retry_count",
+        "written",
+    )
 
-    def __init__(self, head: bytes, body: bytes, listener: UpstreamListener) -> None:
+    def __init__(self, head: bytes, body: bytes, listener: UpstreamListener, hold: object = None) -> None:
         self.head = head  # request line and headers with the blank line
         self.body = body
+        self.hold = hold  # on the memory of a large body
         self.listener = listener
         self.connecting: asyncio.Task[None] | None = None
         self.connection: UpstreamConnection | None = None
@@ -90,5 +102,7 @@ class WireCall:
             self.listener.broken(fault, self.retry_count)
 
     def forget_request(self) -> None:
-        """The call cannot be sent again: what was sent is no longer needed."""
+        """The call cannot be sent again: what was sent is no longer needed. What was not is in memory still."""
         self.head = self.body = b""
+        if self.connection is None or self.connection.all_written:
+            self.hold = None

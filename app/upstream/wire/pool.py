@@ -137,6 +137,8 @@ class Pool:
     def _carry(self, connection: UpstreamConnection, call: WireCall) -> None:
         self._busy.add(connection)
         connection.carry(call)
+        if call.hold is not None:  # a large body: it is let go as soon as it need not be sent again
+            asyncio.get_running_loop().call_later(LONGEST_REPEAT_SECONDS, _forget_request, connection, call)
         self._watch()
 
     # -- what connections report -------------------------------------------------------------------------------
@@ -180,6 +182,11 @@ class Pool:
         for connection in [c for c in self._idle if now >= c.usable_until]:
             del self._idle[connection]
             connection.close()
+
+
+def _forget_request(connection: UpstreamConnection, call: WireCall) -> None:
+    if connection.call is call:
+        call.forget_request()
 
 
 _WHY_UNREACHABLE: dict[type[Exception], str] = {

@@ -38,7 +38,7 @@ class UpstreamWire:
     def open(self, request: "UpstreamRequest", listener: "UpstreamListener") -> WireCall:
         """Send the call. Faults go to the listener, never before this returns."""
         head, lines = self._head(request)
-        call = WireCall(head, request.body, listener)
+        call = WireCall(head, request.body, listener, request.hold)
         spaced = " " in request.path or " " in request.method or b" " in request.query
         if is_sendable(head, lines) and not spaced:
             self._pool.submit(call)

@@ -1,13 +1,15 @@
 """Reading a request: its content type judged before a byte is read, its size while reading, its coding after."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import cast
 
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from app.domain.errors import ApiError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
-from app.gateway.admission.slices import run_in_slices
-from app.gateway.exchange.coding import decode
+from app.gateway.body_memory import SMALL_BYTES, BodyHold, BodyMemory
+from app.gateway.exchange.coding import Steps, decode
 from app.web.errors import BrokenRequest
 
 
@@ -15,14 +17,20 @@ class ClientLeft(Exception):
     """The client was gone before its request was whole: no error, it is what clients do."""
 
 
-async def read_request(values: Mapping[bytes, bytes], receive: Receive, max_bytes: int) -> bytes:
-    """The body, decoded. Raises an ApiError (413, 415, 400), or ClientLeft."""
+async def read_request(
+    values: Mapping[bytes, bytes], receive: Receive, max_bytes: int, memory: BodyMemory, client: str
+) -> tuple[bytes, BodyHold | None]:
+    """The body, decoded, and the hold on its memory, unless it is small.
+
+    Raises an ApiError (413, 415, 400, 408, 503), or ClientLeft.
+    """
     _check_type(values.get(b"content-type"))
     too_large = f"The request body is over {max_bytes} bytes."
     announced = values.get(b"content-length")
     if announced is not None and int(announced) > max_bytes:
         raise PayloadTooLarge(too_large)
     parts: list[bytes] = []
+    hold: BodyHold | None = None
     size = 0
     more = True
     while more:
@@ -35,14 +43,52 @@ async def read_request(values: Mapping[bytes, bytes], receive: Receive, max_byte
         if size > max_bytes:
             raise PayloadTooLarge(too_large)
         parts.append(part)
+        if size > SMALL_BYTES:
+            hold = hold or memory.hold(client)
+            await hold.resize(size)
     body = parts[0] if len(parts) == 1 else b"".join(parts)
     coding = values.get(b"content-encoding")
     if coding is not None:
-        body = await run_in_slices(decode(coding, body, max_bytes))
+        hold = hold or memory.hold(client)
+        body = await _decoded(coding, body, max_bytes, hold)
     if not body:
         message_text = "The request has no body."
         raise InvalidRequest(message_text)
-    return body
+    return body, hold
+
+
+async def _decoded(coding: bytes, body: bytes, max_bytes: int, hold: BodyHold) -> bytes:
+    """The body without its coding; both are held while it is decoded.
+
+    If there is no room, nothing is kept while waiting for it: the body is measured first, and decoded again.
+    """
+    decoded = await _run(decode(coding, body, max_bytes), lambda made: hold.resize_at_once(len(body) + made))
+    if decoded is None:
+        hold.resize_at_once(len(body))
+        size = 0
+
+        def measure(made: int) -> bool:
+            nonlocal size
+            size = made
+            return True
+
+        await _run(decode(coding, body, max_bytes, keep=False), measure)
+        await hold.resize(len(body) + size)
+        decoded = cast("bytes", await _run(decode(coding, body, max_bytes), lambda _: True))
+    hold.resize_at_once(len(decoded))
+    return decoded
+
+
+async def _run(steps: Steps, go_on: Callable[[int], bool]) -> bytes | None:
+    """What the steps come to, with other work between them; None when `go_on` said no."""
+    while True:
+        try:
+            made = next(steps)
+        except StopIteration as end:
+            return cast("bytes", end.value)
+        if not go_on(made):
+            return None
+        await asyncio.sleep(0)
 
 
 def bounded(receive: Receive, max_bytes: int) -> Receive:

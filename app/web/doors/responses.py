@@ -13,6 +13,7 @@ from app.domain.errors import ApiError, Draining, InvalidRequest, UpgradeNotSupp
 from app.domain.headers import Headers
 from app.gateway.admission.call_facts import read_in_steps, reads_quickly
 from app.gateway.admission.slices import AbandonedError
+from app.gateway.body_memory import BodyMemory
 from app.gateway.exchange.ending import Ending
 from app.gateway.exchange.exchange import Exchange
 from app.gateway.gateway import Gateway
@@ -29,9 +30,10 @@ _CLOSE: Headers = [(b"connection", b"close")]
 class ResponsesEndpoint:
     """POST passes a call on; GET is Codex probing for WebSockets, and 426 sends it to HTTP at once."""
 
-    def __init__(self, gateway: Gateway, max_body_bytes: int) -> None:
+    def __init__(self, gateway: Gateway, max_body_bytes: int, memory: BodyMemory) -> None:
         self._gateway = gateway
         self._max_body_bytes = max_body_bytes
+        self._memory = memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises only what the server should end the connection for."""
@@ -65,7 +67,8 @@ class ResponsesEndpoint:
         try:
             if full is not None:
                 raise full
-            body = await read_request(values, receive, self._max_body_bytes)
+            client = exchange.record.client
+            body, hold = await read_request(values, receive, self._max_body_bytes, self._memory, client)
             facts = None
             if not reads_quickly(body):
                 exchange.record.bytes_in = len(body)
@@ -82,7 +85,8 @@ class ResponsesEndpoint:
             await downstream.run()
             return
         downstream.request_read = True
-        self._gateway.send(exchange, "/responses", scope["headers"], body, facts, scope["query_string"])
+        self._gateway.send(exchange, "/responses", scope["headers"], body, facts, scope["query_string"], hold)
+        del body, facts, hold  # whoever may have to send the body has it now
         await downstream.run_watched(receive)
 
     async def _not_post(self, scope: Scope, send: Send) -> None:

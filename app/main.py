@@ -23,8 +23,8 @@ from app.domain.money.worst_case import Assumptions
 from app.domain.overload import OverloadDetector
 from app.domain.records import Record, book_of
 from app.gateway.admission.admission import Admission, AdmissionRules
+from app.gateway.admission.body_memory import BodyMemory
 from app.gateway.admission.spending import LedgerSpending
-from app.gateway.body_memory import BodyMemory
 from app.gateway.clients.keys import KeyDirectory, KeyService
 from app.gateway.clients.terms import TermsService
 from app.gateway.clock import Clock

@@ -10,8 +10,8 @@ from app.domain.identity.request_ids import RequestIds
 from app.domain.records import Book, Record, book_of
 from app.domain.request.query import holds_credential
 from app.gateway.admission.admission import Admission
+from app.gateway.admission.body_memory import BodyHold
 from app.gateway.admission.call_facts import CallFacts, read_body
-from app.gateway.body_memory import BodyHold
 from app.gateway.clients.directory import EffectiveTerms
 from app.gateway.clients.keys import KeyDirectory
 from app.gateway.exchange.ending import Ending

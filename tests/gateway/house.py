@@ -12,7 +12,7 @@ from app.domain.money.terms import ClientTerms
 from app.domain.money.worst_case import Assumptions
 from app.domain.records import Record
 from app.gateway.admission.admission import Admission, AdmissionRules
-from app.gateway.body_memory import BodyMemory
+from app.gateway.admission.body_memory import BodyMemory
 from app.gateway.clients.keys import KeyDirectory
 from app.gateway.exchange.exchange import Exchange
 from app.gateway.exchange.key_guard import KeyGuard

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from app.domain.errors import Overloaded, PayloadTooLarge
-from app.gateway.body_memory import SMALL_BYTES, WAIT_SECONDS, BodyMemory
+from app.gateway.admission.body_memory import SMALL_BYTES, WAIT_SECONDS, BodyMemory
 from tests.conftest import GatewayStarter
 from tests.e2e.client import ASK_STREAM, dial, encoded
 from tests.e2e.program import Gateway, eventually

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive
 
 from app.domain.errors import ApiError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
-from app.gateway.body_memory import BodyMemory
+from app.gateway.admission.body_memory import BodyMemory
 from app.web.doors.request_body import ClientLeft, bounded, read_request
 
 JSON = (b"content-type", b"application/json")

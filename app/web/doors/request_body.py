@@ -8,7 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from app.domain.errors import ApiError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
-from app.gateway.body_memory import SMALL_BYTES, BodyHold, BodyMemory
+from app.gateway.admission.body_memory import SMALL_BYTES, BodyHold, BodyMemory
 from app.gateway.exchange.coding import Steps, decode
 from app.web.errors import BrokenRequest
 

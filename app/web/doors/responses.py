@@ -11,9 +11,9 @@ from starlette.types import Receive, Scope, Send
 
 from app.domain.errors import ApiError, Draining, InvalidRequest, UpgradeNotSupported
 from app.domain.headers import Headers
+from app.gateway.admission.body_memory import BodyMemory
 from app.gateway.admission.call_facts import read_in_steps, reads_quickly
 from app.gateway.admission.slices import AbandonedError
-from app.gateway.body_memory import BodyMemory
 from app.gateway.exchange.ending import Ending
 from app.gateway.exchange.exchange import Exchange
 from app.gateway.gateway import Gateway

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from app.domain.records import DEMO_UPSTREAM
 from app.main import create_app
 from app.serve.first_key import FirstKey
-from app.serve.server import CannotListenError, listen, serve
+from app.serve.server import CannotListenError, listen, other_urls, serve
 from app.serve.signals import StopSignals
 from app.serve.welcome import Welcome
 from app.settings import Secret, Settings
@@ -45,7 +45,7 @@ async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
         welcome = Welcome(settings, await first_key.to_show(), demo=demo)
 
         def started(url: str) -> None:
-            welcome.show(settings.server.public_url or url)
+            welcome.show(settings.server.public_url or url, other_urls(listener))
             first_key.shown()
 
         if not signals.came:

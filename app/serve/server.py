@@ -26,7 +26,9 @@ from typing import Any
 import uvicorn
 
 from app.private_files import check_own, write_whole
+from app.serve.own_addresses import own_addresses, own_name
 from app.settings import Settings
+from app.settings.addresses import parse_host_header
 from app.settings.servers import RunningServer, entered
 from app.store.lock import NOTE_NAME
 from app.web.application import Application
@@ -35,6 +37,9 @@ from app.web.connection.protocol import ClientConnection
 from app.web.connection.request_rules import RequestRules
 
 BACKLOG = 4096
+SEND_BUFFER_BYTES = 96 * 1024
+"""Of an answer, in the kernel, for a client that is slow; the kernel takes twice as much with its own data."""
+
 GC_THRESHOLDS = (10_000, 20, 50)
 LAST_WORDS_SECONDS = 2.5
 """For what is on its way to clients when the drain time is over: an answer of ours waits for its record, for 2 s."""
@@ -173,6 +178,14 @@ def url_of(listener: socket.socket) -> str:
     return address_url(host, port)
 
 
+def other_urls(listener: socket.socket) -> list[str]:
+    """Where it is reached besides, if it listens on every address of this machine."""
+    host, port = listener.getsockname()[:2]
+    if _reachable(host) == host:
+        return []
+    return [address_url(address, port) for address in own_addresses(listener.family)]
+
+
 def address_url(host: str, port: int) -> str:
     """Where a server that listens there is reached from this machine."""
     return f"http://{_shown_host(_reachable(host))}:{port}"
@@ -195,9 +208,14 @@ def announced(settings: Settings, url: str, admin: socket.socket) -> Iterator[No
 
 def _doorkeeper(settings: Settings, app: Application) -> ConnectionLimiter:
     server, gateway = settings.server, app.state.gateway
+    hosts = set(server.allowed_hosts)
+    if not server.on_loopback:
+        with contextlib.suppress(ValueError):  # a name that no Host header can have
+            hosts.add(parse_host_header(own_name()))
     rules = RequestRules(
-        frozenset(host.encode("ascii") for host in server.allowed_hosts),
+        frozenset(host.encode("ascii") for host in hosts),
         frozenset(origin.encode("ascii") for origin in server.allowed_origins),
+        any_address=not server.on_loopback,
     )
     connections = 2 * server.max_streams + 100
     limits = ConnectionLimits(server.request_timeout, server.write_timeout, connections, server.max_streams + 500)
@@ -208,14 +226,18 @@ def listen(host: str, port: int) -> socket.socket:
     """The listening socket; port 0 takes a free one. Raises CannotListenError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         resolved = error.errno is not None and error.errno > 0  # below are the codes of looking a name up
         why = os.strerror(error.errno or 0) if resolved else str(error.strerror or error).partition(" (")[0]
         message = f"cannot listen on {_shown_host(host)}:{port}: {why}"
         if error.errno == errno.EADDRINUSE:
             message += ". Is Weighbridge running already? Choose another port with --port."
+        elif family == socket.AF_INET6 and error.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            message += ". Has this machine IPv6? Choose an address that it has with --host, such as 0.0.0.0."
         raise CannotListenError(message) from None
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # the connections inherit it
+    return listener
 
 
 @contextlib.contextmanager

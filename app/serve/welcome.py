@@ -6,7 +6,7 @@ import shlex
 import shutil
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app import __version__
@@ -16,7 +16,7 @@ from app.settings.servers import runtime_dir
 MODEL = "openai/gpt-5.5"
 _TEXT = """\
 Weighbridge {version} is ready at {url}
-Upstream: {upstream}
+{others}Upstream: {upstream}
 
 {exports}
 
@@ -38,15 +38,16 @@ class Welcome:
         self._first_key = first_key
         self._settings = settings
 
-    def show(self, url: str) -> None:
+    def show(self, url: str, others: Sequence[str] = ()) -> None:
         """Print it."""
-        print(self.text(url), flush=True)
+        print(self.text(url, others), flush=True)
 
-    def text(self, url: str) -> str:
-        """The text, for a server at `url`."""
+    def text(self, url: str, others: Sequence[str] = ()) -> str:
+        """The text, for a server at `url`, which other machines may reach at `others`."""
         return _TEXT.format(
             version=__version__,
             url=url,
+            others="".join(f"Also at {other}\n" for other in others),
             upstream=self._upstream,
             exports="\n".join(self._exports(url)),
             model=MODEL,

@@ -25,7 +25,7 @@ from app.main import create_app
 from app.serve.first_key import NOTE_NAME, FirstKey
 from app.serve.run import LOCK_WAIT_SECONDS as PARENT_WAIT_SECONDS
 from app.serve.run import Problem, with_mock
-from app.serve.server import CannotListenError, admin_socket, announced, listen, serve_on, url_of
+from app.serve.server import CannotListenError, admin_socket, announced, listen, other_urls, serve_on, url_of
 from app.serve.signals import STOPS, StopSignals
 from app.serve.welcome import Welcome
 from app.settings import Secret, Settings
@@ -89,7 +89,7 @@ class Workers:
             if self._start_all():
                 stack.enter_context(announced(self.settings, url_of(listener), admin))
                 welcome = Welcome(self.settings, first_key, demo=self.demo)
-                welcome.show(server.public_url or url_of(listener))
+                welcome.show(server.public_url or url_of(listener), other_urls(listener))
                 (state_dir / NOTE_NAME).unlink(missing_ok=True)
                 return self._look_after()
             self._look_after()

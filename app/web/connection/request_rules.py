@@ -4,6 +4,7 @@ uvicorn's parsers each leave gaps: httptools takes a missing Host, two of them, 
 headers of any size. Judged here, once, with the parser's own reading, so that nobody behind reads it differently.
 """
 
+import ipaddress
 from collections import Counter
 from dataclasses import dataclass
 
@@ -38,11 +39,13 @@ _FROM_OURSELVES = (b"same-origin", b"none")  # what a browser says of our own pa
 class RequestRules:
     """`allowed_hosts` in lower case without ports, IPv6 addresses in brackets; `*` among them allows any.
 
+    With `any_address`, so is any IP address: no name leads to it, so it cannot be rebound to this server.
     `allowed_origins` are whole origins as browsers send them (`https://app.example.com`), besides our own.
     """
 
     allowed_hosts: frozenset[bytes]
     allowed_origins: frozenset[bytes] = frozenset()
+    any_address: bool = False
 
     def judge(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> ApiError | None:
         """Why the head must be refused, if so. Header names are in lower case."""
@@ -81,8 +84,11 @@ class RequestRules:
             return None
         if target == _METRICS and b"authorization" in seen:
             return None
+        if self.any_address and is_address(host_name(host)):
+            return None
         return MisdirectedRequest(
-            "This server does not answer to the request's Host. The setting server.allowed_hosts says to which it does."
+            "This server does not answer to the request's Host. Add its name to the setting server.allowed_hosts "
+            "(WEIGHBRIDGE_ALLOWED_HOSTS)."
         )
 
     def _judge_origin(self, seen: dict[bytes, bytes]) -> ApiError | None:
@@ -131,3 +137,16 @@ def host_name(host: bytes) -> bytes:
         name, _, port = host.partition(b":")
         port = port or b"0"
     return name.removesuffix(b".") if port.isdigit() and name else b""
+
+
+def is_address(name: bytes) -> bool:
+    """Whether a host's name, as host_name() gives it, is an IP address, IPv6 in brackets."""
+    literal = name.decode("latin-1")
+    if "%" in literal:  # a zone of the caller's own machine
+        return False
+    bracketed = literal.startswith("[") and literal.endswith("]")
+    try:
+        address = ipaddress.ip_address(literal[1:-1] if bracketed else literal)
+    except ValueError:
+        return False
+    return (address.version == 6) == bracketed

@@ -125,7 +125,15 @@ REASONS: dict[str, tuple[Act, Any, str, str]] = {
         "warning",
     ),
     "no HTTP": (Act((b"SSH-2.0-OpenSSH\r\n",), "close"), ASK, "Upstream's answer is not HTTP: ", "warning"),
-    "401": (Act((sized(b'{"error":{"message":"User not found."}}', JSON, status=b"401 No"),)), ASK, "401", "warning"),
+    "401": (
+        Act((sized(b'{"error":{"message":"No."}}', JSON, status=b"401 No"),)),
+        ASK, "Upstream answered HTTP 401: it does not accept this server's key.", "warning",
+    ),
+    "a provider's words": (
+        Act((sized(json.dumps({"error": {"message": "Provider returned error", "code": 400, "metadata": {
+            "raw": "max_tokens is too large: 1.", "provider_name": "OpenAI"}}}).encode(), JSON, status=b"400 No"),)),
+        ASK, "Provider returned error (OpenAI: max_tokens is too large: 1.)", "info",
+    ),
     "a redirect": (Act((sized(b"", b"location: /x", status=b"307 No"),)), ASK, "307", "warning"),
     "500 in HTML": (Act((sized(b"<html>", status=b"500 No"),)), ASK, "HTTP 500", "warning"),
     "400": (

@@ -21,11 +21,19 @@ def error_code(*documents: Json) -> str | None:
 
 
 def error_message(*documents: Json) -> str | None:
-    """What upstream says of the error in words, as far as it is read: 2,048 characters."""
+    """What upstream says of the error in words, as far as it is read: 2,048 characters.
+
+    OpenRouter's own words may only be "Provider returned error"; the provider's stand beside them.
+    """
     errors = [object_of(document.get("error")) for document in documents]
     values = [source.get("message") for source in (*errors, *documents)]
     values += [document.get("error") for document in documents]  # `{"error": "text"}`
-    return next((value[:MESSAGE_LIMIT] for value in values if isinstance(value, str) and value.strip()), None)
+    message = next((value for value in values if isinstance(value, str) and value.strip()), None)
+    if message is None:
+        return None
+    details = [object_of(error.get("metadata")) for error in errors]
+    told = [f"{detail.get('provider_name') or 'provider'}: {raw}" for detail in details if (raw := detail.get("raw"))]
+    return (f"{message} ({told[0]})" if told else message)[:MESSAGE_LIMIT]
 
 
 def _codes_in(documents: Iterable[Json]) -> list[object]:

@@ -25,6 +25,7 @@ from app.gateway.exchange.coding import (
 SWELL_LIMIT_BYTES = 8 * 1024 * 1024
 """What is made of one piece at the most, and 8 MiB beyond."""
 
+_TOO_WIDE = "requires too much memory"  # of zstd: a window over 8 MiB, which clients may well take
 _PLAIN = (b"", b"identity", b"none")  # `none` only keeps Next.js from coding an answer
 
 
@@ -109,7 +110,7 @@ class _Layer:
             if self._members and not self._made_something:  # padding, or whatever else no client reads
                 self._done = True
                 return b"", 0
-            raise DamagedError from error
+            raise (UnreadableError if _TOO_WIDE in str(error) else DamagedError) from error
         self._made_something = self._made_something or bool(piece)
         if not member.eof:
             return piece, 0

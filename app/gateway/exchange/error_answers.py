@@ -72,13 +72,20 @@ class ErrorAnswer:
 
     def judge(self, guard: KeyGuard) -> UpstreamErrorReplaced | None:
         """The error to send instead, or None when this one may pass."""
-        if self._size > MAX_ERROR_BYTES:
-            return self._replaced("more than a megabyte of it")
-        text = self._decoded()
+        why = self._unfit(guard)
+        if why is None:
+            return None
+        return UpstreamErrorReplaced(f"Upstream answered with an error (HTTP {self.status}) not shown here: {why}.")
+
+    def _unfit(self, guard: KeyGuard) -> str | None:
+        """Why it may not pass, if so; afterwards it is known what it says."""
+        text = b"" if self._size > MAX_ERROR_BYTES else self._decoded()
         if text is None:
-            return self._replaced("it does not decode by its Content-Encoding")
+            return "it does not decode by its Content-Encoding"
+        if max(self._size, len(text)) > MAX_ERROR_BYTES:
+            return "more than a megabyte of it"
         if guard.found_in(text):
-            return self._replaced("it holds what must not be passed on")
+            return "it holds what must not be passed on"
         try:
             value = orjson.loads(text.removeprefix(BYTE_ORDER_MARK))
         except ValueError:
@@ -89,7 +96,7 @@ class ErrorAnswer:
             return None
         content_type = (value_of(self.headers, b"content-type") or b"").lower()
         if self.status >= 500 or b"html" in content_type or text.lstrip()[:9].lower().startswith(_HTML):
-            return self._replaced("it is not JSON")
+            return "it is not JSON"
         return None
 
     def describe(self, record: Record) -> None:
@@ -116,6 +123,3 @@ class ErrorAnswer:
         downstream.start(self.status, self.headers)
         downstream.body(self.body)
         downstream.finish()
-
-    def _replaced(self, why: str) -> UpstreamErrorReplaced:
-        return UpstreamErrorReplaced(f"Upstream answered with an error (HTTP {self.status}) not shown here: {why}.")

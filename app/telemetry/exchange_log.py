@@ -17,6 +17,7 @@ from app.domain.money.amounts import NANOUSD_PER_USD, format_usd
 from app.domain.record_json import record_fields, rfc3339
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.telemetry.labels import SERVER_FAULTS
+from app.telemetry.line_budget import LineBudget
 from app.telemetry.lines import Cleaner
 from app.telemetry.logging import LogForm, LogOutput
 
@@ -32,9 +33,13 @@ _LONGEST = {
 
 
 class ExchangeLog:
-    """Writes one line a record: a warning where we answered with a 5xx of ours, else info. Open calls are left out."""
+    """Writes one line a record: a warning where we answered with a 5xx of ours, else info. Open calls are left out.
 
-    def __init__(self, output: LogOutput) -> None:
+    Of calls that were refused, only so many of a client and reason are logged as `LineBudget` lets through.
+    """
+
+    def __init__(self, output: LogOutput, budget: LineBudget | None = None) -> None:
+        self._budget = budget or LineBudget()
         self._hears_info = output.hears(logging.INFO)
         self._hears_warnings = output.hears(logging.WARNING)
         self._line: Callable[[Record], str] = json_line if output.form is LogForm.JSON else console_line
@@ -51,7 +56,10 @@ class ExchangeLog:
             self._write("".join(lines))
 
     def _wants(self, record: Record) -> bool:
-        return record.outcome is not Outcome.IN_PROGRESS and (self._hears_info or is_our_fault(record))
+        if record.outcome is Outcome.IN_PROGRESS or not (self._hears_info or is_our_fault(record)):
+            return False
+        refused = record.outcome is Outcome.REJECTED
+        return not refused or self._budget.take((record.client, record.error_type)) is not None
 
     def _safe_line(self, record: Record) -> str:
         return self._line(self._cleaned(record) if self._doubtful(record) else record)

@@ -13,6 +13,7 @@ from app.domain.errors import ApiError
 from app.domain.records import Outcome, Record, UsageSource
 from app.telemetry.histogram import Histogram, HistogramReading, doubling
 from app.telemetry.labels import OTHER, OUTCOMES, ROUTES, ModelLabels, reasons, route_of
+from app.telemetry.line_budget import LineBudget
 from app.telemetry.refusal_log import RefusalLog
 
 CALL_SECONDS = doubling(0.01, 17)
@@ -58,7 +59,7 @@ class Metrics:
         self.streams = 0
         self.meter_failures = 0
         self.refusals = dict.fromkeys(reasons(), 0)
-        self._refusal_log = RefusalLog()
+        self._refusal_log = RefusalLog(LineBudget())
         self.overhead = Histogram(SHORT_SECONDS)
         self.loop_lag = Histogram(SHORT_SECONDS)
         self.time_to_first_byte = Histogram(CALL_SECONDS)

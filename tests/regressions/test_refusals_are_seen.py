@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from app.domain.errors import AuthenticationFailed, NotFound
+from app.telemetry.line_budget import MOST_LINES, WINDOW_SECONDS, LineBudget
 from app.telemetry.metrics import Metrics
-from app.telemetry.refusal_log import MOST_LINES, WINDOW_SECONDS, RefusalLog
+from app.telemetry.refusal_log import RefusalLog
 from tests.conftest import GatewayStarter
 from tests.e2e.client import ASK, opened
 from tests.e2e.program import Gateway, eventually
@@ -84,7 +85,7 @@ def test_a_flood_is_counted_and_not_all_logged(start_gateway: GatewayStarter) ->
 
 def test_what_was_left_out_is_told(caplog: pytest.LogCaptureFixture) -> None:
     now = [0.0]
-    log = RefusalLog(lambda: now[0])
+    log = RefusalLog(LineBudget(lambda: now[0]))
     with caplog.at_level("INFO"):
         for _ in range(MOST_LINES + 7):
             log.note(AuthenticationFailed("No."), "10.0.0.1", "GET /key")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from app.domain.record_json import record_fields
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.telemetry.exchange_log import ExchangeLog, console_line
+from app.telemetry.line_budget import MOST_LINES, WINDOW_SECONDS, LineBudget
 
 Configure = Callable[..., Any]
 
@@ -101,6 +102,19 @@ def test_above_info_only_warnings_are_heard(log: Configure, record: Record) -> N
     silent = log("json", "error")
     ExchangeLog(silent.output)([replace(record, **FAILED)])
     assert not silent.text()
+
+
+def test_a_flood_of_refused_calls_is_not_all_logged(log: Configure, record: Record) -> None:
+    now = [0.0]
+    out = log("json")
+    write = ExchangeLog(out.output, LineBudget(lambda: now[0]))
+    refused = replace(record, outcome=Outcome.REJECTED, error_type="rate_limited", http_status=429)
+    write([refused] * 500)
+    write([replace(refused, client="bob"), replace(refused, error_type="overloaded"), record])
+    assert len(out.lines()) == MOST_LINES + 3
+    now[0] = WINDOW_SECONDS
+    write([refused])
+    assert len(out.lines()) == MOST_LINES + 4
 
 
 def test_why_a_call_failed_is_on_the_console(record: Record) -> None:

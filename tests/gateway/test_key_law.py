@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.records import Outcome
+from app.gateway.exchange.coded_watch import CodedWatch
 from app.gateway.exchange.key_guard import START_CHARACTERS
 from tests.gateway.house import COMPLETED, CREATED, DELTA, STREAM_CALL, UPSTREAM_KEY, House
 
@@ -107,3 +108,17 @@ def test_what_only_begins_the_key_passes_byte_for_byte(coding: bytes, length: in
     assert visit.client.received == body
     assert visit.client.ending == "finish"
     assert visit.record.outcome is Outcome.COMPLETED
+
+
+def test_what_is_decoded_behind_the_terminal_event_is_not_kept() -> None:
+    house = House(at_once=True)
+    visit = house.visit(STREAM_CALL)
+    visit.upstream.stream_head((b"content-encoding", b"gzip"))
+    visit.upstream.data(gzip.compress(CREATED + COMPLETED))
+    watch = visit.exchange.tap.watch
+    assert isinstance(watch, CodedWatch)
+    for _ in range(3):
+        visit.upstream.data(gzip.compress(b": x" * 10_000 + b"\n\n"))
+        assert len(watch.take_text()) == 30_002
+        visit.upstream.data(gzip.compress(b": y\n\n"))
+    assert watch.take_text() == b": y\n\n"

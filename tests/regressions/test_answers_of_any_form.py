@@ -120,8 +120,23 @@ def test_a_coded_answer_that_is_cut_is_truncated(
     assert record["error_detail"]
 
 
+@pytest.mark.parametrize("coding", [b"gzip", b"deflate", b"zstd"])
+@pytest.mark.parametrize("streams", [True, False])
+def test_one_that_was_decoded_on_the_way_is_read(
+    program: Gateway, upstream: FaultServer, coding: bytes, streams: bool
+) -> None:
+    """Some proxies decode an answer and leave the header that says that it is coded."""
+    body, asked = (EVENTS, ASK_STREAM) if streams else (DOCUMENT, ASK)
+    headers = (SSE if streams else JSON, b"content-encoding: " + coding)
+    act = Act((chunked(body[:100], body[100:], headers=headers),))
+    answer = say(program.url, request(program.key, asked, headers=upstream.play(act))).only
+    assert (answer.body, answer.whole) == (body, True)
+    expect_usage(program.record(answer.request_id))
+
+
 def test_damage_is_told(program: Gateway, upstream: FaultServer) -> None:
-    act = Act((chunked(b"this is no gzip", headers=(SSE, b"content-encoding: gzip")),))
+    coded = gzip.compress(EVENT * 3)[:-20]
+    act = Act((chunked(coded, b"rubbish " * 9, headers=(SSE, b"content-encoding: gzip")),))
     answer = say(program.url, request(program.key, ASK_STREAM, headers=upstream.play(act))).only
     record = program.record(answer.request_id)
     assert record["outcome"] == "truncated"

@@ -26,6 +26,7 @@ SWELL_LIMIT_BYTES = 8 * 1024 * 1024
 """What is made of one piece at the most, and 8 MiB beyond."""
 
 _TOO_WIDE = "requires too much memory"  # of zstd: a window over 8 MiB, which clients may well take
+_TEXT_BEGINNINGS = (b"{", b"[", b":", b"data:", b"event:", b"id:", b"retry:", b"\xef\xbb\xbf")
 _PLAIN = (b"", b"identity", b"none")  # `none` only keeps Next.js from coding an answer
 
 
@@ -40,6 +41,11 @@ class DamagedError(ValueError):
 def is_plain(coding: bytes) -> bool:
     """Whether an answer with this Content-Encoding is not coded."""
     return not _names_in(coding)
+
+
+def begins_as_text(data: bytes) -> bool:
+    """Whether this begins as JSON or events do. One that says it is coded was then decoded on the way."""
+    return data.lstrip().startswith(_TEXT_BEGINNINGS)
 
 
 class AnswerDecoder:

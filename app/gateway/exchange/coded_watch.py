@@ -1,6 +1,6 @@
 """The watch over an answer that is coded: the coded bytes pass, and what they decode to is screened for the key."""
 
-from app.gateway.exchange.answer_coding import AnswerDecoder, DamagedError, UnreadableError
+from app.gateway.exchange.answer_coding import AnswerDecoder, DamagedError, UnreadableError, begins_as_text
 from app.gateway.exchange.key_guard import KeyGuard
 
 MOST_HELD_BYTES = 1024 * 1024
@@ -11,7 +11,7 @@ class CodedWatch:
     """Screens coded chunks as a KeyWatch does plain ones, and keeps their text for the meter.
 
     A coding that is not read, or damage, ends the decoding (`blind`): from there on the bytes are only looked at as
-    they are.
+    they are. An answer that begins as JSON or events do is not coded: some proxy has decoded it and left the header.
     """
 
     def __init__(self, coding: bytes, guard: KeyGuard) -> None:
@@ -19,6 +19,8 @@ class CodedWatch:
         self.blind = False
         self._decoder = AnswerDecoder(coding)
         self._guard = guard
+        self._began = False  # has anything been decoded?
+        self._plain = False  # it is not coded at all
         self._watch = guard.watch()  # over the text; once blind, over the bytes
         self._released = False
         self._held: list[bytes] = []
@@ -33,7 +35,7 @@ class CodedWatch:
     @property
     def whole(self) -> bool:
         """Whether the answer may end here; of one that is not read, nobody can say that it may not."""
-        return not self.damaged if self.blind else self._decoder.whole
+        return not self.damaged if self.blind or self._plain else self._decoder.whole
 
     def screen(self, chunk: bytes) -> bytes | None:
         """What may go on. None when the key is in the chunk, or in its text."""
@@ -41,14 +43,12 @@ class CodedWatch:
             return chunk
         if not self.blind:
             try:
-                text = self._decoder.feed(chunk)
+                return self._screen_text(chunk, self._decoded(chunk))
             except (UnreadableError, DamagedError) as error:
                 if self._watch.held:
                     return None  # the text ended in the beginning of the key, and what comes now cannot be judged
                 self.blind, self.damaged = True, isinstance(error, DamagedError)
                 self._watch = self._guard.watch()
-            else:
-                return self._screen_text(chunk, text)
         return self._watch.screen(chunk)
 
     def release(self) -> bytes:
@@ -65,7 +65,19 @@ class CodedWatch:
         text, self._text = b"".join(self._text), []
         return text
 
+    def _decoded(self, chunk: bytes) -> bytes:
+        began, self._began = self._began, True
+        try:
+            return chunk if self._plain else self._decoder.feed(chunk)
+        except DamagedError:
+            if began or not begins_as_text(chunk):
+                raise
+            self._plain = True
+            return chunk
+
     def _screen_text(self, chunk: bytes, text: bytes) -> bytes | None:
+        if not self._held:
+            self._text.clear()  # of an answer that is not metered any more nobody takes it
         if text:
             screened = self._watch.screen(text)
             if screened is None:

@@ -13,7 +13,7 @@ from app.domain.errors import (
 )
 from app.domain.headers import Headers, value_of
 from app.domain.records import Record
-from app.gateway.exchange.answer_coding import AnswerDecoder, DamagedError, UnreadableError, is_plain
+from app.gateway.exchange.answer_coding import AnswerDecoder, DamagedError, UnreadableError, begins_as_text, is_plain
 from app.gateway.exchange.key_guard import KeyGuard
 from app.gateway.ports import Downstream
 
@@ -114,8 +114,10 @@ class ErrorAnswer:
         decoder = AnswerDecoder(coding)
         try:
             text = decoder.feed(self.body)
-        except (UnreadableError, DamagedError):
+        except UnreadableError:
             return None
+        except DamagedError:
+            return self.body if begins_as_text(self.body) else None
         return text if decoder.whole else None
 
     def send(self, downstream: Downstream) -> None:

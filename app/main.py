@@ -273,7 +273,7 @@ def _publish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway, r
         }
 
     app.state.gateway = gateway
-    app.state.url = None  # until it serves
+    app.state.url, app.state.other_urls = None, []  # until it serves
     app.state.public_url = settings.server.public_url
     app.state.upstream = {"name": settings.upstream.name, "base_url": settings.upstream.base_url}
     app.state.reports = store.reports

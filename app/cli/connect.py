@@ -74,5 +74,8 @@ def _advise(address: "ServerAddress", *, placeholder: bool) -> None:
         typer.echo(
             f"Put a client's key in place of {KEY_PLACEHOLDER}; `weighbridge keys create NAME` makes one.", err=True
         )
+    if address.others:
+        said = f"This is the address for programs on this machine. Others reach it at {' or '.join(address.others)}"
+        typer.echo(f"{said}; with WEIGHBRIDGE_PUBLIC_URL set, the server says that one.", err=True)
     if not address.running:
         typer.echo("No server runs here: this is the address that the settings give it.", err=True)

@@ -15,7 +15,7 @@ _PREFIX = "/api/v1"
 
 @dataclass(slots=True, frozen=True)
 class ServerAddress:
-    """`url` is where this machine reaches it, `public_url` where clients do.
+    """`url` is where this machine reaches it, `public_url` where clients do, and other machines at `others`, too.
 
     `vendor_names` says that upstream's names of models begin with a vendor, as OpenRouter's do.
     """
@@ -24,6 +24,7 @@ class ServerAddress:
     public_url: str
     vendor_names: bool
     running: bool
+    others: tuple[str, ...] = ()
 
     @property
     def base_url(self) -> str:
@@ -55,7 +56,9 @@ async def address_of(client: "HttpClient") -> ServerAddress:
     from app.cli.admin_client import call
 
     server, upstream = await call(client, "GET", "/server"), await call(client, "GET", "/upstream")
-    return ServerAddress(server["url"], server["public_url"] or server["url"], _vendor_names(**upstream), running=True)
+    url, public_url = server["url"], server["public_url"]
+    others = () if public_url else tuple(server["other_urls"])
+    return ServerAddress(url, public_url or url, _vendor_names(**upstream), running=True, others=others)
 
 
 def from_settings(settings: "Settings") -> ServerAddress:

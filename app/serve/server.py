@@ -139,7 +139,7 @@ async def serve_on(
     settings: Settings, app: Application, sockets: Sequence[socket.socket], on_started: Callable[[], object]
 ) -> None:
     """The same on sockets that others may take connections from as well; clients reach the first of them."""
-    app.state.url = url_of(sockets[0])
+    app.state.url, app.state.other_urls = url_of(sockets[0]), other_urls(sockets[0])
     protocol = partial(ClientConnection, doorkeeper=_doorkeeper(settings, app))
     config = uvicorn_config(app, protocol, int(settings.server.keep_alive_timeout))
 

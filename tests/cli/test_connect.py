@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import GatewayStarter
 from tests.e2e.node_packages import node_packages
 from tests.e2e.program import Gateway, clean_environment, run
 from tests.e2e.python_packages import python_packages
@@ -131,6 +132,14 @@ def test_without_a_key_it_says_where_one_goes(mocked: Gateway) -> None:
     done = mocked.command("connect", "env")
     assert done.stdout.endswith(f"export OPENAI_BASE_URL={mocked.url}/api/v1\nexport OPENAI_API_KEY=sk-wb-...\n")
     assert "keys create" in done.stderr
+
+
+def test_other_machines_are_told_their_address(start_gateway: GatewayStarter) -> None:
+    gateway = start_gateway("--host", "0.0.0.0")  # noqa: S104 - as people do
+    others = gateway.admin("GET", "/server").json["other_urls"]
+    done = gateway.command("connect", "env")
+    assert f"export OPENAI_BASE_URL={gateway.url}/api/v1\n" in done.stdout
+    assert all(url in done.stderr for url in others)
 
 
 def test_a_key_is_never_an_argument(tmp_path: Path) -> None:

@@ -70,9 +70,13 @@ def _client(client: Mapping[str, Any]) -> dict[str, Any]:
 
 @router.get("/server")
 async def server(request: Request) -> dict[str, Any]:
-    """What is running here. `url` is where this machine reaches it, `public_url` where clients do, if that differs."""
+    """What is running here. `url` is where this machine reaches it, `public_url` where clients do, if that differs.
+
+    `other_urls` are of the addresses at which other machines may reach it.
+    """
     state = request.app.state
-    return {"version": __version__, "url": state.url, "public_url": state.public_url}
+    urls = {"url": state.url, "public_url": state.public_url, "other_urls": state.other_urls}
+    return {"version": __version__, **urls}
 
 
 @router.post("/keys", status_code=201)

@@ -273,6 +273,7 @@ def _publish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway, r
         }
 
     app.state.gateway = gateway
+    app.state.finish_writing = store.finish_writing
     app.state.url, app.state.other_urls = None, []  # until it serves
     app.state.public_url = settings.server.public_url
     app.state.upstream = {"name": settings.upstream.name, "base_url": settings.upstream.base_url}

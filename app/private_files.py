@@ -3,7 +3,8 @@
     content ──> NAME.new-PID ──fsync──> renamed to NAME ──fsync of the directory──> there after a power cut, too
 
 A file is trusted when it is a plain file, belongs to the user who runs the program, and nobody else may write it.
-Whoever could plant a file in the state directory could otherwise choose the admin key or the database.
+Whoever could plant a file in the state directory could otherwise choose the admin key or the database. Root also trusts
+the owner of the directory: so commands work for root on the directory of a service.
 """
 
 import contextlib
@@ -115,7 +116,7 @@ def make_own_directory(path: Path) -> None:
 def _check(path: Path, found: os.stat_result, descriptor: int | None) -> None:
     if stat.S_ISLNK(found.st_mode):
         raise _is_link(path)
-    if found.st_uid != os.geteuid():
+    if found.st_uid != os.geteuid() and (os.geteuid() or found.st_uid != path.parent.stat().st_uid):
         raise UntrustedFile(
             f"{path} belongs to user id {found.st_uid}, and Weighbridge runs as {os.geteuid()}: "
             f"if you trust what it holds, run `chown {os.geteuid()} {_quoted(path)}`, else `rm -r {_quoted(path)}`"

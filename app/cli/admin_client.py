@@ -35,18 +35,23 @@ class CommandFailedError(Exception):
 
 
 def run_admin(
-    work: "Callable[[HttpClient], Awaitable[Result]]", config: Path | None = None, *, makes: bool = False
+    work: "Callable[[HttpClient], Awaitable[Result]]",
+    config: Path | None = None,
+    *,
+    makes: bool = False,
+    reads: bool = False,
 ) -> Result:
     """Run `work` with a client of the admin API. Exits 1 with a sentence on stderr when it fails.
 
-    Only a command that `makes` something makes a ledger where no server runs and none is yet.
+    Only a command that `makes` something makes a ledger where no server runs and none is yet. One that only `reads`
+    lets go of the ledger before `work`: a person may look at what it prints for hours.
     """
     from app.cli.config import load_or_exit
 
     settings = load_or_exit(config)
 
     async def with_client() -> Result:
-        async with _client(settings, makes=makes) as client:
+        async with _client(settings, makes=makes, reads=reads) as client:
             return await work(client)
 
     return _run(with_client())
@@ -135,18 +140,18 @@ def _endings_told() -> "Iterator[None]":
 
 
 @asynccontextmanager
-async def _client(settings: "Settings", *, makes: bool) -> "AsyncIterator[HttpClient]":
+async def _client(settings: "Settings", *, makes: bool, reads: bool) -> "AsyncIterator[HttpClient]":
     from app.store.faults import StoreFault
 
     try:
         with _endings_told():
             async with AsyncExitStack() as stack:
-                yield await _reached(settings, stack, makes=makes)
+                yield await _reached(settings, stack, makes=makes, reads=reads)
     except StoreFault as error:
         raise CommandFailedError(str(error)) from None
 
 
-async def _reached(settings: "Settings", stack: AsyncExitStack, *, makes: bool) -> "HttpClient":
+async def _reached(settings: "Settings", stack: AsyncExitStack, *, makes: bool, reads: bool) -> "HttpClient":
     """A client of the server that runs, or of this process. Whoever holds the store may be a server that starts."""
     from app.store.faults import StoreBusy
 
@@ -157,13 +162,13 @@ async def _reached(settings: "Settings", stack: AsyncExitStack, *, makes: bool) 
             stack.push_async_callback(running.aclose)
             return running
         try:
-            return await _in_process(settings, stack, makes=makes)
+            return await _in_process(settings, stack, makes=makes, reads=reads)
         except StoreBusy:
             if time.monotonic() >= give_up_at:
                 raise
 
 
-async def _in_process(settings: "Settings", stack: AsyncExitStack, *, makes: bool) -> "HttpClient":
+async def _in_process(settings: "Settings", stack: AsyncExitStack, *, makes: bool, reads: bool) -> "HttpClient":
     from app.main import create_app
     from app.settings.admin_key import admin_key
     from app.upstream.api.http_client import in_process_client
@@ -175,6 +180,8 @@ async def _in_process(settings: "Settings", stack: AsyncExitStack, *, makes: boo
         settings = _without_state_dir(settings, stack)
     app = create_app(settings, lock_wait_seconds=_LOOK_SECONDS)
     await stack.enter_async_context(app.router.lifespan_context(app))
+    if reads:
+        await app.state.finish_writing()
     if new is not None:
         typer.echo(f"No server runs here, so a new ledger was made in {settings.storage.state_dir}.", err=True)
     return await stack.enter_async_context(in_process_client(app, _authorization(admin_key(settings))))
@@ -236,12 +243,19 @@ async def _running(state_dir: Path, settings: "Settings") -> "HttpClient | None"
 
 
 def _noted_socket(state_dir: Path) -> Path | None:
+    """The socket that gets the admin key. Raises UntrustedFile when somebody else may have made it, or the note."""
+    from app.private_files import check_own, read_own
+    from app.store.lock import NOTE_NAME
+
     try:
-        note = json.loads((state_dir / "server.json").read_text("utf-8"))
+        note = json.loads(read_own(state_dir / NOTE_NAME))
         noted = Path(note["admin_socket"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return noted if noted.exists() else state_dir / "admin.sock"  # the volume may be mounted elsewhere here
+    if not noted.exists():
+        noted = state_dir / "admin.sock"  # the volume may be mounted elsewhere here
+    check_own(noted)
+    return noted
 
 
 def _authorization(admin_key: str) -> dict[str, str]:

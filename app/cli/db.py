@@ -126,9 +126,11 @@ def _places(config: Path | None, *, makes: bool = False) -> tuple[str | None, Pa
     """
     from app.cli.admin_client import no_ledger
     from app.cli.config import load_or_exit
+    from app.private_files import check_own
     from app.store.sqlite import DATABASE_NAME
 
     settings = load_or_exit(config)
+    check_own(settings.storage.state_dir / DATABASE_NAME)
     if not makes and (problem := no_ledger(settings)) is not None:
         print(f"weighbridge: {problem}", file=sys.stderr)
         raise typer.Exit(1)

@@ -31,12 +31,29 @@ def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: frozenset[str] = frozenset()
 ) -> None:
     """Columns divided by spaces, in a terminal of any width; `numbers` stand to the right."""
-    shown = [[_cell(cell) for cell in row] for row in rows]
-    widths = [max(len(cells[i]) for cells in (columns, *shown)) for i in range(len(columns))]
-    for cells in ([name.upper().replace("_", " ") for name in columns], *shown):
-        pairs = zip(columns, cells, widths, strict=True)
-        line = "  ".join(cell.rjust(width) if name in numbers else cell.ljust(width) for name, cell, width in pairs)
-        print(line.rstrip())
+    TableOutput(columns, numbers=numbers).write(rows)
+
+
+class TableOutput:
+    """A table that is printed piece by piece: columns are as wide as those of the pieces so far."""
+
+    def __init__(self, columns: Sequence[str], *, numbers: frozenset[str] = frozenset()) -> None:
+        self._columns = columns
+        self._numbers = numbers
+        self._widths = [len(name) for name in columns]
+        self._begun = False
+
+    def write(self, rows: Sequence[Sequence[object]]) -> None:
+        """Print these rows; before the first ones, the names of the columns."""
+        shown = [[_cell(cell) for cell in row] for row in rows]
+        self._widths = [max(width, *(len(cells[i]) for cells in shown), 0) for i, width in enumerate(self._widths)]
+        for cells in shown if self._begun else ([name.upper().replace("_", " ") for name in self._columns], *shown):
+            pairs = zip(self._columns, cells, self._widths, strict=True)
+            line = "  ".join(
+                cell.rjust(width) if name in self._numbers else cell.ljust(width) for name, cell, width in pairs
+            )
+            print(line.rstrip())
+        self._begun = True
 
 
 def _cell(value: object) -> str:

@@ -97,7 +97,7 @@ def usage(
     async def work(admin: "HttpClient") -> None:
         await (_show_records(admin, query, form) if line is By.REQUEST else _show_sums(admin, query, line, form))
 
-    run_admin(work, config)
+    run_admin(work, config, reads=line is By.REQUEST)
 
 
 async def _show_records(admin: "HttpClient", query: Mapping[str, str], form: Form) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from app.cli.output import CsvOutput, print_table, visible
+from app.cli.output import CsvOutput, TableOutput, print_table, visible
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,6 +28,8 @@ COLUMNS = (
     "duration_ms",
     "request_id",
 )
+PIECE_ROWS = 500
+"""Of a table, whose columns are made as wide as what is in them."""
 NUMBERS = frozenset(("http_status", "input_tokens", "output_tokens", "cost_usd", "duration_ms"))
 
 
@@ -40,6 +42,7 @@ async def print_records(admin: "HttpClient", query: Mapping[str, str], *, as_csv
     from app.domain.record_json import RECORD_FIELDS
 
     output = CsvOutput(RECORD_FIELDS) if as_csv else None
+    lines = TableOutput(COLUMNS, numbers=NUMBERS)
     table: list[Mapping[str, Any]] = []
     found = False
     async for line in _lines(admin, query):
@@ -50,6 +53,9 @@ async def print_records(admin: "HttpClient", query: Mapping[str, str], *, as_csv
             output.write(json.loads(line))
         else:
             table.append(json.loads(line))
+        if len(table) == PIECE_ROWS and "request" not in query:
+            lines.write([_row(record) for record in table])
+            table.clear()
     if "request" in query and not found:
         raise CommandFailedError(
             f"there is no record of {query['request']!r}: it is not known, or older than they are kept"
@@ -57,7 +63,7 @@ async def print_records(admin: "HttpClient", query: Mapping[str, str], *, as_csv
     if table and "request" in query:
         _print_calls(table)
     elif table:
-        print_table(COLUMNS, [[_cell(record, name) for name in COLUMNS] for record in table], numbers=NUMBERS)
+        lines.write([_row(record) for record in table])
     elif not (found or as_json):
         typer.echo(NOTHING_FOUND, err=True)
 
@@ -84,6 +90,10 @@ def _print_calls(records: Sequence[Mapping[str, Any]]) -> None:
 
 def _plain(value: object) -> object:
     return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | dict | list) else value
+
+
+def _row(record: Mapping[str, Any]) -> list[object]:
+    return [_cell(record, name) for name in COLUMNS]
 
 
 def _cell(record: Mapping[str, Any], name: str) -> object:

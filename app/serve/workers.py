@@ -22,6 +22,7 @@ from types import FrameType
 from typing import NoReturn
 
 from app.main import create_app
+from app.private_files import UntrustedFile, make_own_directory
 from app.serve.first_key import NOTE_NAME, FirstKey
 from app.serve.run import LOCK_WAIT_SECONDS as PARENT_WAIT_SECONDS
 from app.serve.run import Problem, with_mock
@@ -76,6 +77,8 @@ class Workers:
                 state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
                 stack.callback(asyncio.run(StoreLock.acquire(state_dir, PARENT_WAIT_SECONDS)).release)
                 inherit(state_dir, state_dir / "worker-1", keep=self.count)
+                for number in range(1, self.count + 1):
+                    make_own_directory(state_dir / f"worker-{number}")
                 WorkerMetrics.forget(state_dir)
                 listener = stack.enter_context(listen(server.host, server.port))
             except (StoreFault, CannotListenError) as error:
@@ -226,7 +229,7 @@ def _leave(work: Callable[[], object]) -> NoReturn:
     try:
         work()
         code = 0
-    except (Problem, StoreFault) as problem:
+    except (Problem, StoreFault, UntrustedFile) as problem:
         _tell(str(problem))
     except BaseException:  # noqa: BLE001 - told as an uncaught one would be
         sys.excepthook(*sys.exc_info())

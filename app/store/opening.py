@@ -27,6 +27,9 @@ class Store(Protocol):
     def on_changes(self, changed: Callable[[], Awaitable[None]]) -> None:
         """Await `changed` soon after other processes have changed clients or keys, if there can be others."""
 
+    async def finish_writing(self) -> None:
+        """Write what is left and let go of the state directory. Reports go on, and hold no lock between pages."""
+
     async def close(self, deadline_seconds: float = ...) -> None:
         """Write what is left, for so long at most."""
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Self, TypedDict, Unpack
 
+from app.private_files import check_own, open_own
 from app.store import schema
 from app.store.clients import SqlClients
 from app.store.faults import StoreDamaged
@@ -107,6 +108,11 @@ class SqliteStore:
     def on_changes(self, changed: Callable[[], Awaitable[None]]) -> None:
         """Nobody else can change anything."""
 
+    async def finish_writing(self) -> None:
+        """Write what is left and let go of the lock: others may write. Reports go on, without a lock between pages."""
+        if await self.ledger.close(FLUSH_SECONDS):
+            self._lock.release()
+
     async def close(self, deadline_seconds: float = FLUSH_SECONDS) -> None:
         """Write what is left, for so long at most, and let go of the files. Harmless when done already."""
         # Reading connections go first: the last one to close tidies the files up, and must be one that may write.
@@ -162,14 +168,15 @@ def make_directory(path: Path) -> None:
 
 
 def _make_private(path: Path) -> None:
-    """Make the file, or make it private: SQLite gives the files it puts beside it the same mode.
+    """Make the file, or make it private: SQLite gives the files it puts beside it the same mode. Raises UntrustedFile.
 
     Before any connection is open: closing a descriptor of the file would drop SQLite's locks on it.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    for name in (f"{path.name}-wal", f"{path.name}-shm", f"{path.name}-journal"):
+        check_own(path.with_name(name))
+    descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
         if os.fstat(descriptor).st_mode & 0o077:
-            with contextlib.suppress(PermissionError):  # another user's file that we may write
-                os.fchmod(descriptor, 0o600)
+            os.fchmod(descriptor, 0o600)
     finally:
         os.close(descriptor)

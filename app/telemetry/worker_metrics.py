@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from app.private_files import write_whole
+from app.private_files import UntrustedFile, read_own, write_whole
 from app.telemetry.metrics import Metrics
 
 INTERVAL_SECONDS = 1.0
@@ -117,8 +117,8 @@ def _together(name: str, one: float, other: float) -> float:
 def _page(path: Path) -> Mapping[str, Any]:
     """What a worker has written; nothing when it has not yet."""
     try:
-        page: Mapping[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        page: Mapping[str, Any] = json.loads(read_own(path))
+    except (OSError, ValueError, UntrustedFile):
         return {"pid": 0, "families": []}
     return page
 

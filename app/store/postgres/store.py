@@ -87,6 +87,11 @@ class PostgresStore:
         self._changes = Changes(self._address, changed)
         self._changes.start()
 
+    async def finish_writing(self) -> None:
+        """As the other form's."""
+        if await self.ledger.close(FLUSH_SECONDS):
+            self._lock.release()
+
     async def close(self, deadline_seconds: float = FLUSH_SECONDS) -> None:
         """Write what is left, for so long at most, and let go of the connections. Harmless when done already."""
         if self._changes is not None:

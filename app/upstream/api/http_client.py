@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx2
 
+from app.upstream.in_process import InProcessTransport
 from app.upstream.wire.pool import WireTimeouts
 from app.upstream.wire.target import Target
 from app.upstream.wire.transport import WireTransport
@@ -21,8 +22,8 @@ def socket_client(socket_path: Path, headers: dict[str, str]) -> HttpClient:
 
 
 def in_process_client(app: Any, headers: dict[str, str]) -> HttpClient:  # noqa: ANN401 - any ASGI application
-    """A client of an application in this process, without a socket."""
-    transport = httpx2.ASGITransport(app)
+    """A client of an application in this process, without a socket. Answers are read as they are made."""
+    transport = InProcessTransport(app)
     return HttpClient(transport=transport, base_url="http://localhost", headers=headers, trust_env=False, timeout=60)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx2
 
-from app.upstream.in_process import InProcessTransport
+from app.upstream.api.in_process import InProcessTransport
 from app.upstream.wire.pool import WireTimeouts
 from app.upstream.wire.target import Target
 from app.upstream.wire.transport import WireTransport

@@ -7,7 +7,6 @@ them in reverse. Nothing else in the program constructs these.
 import asyncio
 import logging
 import secrets
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
@@ -24,19 +23,17 @@ from app.domain.overload import OverloadDetector
 from app.domain.records import Record, book_of
 from app.gateway.admission.admission import Admission, AdmissionRules
 from app.gateway.admission.body_memory import BodyMemory
-from app.gateway.admission.spending import LedgerSpending
+from app.gateway.audit import AuditLog
 from app.gateway.clients.keys import KeyDirectory, KeyService
 from app.gateway.clients.terms import TermsService
 from app.gateway.clock import Clock
 from app.gateway.exchange.key_guard import KeyGuard
 from app.gateway.gateway import Gateway
 from app.gateway.key_health import KeyHealth
+from app.gateway.key_use import KeyUse
 from app.gateway.services import Services
 from app.gateway.usage_reconciler import UsageReconciler
 from app.gateway.wall_clock import MonotonicWallClock
-from app.limits.faults import LimiterUnusable
-from app.limits.memory.limiter import MemoryLimiter
-from app.limits.opening import redis_limiter
 from app.settings import Settings
 from app.settings.admin_key import admin_key
 from app.store.faults import StoreFault
@@ -57,6 +54,7 @@ from app.web.cross_origin import CrossOrigin
 from app.web.doors.responses import ResponsesEndpoint
 from app.web.routes.probes import HealthPart
 from app.wiring.gauges import gauges
+from app.wiring.limits import memory_limits, redis_limits
 
 if TYPE_CHECKING:
     from app.limits.redis.limiter import RedisLimiter
@@ -85,22 +83,24 @@ async def _open(
     clock = Clock()
     prices = _prices(settings)
     metrics = Metrics(known=lambda model: prices.price(model) is not None)
-    exchange_log = ExchangeLog(log) if log is not None else None
-    bookkeeper: UsageReconciler | None = None
+    listeners: list[Callable[[list[Record]], None]] = [metrics.committed]
+    if log is not None:
+        listeners.append(ExchangeLog(log))
 
     def committed(records: list[Record]) -> None:
-        if bookkeeper is not None:
-            bookkeeper.committed(records)
-        metrics.committed(records)
-        if exchange_log is not None:
-            exchange_log(records)
+        for listener in listeners:
+            listener(records)
 
     process = secrets.randbits(32)
     store = await stack.enter_async_context(_store(settings, committed, lock_wait_seconds, process, log))
     directory = KeyDirectory()
-    redis = await _redis(settings, store, clock, stack)
-    limiter = redis or _memory_limiter(settings, store, clock)
-    clients = KeyService(store.clients, directory, clock.wall_us, settings.client_defaults.terms, limiter.prepare)
+    redis = await redis_limits(settings, store, clock, stack)
+    limiter = redis or memory_limits(settings, store, clock)
+    key_use, defaults = KeyUse(store.clients), settings.client_defaults.terms
+    if log is not None:  # a server; commands let no call in
+        listeners.append(key_use.committed)
+        await stack.enter_async_context(key_use)
+    clients = KeyService(store.clients, directory, clock.wall_us, defaults, limiter.prepare, key_use.last_used)
     await clients.load()
     agreements = TermsService(store.clients, directory.roster, limiter, clock.wall_us)
     await agreements.load(prepare=log is not None)  # a server; commands let no call in
@@ -111,22 +111,26 @@ async def _open(
     ids = RequestIds(process)
     gateway = Gateway(services, directory, admission, ids, _header_rule(settings), settings.server.max_streams)
     stack.push_async_callback(gateway.close, GRACE_SECONDS)
+    bookkeeper: UsageReconciler | None = None
     if log is not None and documents is not None:  # a server; commands settle nothing
         bookkeeper = _bookkeeper(documents, store, services, agreements, stack)
+        listeners.insert(0, bookkeeper.committed)
     metrics.gauges = gauges(store, wire, log, bookkeeper, redis)
     if log is not None:  # a server; commands price nothing and block nobody
         _measure_lag(_lag_observer(metrics, gateway, OverloadDetector(settings.server.max_loop_lag)), stack)
-        warming = asyncio.get_running_loop().run_in_executor(None, prices.warm)
-        stack.push_async_callback(asyncio.wait, (warming,))
+        _warm(prices, stack)
         store.on_changes(_reloading(clients, agreements))
-    app.state.clients = clients
-    app.state.agreements = agreements
-    app.state.clock = clock
-    app.state.metrics = metrics
-    app.state.render_metrics = metrics.render
+    app.state.clients, app.state.agreements, app.state.clock = clients, agreements, clock
+    app.state.metrics, app.state.render_metrics = metrics, metrics.render
     _publish(app, settings, store, gateway, redis)
     if log is not None:
         log.redact.learn(app.state.admin_key)
+
+
+def _warm(prices: BundledPrices, stack: AsyncExitStack) -> None:
+    """Load the prices in a thread, so that no call waits for them."""
+    warming = asyncio.get_running_loop().run_in_executor(None, prices.warm)
+    stack.push_async_callback(asyncio.wait, (warming,))
 
 
 def _reloading(clients: KeyService, agreements: TermsService) -> Callable[[], Awaitable[None]]:
@@ -177,26 +181,6 @@ def _store(
 def _slots(settings: Settings) -> int:
     """Room for all calls that may be open, and for those whose records are on their way to disk."""
     return settings.server.max_streams + settings.server.max_streams // 10 + 1000
-
-
-async def _redis(settings: Settings, store: Store, clock: Clock, stack: AsyncExitStack) -> "RedisLimiter | None":
-    """Limits that are shared with other processes, if there is a server for them."""
-    url = settings.storage.redis_url
-    if url is None:
-        return None
-    fail_open = settings.limits.rates_without_redis == "open"
-    spending = LedgerSpending(store.reports, book=book_of(settings.upstream.name))
-    try:
-        limiter = redis_limiter(url.reveal(), spending, clock.wall_us, fail_open=fail_open)
-    except LimiterUnusable as error:
-        raise StoreFault(str(error)) from None
-    return await stack.enter_async_context(limiter)
-
-
-def _memory_limiter(settings: Settings, store: Store, clock: Clock) -> MemoryLimiter:
-    """Limits of this process alone."""
-    spending = LedgerSpending(store.reports, store.ledger.caught_up, book=book_of(settings.upstream.name))
-    return MemoryLimiter(spending, time.monotonic_ns, clock.wall_us)
 
 
 def _upstream(
@@ -274,6 +258,7 @@ def _publish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway, r
 
     app.state.gateway = gateway
     app.state.finish_writing = store.finish_writing
+    app.state.audit = AuditLog(store.audit, app.state.clock.wall_us)
     app.state.url, app.state.other_urls = None, []  # until it serves
     app.state.public_url = settings.server.public_url
     app.state.upstream = {"name": settings.upstream.name, "base_url": settings.upstream.base_url}

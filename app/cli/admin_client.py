@@ -4,6 +4,8 @@ Either way one process writes the database. With no server the command holds the
 """
 
 import json
+import os
+import pwd
 import sys
 import time
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -259,7 +261,17 @@ def _noted_socket(state_dir: Path) -> Path | None:
 
 
 def _authorization(admin_key: str) -> dict[str, str]:
-    return {"authorization": f"Bearer {admin_key}"}
+    return {"authorization": f"Bearer {admin_key}", "x-weighbridge-actor": f"cli:{_user()}"}
+
+
+def _user() -> str:
+    """Whoever runs this command, for the audit log; by number where the number has no name."""
+    number = os.getuid()
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        return str(number)
+    return name if name.isascii() and name.isprintable() else str(number)
 
 
 def _words_of(answer: "HttpAnswer") -> str:

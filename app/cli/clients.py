@@ -11,26 +11,10 @@ from app.cli.output import print_json, print_table, whole_seconds
 
 app = typer.Typer(name="clients", help="List clients, show them, and set what they may use.", no_args_is_help=True)
 
-LeaveOption = Annotated[
-    str | None,
-    typer.Option("--on-disconnect", metavar="POLICY", help="When the client leaves: cancel, drain or drain:SECONDS."),
-]
-SafetyOption = Annotated[
-    str | None, typer.Option("--safety-identifier", metavar="on|off", help="Tell upstream a hash of the client's name.")
-]
-CeilingOption = Annotated[
-    str | None,
-    typer.Option(
-        "--output-ceiling", metavar="N", help="Output tokens taken for a call without max_output_tokens, or none."
-    ),
-]
-StopOption = Annotated[
-    str | None,
-    typer.Option("--hard-stop", metavar="on|off", help="Break streams off at the ceiling or the budget's end."),
-]
-GroupOption = Annotated[
-    str | None, typer.Option("--group", metavar="GROUP", help="Whose limits hold besides, or none.")
-]
+NO_LIMITS = "none"
+
+_COLUMNS = ("client", "state", "keys", "group", "limits", "month_usd", "total_usd", "since")
+_RATES = ("rpm", "tpm", "concurrency")
 
 
 @app.command("list")
@@ -40,10 +24,8 @@ def list_clients(as_json: JsonOption = False, config: ConfigOption = None) -> No
     if as_json:
         print_json(clients)
     else:
-        rows = [[c["name"], _state(c), c["active_keys"], c["group"], c["created_at"][:19] + "Z"] for c in clients]
-        columns = ("client", "state", "active_keys", "group", "created_at")
-        print_table(columns, rows, numbers=frozenset(("active_keys",)))
-        if not rows:
+        print_table(_COLUMNS, list(map(_row, clients)), numbers=frozenset(("keys", "month_usd", "total_usd")))
+        if not clients:
             typer.echo("There are none yet: `weighbridge keys create CLIENT` makes one, with a key.", err=True)
 
 
@@ -59,13 +41,12 @@ def show(client: ClientName, as_json: JsonOption = False, config: ConfigOption =
     rows = [[name.replace("_", " "), value] for name, value in usage.items()]
     print_table(("used", "value"), rows, numbers=frozenset(("value",)))
     print()
-    if agreed := terms.limit_rows(found):
-        print_table(("agreed", "value"), agreed)
-        print()
+    print_table(("agreed", "value"), terms.limit_rows(found) or [["limits", NO_LIMITS]])
+    print()
     if budgets := terms.budget_rows(found["standing"]):
         print_table(terms.BUDGET_COLUMNS, budgets)
         print()
-    columns = ("key_id", "state", "created_at", "expires_at")
+    columns = ("key_id", "label", "state", "created_at", "last_used_at", "expires_at")
     print_table(columns, [[whole_seconds(key[name]) for name in columns] for key in found["keys"]])
 
 
@@ -78,27 +59,18 @@ def set_client(
     budget_usd: terms.DollarsOption = None,
     budget_tokens: terms.CountsOption = None,
     models: terms.ModelsOption = None,
-    on_disconnect: LeaveOption = None,
-    safety_identifier: SafetyOption = None,
-    output_ceiling: CeilingOption = None,
-    hard_stop: StopOption = None,
-    group: GroupOption = None,
+    on_disconnect: terms.LeaveOption = None,
+    safety_identifier: terms.SafetyOption = None,
+    output_ceiling: terms.CeilingOption = None,
+    hard_stop: terms.StopOption = None,
+    group: terms.GroupOption = None,
     enable: Annotated[bool | None, typer.Option("--enable/--disable", help="Let it call, or refuse its keys.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Change what is agreed with a client. What is not named stays; `none` takes a limit away."""
     change = terms.limits_change(rpm, tpm, concurrency, budget_usd, budget_tokens, models)
-    if on_disconnect is not None:
-        change["on_disconnect"] = _policy(on_disconnect)
-    if safety_identifier is not None:
-        change["safety_identifier"] = terms.on_off(safety_identifier, "--safety-identifier")
-    if output_ceiling is not None:
-        change["output_ceiling"] = terms.count(output_ceiling, "--output-ceiling")
-    if hard_stop is not None:
-        change["hard_stop"] = terms.on_off(hard_stop, "--hard-stop")
-    if group is not None:
-        change["group"] = None if group.lower() == terms.NOTHING else group
+    change |= terms.client_change(on_disconnect, safety_identifier, output_ceiling, hard_stop, group)
     if enable is not None:
         change["enabled"] = enable
     changed = ask("PATCH", f"/clients/{part(client)}", config, json=change)
@@ -108,14 +80,43 @@ def set_client(
     print_table(("agreed", "value"), [["state", _state(changed)], *terms.limit_rows(changed)])
 
 
+@app.command()
+def delete(client: ClientName, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """End a client and all its keys. Its records stay, and so does its name: nobody else gets it."""
+    done = ask("DELETE", f"/clients/{part(client)}", config)
+    if as_json:
+        print_json(done)
+        return
+    revoked = len(done["revoked_keys"])
+    print(f"Client {client} is deleted; {revoked} {'key' if revoked == 1 else 'keys'} revoked.")
+    typer.echo(f"Its records stay. `weighbridge clients restore {client}` takes this back, but for the keys.", err=True)
+
+
+@app.command()
+def restore(client: ClientName, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Take a deletion back. The limits and what was spent are as they were; the keys stay revoked."""
+    done = ask("POST", f"/clients/{part(client)}/restore", config)
+    if as_json:
+        print_json(done)
+    else:
+        print(f"Client {client} is back; `weighbridge keys create {client}` makes it a key.")
+
+
+def _row(client: dict[str, Any]) -> list[object]:
+    spent = client["spent"]
+    agreed = ", ".join(f"{value} {name}" if name in _RATES else str(value) for name, value in _limits(client))
+    shown = [client["name"], _state(client), client["active_keys"], client["group"], agreed or NO_LIMITS]
+    return [*shown, spent["month_usd"], spent["total_usd"], client["created_at"][:10]]
+
+
+def _limits(client: dict[str, Any]) -> list[tuple[str, object]]:
+    """What holds the client itself; its group's limits stand with the group."""
+    found: list[tuple[str, object]] = [(name, client[name]) for name in _RATES if client[name] is not None]
+    found += [("budget", f"{b['amount']} {b['unit']}/{b['period']}") for b in client["budgets"]]
+    if client["models"] is not None:
+        found.append(("models", f"models {','.join(client['models'])}"))
+    return found
+
+
 def _state(client: dict[str, Any]) -> str:
     return "disabled" if client["disabled"] else "enabled"
-
-
-def _policy(text: str) -> str:
-    from app.domain.disconnect import DisconnectPolicy
-
-    try:
-        return str(DisconnectPolicy.parse(text))
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--on-disconnect") from None

@@ -13,6 +13,7 @@ ORDER = (
     "connect",
     "run",
     "usage",
+    "audit",
     "reconcile",
     "doctor",
     "config",

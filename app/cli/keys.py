@@ -1,9 +1,11 @@
 """`weighbridge keys`: making and ending the keys that clients come with."""
 
+import time
 from typing import Annotated, Any
 
 import typer
 
+from app.cli import terms
 from app.cli.admin_client import ask, part
 from app.cli.options import ConfigOption, JsonOption, checked_client
 from app.cli.output import print_json, print_table, whole_seconds
@@ -27,14 +29,34 @@ def create(
     client: Annotated[
         str, typer.Argument(metavar="CLIENT", help="Who the key is for; made if new.", callback=checked_client)
     ],
-    expires: Annotated[str | None, typer.Option(metavar="SPAN", help="How long it works, as 90d or 12h.")] = None,
+    expires: Annotated[
+        str | None, typer.Option(metavar="SPAN|DATE", help="How long it works, as 90d; or until when (UTC).")
+    ] = None,
+    label: Annotated[str | None, typer.Option(metavar="TEXT", help="What `keys list` calls it.")] = None,
+    rpm: terms.RateOption = None,
+    tpm: terms.TokensOption = None,
+    concurrency: terms.SlotsOption = None,
+    budget_usd: terms.DollarsOption = None,
+    budget_tokens: terms.CountsOption = None,
+    models: terms.ModelsOption = None,
+    on_disconnect: terms.LeaveOption = None,
+    safety_identifier: terms.SafetyOption = None,
+    output_ceiling: terms.CeilingOption = None,
+    hard_stop: terms.StopOption = None,
+    group: terms.GroupOption = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Make a key and print it, this once."""
+    """Make a key and print it, this once. Limits are agreed with its client, for all its keys."""
+    change = terms.limits_change(rpm, tpm, concurrency, budget_usd, budget_tokens, models)
+    change |= terms.client_change(on_disconnect, safety_identifier, output_ceiling, hard_stop, group)
     body: dict[str, Any] = {"client": client}
     if expires is not None:
-        body["expires_seconds"] = _seconds(expires, "--expires", 1, 100 * _YEAR_SECONDS)
+        body["expires_seconds"] = _lifetime(expires)
+    if label is not None:
+        body["label"] = label
+    if change:
+        body["terms"] = change
     made = ask("POST", "/keys", config, makes=True, json=body)
     _print_key(made, as_json)
 
@@ -46,7 +68,7 @@ def list_keys(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     if as_json:
         print_json(keys)
         return
-    columns = ("key_id", "client", "state", "created_at", "expires_at", "revoked_at")
+    columns = ("key_id", "client", "label", "state", "created_at", "last_used_at", "expires_at", "revoked_at")
     print_table(columns, [[whole_seconds(key[name]) for name in columns] for key in keys])
     if not keys:
         typer.echo("There are none yet: `weighbridge keys create CLIENT` makes one.", err=True)
@@ -84,6 +106,24 @@ def _print_key(made: dict[str, Any], as_json: bool) -> None:
         return
     print(made["key"])
     typer.echo(f"Key {made['key_id']} for {made['client']}. It is shown only now: keep it.", err=True)
+
+
+def _lifetime(text: str) -> int:
+    """Seconds from now on: of a span, or until a date."""
+    from app.domain.spans import is_span, parse_moment
+
+    if is_span(text):
+        return _seconds(text, "--expires", 1, 100 * _YEAR_SECONDS)
+    now_us = time.time_ns() // 1000
+    try:
+        seconds = (parse_moment(text, now_us) - now_us) // 1_000_000
+    except ValueError:
+        message = f"{text!r} is neither a span (90d, 12h) nor a date (2026-11-22, 2026-11-22T10:00Z)."
+        raise typer.BadParameter(message, param_hint="--expires") from None
+    if not 1 <= seconds <= 100 * _YEAR_SECONDS:
+        message = f"{text!r} is {'not in the future' if seconds < 1 else 'too far away'}"
+        raise typer.BadParameter(message, param_hint="--expires")
+    return seconds
 
 
 def _seconds(span: str, option: str, least: int, most: int) -> int:

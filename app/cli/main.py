@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from app.cli import clients, config, db, groups, keys
+from app.cli.audit import audit
 from app.cli.commands import Commands
 from app.cli.connect import connect
 from app.cli.doctor.command import doctor
@@ -47,6 +48,7 @@ app.add_typer(groups.app)
 app.command()(connect)
 app.command(context_settings={"allow_interspersed_args": False})(run)
 app.command()(usage)
+app.command()(audit)
 app.command()(reconcile)
 app.command()(doctor)
 app.add_typer(config.app)

@@ -1,4 +1,4 @@
-"""What `clients set` and `groups set` have in common: options of limits, and what of them goes to the admin API."""
+"""What `clients set`, `keys create` and `groups set` have in common: options, and what of them the admin API gets."""
 
 from typing import Annotated, Any
 
@@ -27,6 +27,28 @@ ModelsOption = Annotated[
 ]
 
 
+LeaveOption = Annotated[
+    str | None,
+    typer.Option("--on-disconnect", metavar="POLICY", help="When the client leaves: cancel, drain or drain:SECONDS."),
+]
+SafetyOption = Annotated[
+    str | None, typer.Option("--safety-identifier", metavar="on|off", help="Tell upstream a hash of the client's name.")
+]
+CeilingOption = Annotated[
+    str | None,
+    typer.Option(
+        "--output-ceiling", metavar="N", help="Output tokens taken for a call without max_output_tokens, or none."
+    ),
+]
+StopOption = Annotated[
+    str | None,
+    typer.Option("--hard-stop", metavar="on|off", help="Break streams off at the ceiling or the budget's end."),
+]
+GroupOption = Annotated[
+    str | None, typer.Option("--group", metavar="GROUP", help="Whose limits hold besides, or none.")
+]
+
+
 def limits_change(  # one argument an option
     rpm: str | None,
     tpm: str | None,
@@ -44,6 +66,28 @@ def limits_change(  # one argument an option
         change["budget_tokens"] = _budgets(budget_tokens, "--budget-tokens", whole=True)
     if models is not None:
         change["models"] = _patterns(models)
+    return change
+
+
+def client_change(
+    on_disconnect: str | None,
+    safety_identifier: str | None,
+    output_ceiling: str | None,
+    hard_stop: str | None,
+    group: str | None,
+) -> dict[str, Any]:
+    """The part of a change that only clients have. Raises typer.BadParameter."""
+    change: dict[str, Any] = {}
+    if on_disconnect is not None:
+        change["on_disconnect"] = _policy(on_disconnect)
+    if safety_identifier is not None:
+        change["safety_identifier"] = on_off(safety_identifier, "--safety-identifier")
+    if output_ceiling is not None:
+        change["output_ceiling"] = count(output_ceiling, "--output-ceiling")
+    if hard_stop is not None:
+        change["hard_stop"] = on_off(hard_stop, "--hard-stop")
+    if group is not None:
+        change["group"] = None if group.lower() == NOTHING else group
     return change
 
 
@@ -128,3 +172,12 @@ def _budgets(texts: list[str], option: str, *, whole: bool) -> dict[str, str | i
             raise typer.BadParameter(str(error), param_hint=option) from None
         change[budget.period.value] = budget.amount if whole else budget.amount_text
     return change
+
+
+def _policy(text: str) -> str:
+    from app.domain.disconnect import DisconnectPolicy
+
+    try:
+        return str(DisconnectPolicy.parse(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--on-disconnect") from None

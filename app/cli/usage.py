@@ -79,7 +79,7 @@ def usage(
 
     form = _form(as_csv=as_csv, as_json=as_json)
     line = _line(by, request)
-    _check_span(since, until)
+    check_span(since, until)
     given = {
         "since": since,
         "until": until,
@@ -185,7 +185,8 @@ def _checked_outcome(text: str | None) -> str | None:
     return text
 
 
-def _check_span(since: str | None, until: str | None) -> None:
+def check_span(since: str | None, until: str | None) -> None:
+    """Raise typer.BadParameter unless these are moments, the later one later."""
     now_us = time.time_ns() // 1000
     begin, end = _moment(since, "--since", now_us), _moment(until, "--until", now_us)
     if begin is not None and end is not None and begin >= end:

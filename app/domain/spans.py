@@ -10,6 +10,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
+def is_span(text: str) -> bool:
+    """Whether parse_span() reads it."""
+    return _SPAN.fullmatch(text.strip().lower()) is not None
+
+
 def parse_span(text: str) -> int:
     """A span in microseconds. Raises ValueError with a sentence for the person who typed it."""
     found = _SPAN.fullmatch(text.strip().lower())
@@ -25,7 +30,7 @@ def parse_moment(text: str, now_us: int) -> int:
     A month or a day stands for its beginning. Never before 1970 or after 9999, where nothing was recorded and not
     everything can be stored or shown.
     """
-    if _SPAN.fullmatch(text.strip().lower()):
+    if is_span(text):
         return max(0, now_us - parse_span(text))
     try:
         text = text.strip()

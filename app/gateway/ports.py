@@ -213,12 +213,21 @@ class Observer(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class StoredClient:
-    """A client as storage knows it. Times in microseconds UTC; a client with `disabled_at` is refused."""
+    """A client as storage knows it. Times in microseconds UTC; a client with `disabled_at` is refused.
+
+    One with `deleted_at`, too: it is shown nowhere, and stays because its records, and its group's budget, name it.
+    """
 
     name: str
     created_at: int
     disabled_at: int | None
     terms: ClientTerms
+    deleted_at: int | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether its calls are."""
+        return self.disabled_at is not None or self.deleted_at is not None
 
 
 @dataclass(slots=True, frozen=True)
@@ -249,10 +258,10 @@ class ClientStore(Protocol):
         """All keys ever made, oldest first."""
 
     async def list_clients(self) -> Sequence[StoredClient]:
-        """All clients, by name."""
+        """All clients, deleted ones too, by name."""
 
     async def change_client(self, client: StoredClient) -> None:
-        """Put a client's terms, and whether it is disabled, in place of what was."""
+        """Put a client's terms, and whether it is disabled or deleted, in place of what was."""
 
     async def list_groups(self) -> Sequence[StoredGroup]:
         """All groups, by name."""

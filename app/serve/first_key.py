@@ -8,6 +8,7 @@ makes another. The first one stays good: it may have been seen at the last momen
 
 from pathlib import Path
 
+from app.gateway.audit import AuditLog
 from app.gateway.clients.keys import KeyService
 from app.private_files import check_own, write_whole
 
@@ -18,8 +19,9 @@ NOTE_NAME = "first-key-not-shown"
 class FirstKey:
     """Of one state directory."""
 
-    def __init__(self, clients: KeyService, state_dir: Path) -> None:
+    def __init__(self, clients: KeyService, audit: AuditLog, state_dir: Path) -> None:
         self._clients = clients
+        self._audit = audit
         self._note = state_dir / NOTE_NAME
 
     async def to_show(self) -> str | None:
@@ -36,7 +38,7 @@ class FirstKey:
             return None
         else:
             return await self._made_here()
-        return (await self._clients.create_key(FIRST_CLIENT)).text
+        return await self._made()
 
     def shown(self) -> None:
         """The key has been printed, or there was none to print."""
@@ -46,10 +48,15 @@ class FirstKey:
         """None when another process with the same database makes it at this moment: that one will show it."""
         write_whole(self._note, b"")  # on disk before the key is: a power cut may not keep the one without the other
         try:
-            return (await self._clients.create_key(FIRST_CLIENT, client_is_new=True)).text
+            return await self._made(client_is_new=True)
         except ValueError:
             self.shown()
             return None
+
+    async def _made(self, *, client_is_new: bool = False) -> str:
+        key = await self._clients.create_key(FIRST_CLIENT, client_is_new=client_is_new)
+        await self._audit.note("server", "key.create", key.key_id, {"client": FIRST_CLIENT})
+        return key.text
 
     async def _others_made(self) -> bool:
         """Has somebody made keys since? Then they have one."""

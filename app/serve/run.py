@@ -41,7 +41,7 @@ async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
             listener = stack.enter_context(listen(settings.server.host, settings.server.port))
         except CannotListenError as error:
             raise Problem(str(error)) from None
-        first_key = FirstKey(app.state.clients, settings.storage.state_dir)
+        first_key = FirstKey(app.state.clients, app.state.audit, settings.storage.state_dir)
         welcome = Welcome(settings, await first_key.to_show(), demo=demo)
 
         def started(url: str) -> None:

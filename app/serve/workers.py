@@ -116,7 +116,7 @@ class Workers:
     async def _first_key(self) -> str | None:
         app = create_app(self._settings_of(1), lock_wait_seconds=LOCK_WAIT_SECONDS)
         async with app.router.lifespan_context(app):
-            return await FirstKey(app.state.clients, self.settings.storage.state_dir).to_show()
+            return await FirstKey(app.state.clients, app.state.audit, self.settings.storage.state_dir).to_show()
 
     def _start_all(self) -> bool:
         """Whether all of them have come to serve."""

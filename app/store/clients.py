@@ -1,6 +1,6 @@
 """Clients and their keys in the database."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import sqlalchemy as sa
 
@@ -30,9 +30,12 @@ _KEY_COLUMNS = (
     keys.c.revoked_at,
     keys.c.replaced_by,
     keys.c.label,
+    keys.c.last_used_at,
 )
 
-_CLIENT_COLUMNS = (clients.c.name, clients.c.created_at, clients.c.disabled_at, clients.c.terms)
+_USES_A_STEP = 50  # each statement takes some 0.1 ms of the loop
+
+_CLIENT_COLUMNS = (clients.c.name, clients.c.created_at, clients.c.disabled_at, clients.c.terms, clients.c.deleted_at)
 
 
 class SqlClients:
@@ -96,15 +99,28 @@ class SqlClients:
         statement = sa.select(*_KEY_COLUMNS).order_by(keys.c.created_at, keys.c.key_id)
         return [StoredKey(**row) for row in await self._reader.rows(statement)]
 
+    async def note_use(self, used_at: Mapping[str, int]) -> None:
+        """Store when keys were last used, some at a time; later times that are there stay."""
+        for begin in range(0, len(used_at), _USES_A_STEP):
+            step = list(used_at.items())[begin : begin + _USES_A_STEP]
+            await self._writer.run(*(_later_use(key_id, at) for key_id, at in step))
+
     async def list_clients(self) -> Sequence[StoredClient]:
-        """All clients by name. Read through the writer, as keys are, since every start needs it."""
+        """All clients, deleted ones too, by name. Read through the writer, as keys are, since every start needs it."""
         statement = sa.select(*_CLIENT_COLUMNS).order_by(clients.c.name)
         rows = (await self._writer.run(statement))[0].rows
-        return [StoredClient(name, made, disabled, read_client_terms(terms)) for name, made, disabled, terms in rows]
+        return [
+            StoredClient(name, made, disabled, read_client_terms(terms), deleted)
+            for name, made, disabled, terms, deleted in rows
+        ]
 
     async def change_client(self, client: StoredClient) -> None:
-        """Put a client's terms, and whether it is disabled, in place of what was. Raises LookupError."""
-        values = {"disabled_at": client.disabled_at, "terms": client_terms_json(client.terms)}
+        """Put a client's terms, and whether it is disabled or deleted, in place of what was. Raises LookupError."""
+        values = {
+            "disabled_at": client.disabled_at,
+            "terms": client_terms_json(client.terms),
+            "deleted_at": client.deleted_at,
+        }
         results = await self._writer.run(sa.update(clients).where(clients.c.name == client.name).values(values))
         if results[0].rowcount == 0:
             raise LookupError(f"there is no client {client.name}")
@@ -119,3 +135,8 @@ class SqlClients:
         """Store a group, or other terms of one that is there."""
         terms = group_terms_json(group.terms)
         await self._writer.run(statements.put_group(self._writer.place.insert, group.name, group.created_at, terms))
+
+
+def _later_use(key_id: str, at: int) -> sa.ClauseElement:
+    later = sa.or_(keys.c.last_used_at.is_(None), keys.c.last_used_at < at)
+    return sa.update(keys).where(keys.c.key_id == key_id, later).values(last_used_at=at)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol, Unpack
 
 from app.store import schema
+from app.store.audit import SqlAudit
 from app.store.clients import SqlClients
 from app.store.faults import StoreFault
 from app.store.health import StoreHealth
@@ -20,6 +21,7 @@ class Store(Protocol):
     ledger: BatchLedger
     clients: SqlClients
     reports: SqlReports
+    audit: SqlAudit
 
     def health(self) -> StoreHealth:
         """The state of the store right now. Touches no file and asks nobody."""

@@ -11,6 +11,7 @@ from typing import Self, TypedDict, Unpack
 
 from app.private_files import check_own, open_own
 from app.store import schema
+from app.store.audit import SqlAudit
 from app.store.clients import SqlClients
 from app.store.faults import StoreDamaged
 from app.store.health import StoreHealth
@@ -70,6 +71,7 @@ class SqliteStore:
         self.ledger = ledger
         self.clients = SqlClients(writer, reader, now)
         self.reports = SqlReports(reader)
+        self.audit = SqlAudit(writer, reader)
         self._lock = lock
         self._writer = writer
         self._reader = reader

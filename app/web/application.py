@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
 from app.domain.headers import value_of
+from app.web import audit, clients
 from app.web.cross_origin import CrossOrigin, is_preflight
 from app.web.doors.request_body import bounded
 from app.web.doors.responses import PATHS, PREFIXES, openapi_path
@@ -93,6 +94,8 @@ def make_application(lifespan: Lifespan) -> Application:
     install_error_pages(app)
     app.include_router(probes.router)
     app.include_router(admin.router)
+    app.include_router(audit.router)
+    app.include_router(clients.router)
     app.include_router(terms.router)
     app.include_router(upstream.router)
     for prefix in PREFIXES:

@@ -43,12 +43,19 @@ def require_admin_or_loopback(request: Request) -> None:
     shown is checked.
     """
     client = request.scope.get("client")
-    forwarded = any(name in _PROXY_HEADERS or name.startswith("x-forwarded-") for name in request.headers)
     keyed = "authorization" in request.headers
-    direct = not (forwarded or keyed) and request.scope["http_version"] == "1.1" and _names_loopback(request)
+    direct = (
+        not (_is_forwarded(request) or keyed) and request.scope["http_version"] == "1.1" and _names_loopback(request)
+    )
     if client is not None and direct and _is_loopback(client[0]):
         return
     require_admin(request)
+
+
+def is_local(request: Request) -> bool:
+    """Whether the request came by the Unix socket, from this process, or from a loopback address without a proxy."""
+    client = request.scope.get("client")
+    return not client or (_is_loopback(client[0]) and not _is_forwarded(request))
 
 
 def is_operator(request: Request) -> bool:
@@ -66,6 +73,10 @@ def require_any_key(request: Request) -> None:
         require_admin(request)
     except ApiError:
         client_ticket(request)
+
+
+def _is_forwarded(request: Request) -> bool:
+    return any(name in _PROXY_HEADERS or name.startswith("x-forwarded-") for name in request.headers)
 
 
 def _names_loopback(request: Request) -> bool:

@@ -12,6 +12,7 @@ from app.domain.money.pricing import Price
 from app.domain.money.terms import NO_TERMS, ClientTerms
 from app.domain.records import Record, UsageSource
 from app.gateway.admission.spending import LedgerSpending, Spent
+from app.gateway.audit import AuditEntry
 from app.gateway.clock import Clock
 from app.gateway.ports import StoredClient, StoredGroup, UpstreamListener, UpstreamRequest
 
@@ -224,6 +225,20 @@ class HandSpending(LedgerSpending):
     async def since(self, begins_at: int, clients: Sequence[str]) -> Spent:
         found = [self.spent.get(client, Spent()) for client in clients]
         return Spent(sum(spent.tokens for spent in found), sum(spent.cost_nanousd for spent in found))
+
+
+class MemoryAudit:
+    """An AuditStore in a list."""
+
+    def __init__(self) -> None:
+        self.kept: list[AuditEntry] = []
+
+    async def add(self, entry: AuditEntry) -> None:
+        self.kept.append(entry)
+
+    async def entries(self, since: int | None, until: int | None, most: int) -> Sequence[AuditEntry]:
+        found = [e for e in self.kept if (since is None or e.at >= since) and (until is None or e.at < until)]
+        return found[-most:]
 
 
 class CountingObserver:

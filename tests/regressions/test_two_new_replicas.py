@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from app.gateway.audit import AuditLog
 from app.gateway.clients.keys import KeyDirectory, KeyService
 from app.serve.first_key import FIRST_CLIENT, NOTE_NAME, FirstKey
 from app.store.opening import Store, opened_store
@@ -14,7 +15,7 @@ from tests.store.postgres_server import PostgresServer
 
 
 def first_key(store: Store, folder: Path) -> FirstKey:
-    return FirstKey(KeyService(store.clients, KeyDirectory(), wall_us), folder)
+    return FirstKey(KeyService(store.clients, KeyDirectory(), wall_us), AuditLog(store.audit, wall_us), folder)
 
 
 async def test_of_many_that_see_no_client_one_makes_a_key(tmp_path: Path, postgres_url: str) -> None:

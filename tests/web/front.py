@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from app.domain.headers import Headers
 from app.domain.records import Book, Record
+from app.gateway.audit import AuditLog
 from app.gateway.clients.keys import KeyService
 from app.gateway.clients.terms import TermsService
 from app.gateway.usage_query import UsageQuery
@@ -25,7 +26,7 @@ from app.web.connection.protocol import ClientConnection
 from app.web.connection.request_rules import RequestRules
 from app.web.doors.responses import ResponsesEndpoint
 from app.web.routes.probes import HealthPart
-from tests.gateway.forms import MemoryClientStore
+from tests.gateway.forms import MemoryAudit, MemoryClientStore
 from tests.gateway.house import STREAM_CALL, House
 
 MAX_BODY_BYTES = 1_000_000
@@ -66,6 +67,7 @@ def make_app(house: House) -> Application:
     app.state.render_metrics = lambda: (b"# metrics\n", "text/plain; version=1.0.0")
     app.state.reports = EmptyReports()
     app.state.book = Book.REAL
+    app.state.audit = AuditLog(MemoryAudit(), house.time.clock.wall_us)
     app.state.admin_key = ADMIN_KEY
     app.hot = ResponsesEndpoint(house.gateway, MAX_BODY_BYTES, house.memory)
     return app

@@ -86,6 +86,7 @@ class StoredKey:
     revoked_at: int | None
     replaced_by: str | None = None
     label: str | None = None
+    last_used_at: int | None = None
 
     def state(self, now_us: int) -> KeyState:
         """The state at `now_us`. Revoked is for good: a clock that steps back does not bring the key to life again."""

@@ -142,7 +142,7 @@ class ClientDirectory:
         identifier = safety_identifier(client.name) if terms.safety_identifier else None
         return EffectiveTerms(
             client=client.name,
-            disabled=client.disabled_at is not None,
+            disabled=client.refused,
             on_disconnect=terms.on_disconnect,
             judged=bool(holders or models or identifier or terms.hard_stop),
             models=models,
@@ -166,4 +166,4 @@ class ClientDirectory:
 
 
 def _differs(client: StoredClient) -> bool:
-    return client.disabled_at is not None or client.terms != NO_TERMS
+    return client.refused or client.terms != NO_TERMS

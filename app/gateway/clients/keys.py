@@ -94,21 +94,24 @@ class KeyService:
     """What operators do with keys, and through them make clients. Times in microseconds UTC.
 
     `defaults` are the terms of new clients; `prepare` is the limiter's, which must know a client before its first call.
+    `last_used` gives when a key was last used, by its id and what storage says.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - its neighbours
         self,
         store: ClientStore,
         directory: KeyDirectory,
         now_us: Callable[[], int],
         defaults: ClientTerms = NO_TERMS,
         prepare: Callable[[Sequence[Holder]], Awaitable[None]] | None = None,
+        last_used: Callable[[str, int | None], int | None] = lambda _, stored: stored,
     ) -> None:
         self._store = store
         self._directory = directory
         self._now_us = now_us
         self._defaults = defaults
         self._prepare = prepare
+        self._last_used = last_used
         self._changing = asyncio.Lock()  # or a key revoked while it is rotated would come to life again
 
     async def load(self) -> None:
@@ -135,6 +138,7 @@ class KeyService:
         check_client_name(client)
         if label is not None:
             check_key_label(label)
+        self._refuse_deleted(client)
         now = self._now_us()
         minted = mint(secrets.token_bytes)
         expires_at = None if lifetime_us is None else now + lifetime_us
@@ -173,7 +177,10 @@ class KeyService:
 
     async def list_keys(self) -> Sequence[StoredKey]:
         """All keys ever made, oldest first."""
-        return await self._store.list_keys()
+        return [
+            replace(key, last_used_at=self._last_used(key.key_id, key.last_used_at))
+            for key in await self._store.list_keys()
+        ]
 
     async def list_clients(self) -> Sequence[Mapping[str, Any]]:
         """All clients, with their terms and the number of their good keys."""
@@ -188,7 +195,22 @@ class KeyService:
                 "terms": client.terms,
             }
             for client in await self._store.list_clients()
+            if client.deleted_at is None
         ]
+
+    def terms_of(self, client: str) -> ClientTerms:
+        """What is agreed with a client, or would be if it were made now."""
+        found = self._directory.roster.client(client)
+        return self._defaults if found is None else found.terms
+
+    def _refuse_deleted(self, client: str) -> None:
+        """A new client of the name would begin with what the old one has spent. Raises ValueError."""
+        found = self._directory.roster.client(client)
+        if found is not None and found.deleted_at is not None:
+            raise ValueError(
+                f"there was a client {client!r} and it was deleted; its records stay under this name. "
+                f"Choose another name, or bring it back with `weighbridge clients restore {client}`"
+            )
 
     async def _find(self, key_id: str) -> StoredKey:
         for key in await self._store.list_keys():

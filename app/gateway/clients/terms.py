@@ -55,16 +55,11 @@ class TermsService:
         async with self._changing:
             client = self.client(name)
             terms = change(client.terms)
-            if terms.group is not None and self._roster.group(terms.group) is None:
-                raise ValueError(f"there is no group {terms.group!r}: make it with `weighbridge groups set`")
+            self.group_of(terms)
             disabled_at = client.disabled_at
             if disabled is not None and disabled != (disabled_at is not None):
                 disabled_at = self._now_us() if disabled else None
-            changed = replace(client, terms=terms, disabled_at=disabled_at)
-            await self._prepare(self._roster.with_client(changed))
-            await self._store.change_client(changed)
-            self._roster.put_client(changed)
-            return changed
+            return await self._put(replace(client, terms=terms, disabled_at=disabled_at))
 
     async def change_group(self, name: str, change: Callable[[GroupTerms], GroupTerms]) -> StoredGroup:
         """Change a group's terms by a function of them; make it if it is new. Raises ValueError for a bad name."""
@@ -77,12 +72,36 @@ class TermsService:
             self._roster.put_group(changed)
             return changed
 
+    async def delete_client(self, name: str) -> StoredClient:
+        """Refuse a client for good and show it nowhere. Its name stays taken. Raises NotFound."""
+        async with self._changing:
+            return await self._put(replace(self.client(name), deleted_at=self._now_us()))
+
+    async def restore_client(self, name: str) -> StoredClient:
+        """Take a deletion back: the client is as it was, but for its keys. Raises NotFound."""
+        async with self._changing:
+            client = self._roster.client(name)
+            if client is None or client.deleted_at is None:
+                raise NotFound(f"There is no deleted client {name[:64]!r}.")
+            return await self._put(replace(client, deleted_at=None))
+
     def client(self, name: str) -> StoredClient:
         """A client. Raises NotFound."""
         client = self._roster.client(name)
         if client is None:
             raise NotFound(f"There is no client {name[:64]!r}.")
+        if client.deleted_at is not None:
+            raise NotFound(f"Client {name[:64]!r} was deleted. `weighbridge clients restore` brings it back.")
         return client
+
+    def group_of(self, terms: ClientTerms) -> StoredGroup | None:
+        """The group that terms name, if any. Raises ValueError when it is not there."""
+        if terms.group is None:
+            return None
+        found = self._roster.group(terms.group)
+        if found is None:
+            raise ValueError(f"there is no group {terms.group!r}: make it with `weighbridge groups set`")
+        return found
 
     def group(self, name: str) -> StoredGroup:
         """A group. Raises NotFound."""
@@ -98,7 +117,7 @@ class TermsService:
 
     def members(self, group: str) -> Sequence[str]:
         """The names of a group's clients."""
-        return self._roster.members(group)
+        return tuple(name for name in self._roster.members(group) if not self._is_deleted(name))
 
     async def readings(self, client: str) -> list[tuple[Holder, HolderReading]]:
         """How a client, and its group, stand now; each only if it has limits."""
@@ -115,6 +134,16 @@ class TermsService:
         holders = self._roster.holders(before.client)
         given_up = before.outcome is Outcome.INTERRUPTED and before.duration_ms is None
         self._limiter.correct(Amendment(before.request_id, holders, before.started_at, tokens, cost, given_up))
+
+    async def _put(self, changed: StoredClient) -> StoredClient:
+        await self._prepare(self._roster.with_client(changed))
+        await self._store.change_client(changed)
+        self._roster.put_client(changed)
+        return changed
+
+    def _is_deleted(self, name: str) -> bool:
+        client = self._roster.client(name)
+        return client is not None and client.deleted_at is not None
 
     def _reading(self, holder: Holder) -> Awaitable[HolderReading]:
         return self._limiter.reading(holder, self._now_us())

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Self, Unpack
 
+from app.store.audit import SqlAudit
 from app.store.clients import SqlClients
 from app.store.faults import StoreFault
 from app.store.health import StoreHealth
@@ -44,6 +45,7 @@ class PostgresStore:
         self.ledger = ledger
         self.clients = SqlClients(writer, self._reader, now)
         self.reports = SqlReports(self._reader)
+        self.audit = SqlAudit(writer, self._reader)
         self._lock = lock
         self._writer = writer
         self._address = address

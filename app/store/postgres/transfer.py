@@ -30,7 +30,8 @@ _PRIME = 1_000_003
 _LOOK_SECONDS = 0.05
 _PATIENCE_SECONDS = 60.0
 _ALONE = """
-LOCK TABLE clients, client_groups, keys, records, rollups, daily_rollups, ledger_progress IN ACCESS EXCLUSIVE MODE
+LOCK TABLE clients, client_groups, keys, audit, records, rollups, daily_rollups, ledger_progress
+IN ACCESS EXCLUSIVE MODE
 """
 _MODELS = frozenset({"model", "model_requested", "model_served"})
 

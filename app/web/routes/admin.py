@@ -1,6 +1,6 @@
 """The admin API: what operators do while the server runs. The command line is its first client."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -10,15 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
 from app import __version__
-from app.domain.errors import InvalidRequest, NotFound
+from app.domain.errors import InvalidRequest
 from app.domain.identity.keys import MintedKey, StoredKey
 from app.domain.record_json import record_fields, rfc3339
 from app.domain.records import Book, Record
 from app.gateway.clients.keys import KeyService
 from app.gateway.ports import Reports
 from app.gateway.usage_query import UsageQuery
+from app.web.audit import note
 from app.web.credentials import require_admin
-from app.web.routes.terms import agreements_of, client_terms_shown, standing_shown
+from app.web.routes.terms import ClientChange, agreements_of, change_client, client_terms
 from app.web.routes.usage_report import UsageParameters, report_row
 
 _LINES = "application/x-ndjson"
@@ -27,12 +28,16 @@ router = APIRouter(prefix="/admin/api", tags=["admin"], dependencies=[Depends(re
 
 
 class NewKey(BaseModel):
-    """A key to make. `expires_seconds` is its lifetime; without it, it does not expire. `label` is shown in lists."""
+    """A key to make. Without `expires_seconds`, its lifetime, it does not expire. `label` is shown in lists.
+
+    `terms` are agreed with its client, new or not, before anybody sees the key.
+    """
 
     model_config = ConfigDict(extra="forbid")
     client: str
     expires_seconds: Annotated[int, Field(gt=0, le=3_153_600_000)] | None = None
     label: str | None = None
+    terms: ClientChange | None = None
 
 
 class Rotation(BaseModel):
@@ -51,21 +56,22 @@ def _minted(client: str, key: MintedKey) -> dict[str, Any]:
     return {"client": client, "key_id": key.key_id, "key": key.text}
 
 
-def _shown(key: StoredKey, now_us: int) -> dict[str, Any]:
+def key_shown(key: StoredKey, now_us: int) -> dict[str, Any]:
+    """A key as JSON, without its secret."""
     return {
         "key_id": key.key_id,
         "client": key.client,
         "label": key.label,
         "state": key.state(now_us).value,
         "created_at": rfc3339(key.created_at),
-        "expires_at": None if key.expires_at is None else rfc3339(key.expires_at),
-        "revoked_at": None if key.revoked_at is None else rfc3339(key.revoked_at),
+        "expires_at": _time(key.expires_at),
+        "revoked_at": _time(key.revoked_at),
+        "last_used_at": _time(key.last_used_at),
     }
 
 
-def _client(client: Mapping[str, Any]) -> dict[str, Any]:
-    plain = {name: value for name, value in client.items() if name != "terms"}
-    return {**plain, "created_at": rfc3339(client["created_at"]), **client_terms_shown(client["terms"])}
+def _time(microseconds: int | None) -> str | None:
+    return None if microseconds is None else rfc3339(microseconds)
 
 
 @router.get("/server")
@@ -82,25 +88,34 @@ async def server(request: Request) -> dict[str, Any]:
 @router.post("/keys", status_code=201)
 async def create_key(request: Request, wanted: NewKey) -> dict[str, Any]:
     """Make a key, and its client if that is new. The key is shown here and never again."""
+    clients, change = _clients(request), wanted.terms
     lifetime = None if wanted.expires_seconds is None else wanted.expires_seconds * 1_000_000
     try:
-        clients = _clients(request)
-        return _minted(wanted.client, await clients.create_key(wanted.client, lifetime_us=lifetime, label=wanted.label))
+        if change is not None:  # before there is a key: one without these terms must not be left behind
+            agreements_of(request).group_of(client_terms(clients.terms_of(wanted.client), change))
+        key = await clients.create_key(wanted.client, lifetime_us=lifetime, label=wanted.label)
     except ValueError as error:
         raise InvalidRequest(str(error), param="client") from None
+    lasts = wanted.expires_seconds
+    await note(request, "key.create", key.key_id, client=wanted.client, label=wanted.label, expires_seconds=lasts)
+    if change is not None:
+        await change_client(request, wanted.client, change)
+    return _minted(wanted.client, key)
 
 
 @router.get("/keys")
 async def list_keys(request: Request) -> dict[str, Any]:
     """All keys ever made, oldest first, without their secrets."""
     now = request.app.state.clock.wall_us()
-    return {"keys": [_shown(key, now) for key in await _clients(request).list_keys()]}
+    return {"keys": [key_shown(key, now) for key in await _clients(request).list_keys()]}
 
 
 @router.post("/keys/{key_id}/revoke")
 async def revoke_key(request: Request, key_id: str) -> dict[str, Any]:
     """End a key at once."""
-    return _shown(await _clients(request).revoke_key(key_id), request.app.state.clock.wall_us())
+    key = await _clients(request).revoke_key(key_id)
+    await note(request, "key.revoke", key.key_id, client=key.client)
+    return key_shown(key, request.app.state.clock.wall_us())
 
 
 @router.post("/keys/{key_id}/rotate", status_code=201)
@@ -110,30 +125,8 @@ async def rotate_key(request: Request, key_id: str, rotation: Rotation) -> dict[
         new, old = await _clients(request).rotate_key(key_id, grace_us=rotation.grace_seconds * 1_000_000)
     except ValueError as error:
         raise InvalidRequest(str(error), param="key_id") from None
-    return {**_minted(old.client, new), "old_key": _shown(old, request.app.state.clock.wall_us())}
-
-
-@router.get("/clients")
-async def list_clients(request: Request) -> dict[str, Any]:
-    """All clients."""
-    return {"clients": [_client(client) for client in await _clients(request).list_clients()]}
-
-
-@router.get("/clients/{name}")
-async def show_client(request: Request, name: str) -> dict[str, Any]:
-    """One client: what is agreed with it and how it stands, its keys, and its usage in all."""
-    now = request.app.state.clock.wall_us()
-    client = next((c for c in await _clients(request).list_clients() if c["name"] == name), None)
-    if client is None:
-        message = f"There is no client {name[:64]!r}."
-        raise NotFound(message)
-    reports: Reports = request.app.state.reports
-    totals = await reports.totals(UsageQuery(client=name, book=request.app.state.book))
-    keys = [_shown(key, now) for key in await _clients(request).list_keys() if key.client == name]
-    usage = report_row(totals[0]) if totals else None
-    readings = await agreements_of(request).readings(name)
-    standing = {holder.kind: standing_shown(reading) for holder, reading in readings}
-    return {**_client(client), "standing": standing, "keys": keys, "usage": usage}
+    await note(request, "key.rotate", old.key_id, client=old.client, new_key=new.key_id)
+    return {**_minted(old.client, new), "old_key": key_shown(old, request.app.state.clock.wall_us())}
 
 
 @router.get("/usage")

@@ -16,7 +16,8 @@ from app.domain.record_json import rfc3339
 from app.domain.request.model_patterns import check_pattern
 from app.gateway.clients.terms import TermsService
 from app.gateway.limiter import HolderReading
-from app.gateway.ports import StoredGroup
+from app.gateway.ports import StoredClient, StoredGroup
+from app.web.audit import changes, note
 from app.web.credentials import require_admin
 from app.web.routes.standing import budgets_shown, limits_shown
 
@@ -61,13 +62,15 @@ def agreements_of(request: Request) -> TermsService:
 async def change_client(request: Request, name: str, change: ClientChange) -> dict[str, Any]:
     """Change what is agreed with a client."""
     disabled = not change.enabled if "enabled" in change.model_fields_set else None
+    agreements = agreements_of(request)
+    before = _client(agreements.client(name))
     try:
-        changed = await agreements_of(request).change_client(
-            name, lambda terms: _client_terms(terms, change), disabled=disabled
-        )
+        changed = await agreements.change_client(name, lambda terms: client_terms(terms, change), disabled=disabled)
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
-    return {"name": changed.name, "disabled": changed.disabled_at is not None, **client_terms_shown(changed.terms)}
+    after = _client(changed)
+    await note(request, "client.set", name, **changes(before, after))
+    return after
 
 
 @router.get("/groups")
@@ -89,11 +92,14 @@ async def show_group(request: Request, name: str) -> dict[str, Any]:
 async def change_group(request: Request, name: str, change: GroupChange) -> dict[str, Any]:
     """Change what is agreed with a group; make it if it is new."""
     agreements = agreements_of(request)
+    before = next((_group(group, agreements) for group in agreements.groups if group.name == name), {})
     try:
         changed = await agreements.change_group(name, lambda terms: _group_terms(terms, change))
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
-    return _group(changed, agreements)
+    after = _group(changed, agreements)
+    await note(request, "group.set", name, **changes(before, after))
+    return after
 
 
 def client_terms_shown(terms: ClientTerms) -> dict[str, Any]:
@@ -114,6 +120,10 @@ def standing_shown(reading: HolderReading) -> dict[str, Any]:
     return {"concurrency": reading.concurrency, "budgets": budgets_shown(reading.budgets)}
 
 
+def _client(client: StoredClient) -> dict[str, Any]:
+    return {"name": client.name, "disabled": client.disabled_at is not None, **client_terms_shown(client.terms)}
+
+
 def _group(group: StoredGroup, agreements: TermsService) -> dict[str, Any]:
     return {
         "name": group.name,
@@ -124,8 +134,8 @@ def _group(group: StoredGroup, agreements: TermsService) -> dict[str, Any]:
     }
 
 
-def _client_terms(terms: ClientTerms, change: ClientChange) -> ClientTerms:
-    """Raises ValueError."""
+def client_terms(terms: ClientTerms, change: ClientChange) -> ClientTerms:
+    """The terms after a change. Raises ValueError."""
     given = change.model_fields_set
     policy = DisconnectPolicy.parse(change.on_disconnect or "auto") if "on_disconnect" in given else terms.on_disconnect
     identified = change.safety_identifier if "safety_identifier" in given else terms.safety_identifier

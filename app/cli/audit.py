@@ -1,0 +1,41 @@
+"""`weighbridge audit`: who changed what."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.admin_client import ask
+from app.cli.options import ConfigOption, JsonOption
+from app.cli.output import print_json, print_table, whole_seconds
+from app.cli.usage import check_span
+
+_COLUMNS = ("at", "actor", "action", "subject", "detail")
+
+
+def audit(
+    since: Annotated[
+        str | None, typer.Option(metavar="24h|DATE", help="From when on: 24h, 2026-11, 2026-11-22.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="24h|DATE", help="Until when, exclusive.")] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="No more than the last N entries.")] = 1000,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show who changed what: keys, limits, clients, calls that were ended. Times are UTC."""
+    check_span(since, until)
+    given = {"since": since, "until": until, "limit": str(limit)}
+    query = {name: value for name, value in given.items() if value is not None}
+    entries: list[dict[str, Any]] = ask("GET", "/audit", config, params=query)["entries"]
+    if as_json:
+        print_json(entries)
+        return
+    print_table(_COLUMNS, [[_cell(name, entry[name]) for name in _COLUMNS] for entry in entries])
+    if len(entries) == limit:
+        typer.echo(f"These are the last {limit:,}; --limit and --until show more.", err=True)
+
+
+def _cell(name: str, value: object) -> object:
+    if name != "detail":
+        return whole_seconds(value)
+    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

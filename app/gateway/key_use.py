@@ -1,0 +1,76 @@
+"""When keys were last used: in memory to the call, in the database to the minute. No call waits for it.
+
+committed records ──> latest, by key ──once a minute, and at the end──> keys.last_used_at
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Protocol, Self
+
+from app.domain.errors import StorageUnavailable
+from app.domain.records import Record
+
+INTERVAL_SECONDS = 60.0
+
+_log = logging.getLogger(__name__)
+
+
+class KeyUseStore(Protocol):
+    """Keeps when keys were last used."""
+
+    async def note_use(self, used_at: Mapping[str, int]) -> None:
+        """Store the times by key id, unless later ones are there. Raises StorageUnavailable."""
+
+
+class KeyUse:
+    """One per process. Times in microseconds UTC."""
+
+    def __init__(self, store: KeyUseStore) -> None:
+        self._store = store
+        self._latest: dict[str, int] = {}
+        self._untold: dict[str, int] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Store the times from now on, once a minute."""
+        self._task = asyncio.get_running_loop().create_task(self._work(), name="key use")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Store what is left."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self.store_untold()
+
+    def committed(self, records: Sequence[Record]) -> None:
+        """These calls have ended. Any thread may say so, one at a time."""
+        untold = self._untold
+        for record in records:
+            untold[record.key_id] = record.started_at
+
+    def last_used(self, key_id: str, stored: int | None) -> int | None:
+        """When a key was last used, given what the database says."""
+        known = (stored, self._latest.get(key_id), self._untold.get(key_id))
+        return max((at for at in known if at is not None), default=None)
+
+    async def store_untold(self) -> None:
+        """Store what was not stored yet. What the database does not take now is tried again."""
+        untold, self._untold = self._untold, {}
+        if not untold:
+            return
+        try:
+            await self._store.note_use(dict(untold))  # a batch may be adding to it at this moment
+        except StorageUnavailable as error:
+            self._untold = {**untold, **self._untold}
+            _log.warning("the last use of %d keys could not be stored: %s", len(untold), error)
+        else:
+            self._latest.update(untold)
+
+    async def _work(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL_SECONDS)
+            await self.store_untold()

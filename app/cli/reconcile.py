@@ -78,7 +78,7 @@ async def _reconcile(admin: "HttpClient", wish: Wish, *, as_json: bool) -> bool:
     """Whether the books agree; the result is printed."""
     from app.cli.admin_client import call
     from app.cli.difference import print_difference
-    from app.cli.windows import reconcile_windows
+    from app.cli.windows import reconcile_windows, say_where_books_begin
 
     upstream = await call(admin, "GET", "/upstream")
     kind = wish.books or (BooksOf.OPENAI if upstream["name"] == "openai" else BooksOf.OPENROUTER)
@@ -87,7 +87,10 @@ async def _reconcile(admin: "HttpClient", wish: Wish, *, as_json: bool) -> bool:
         typer.echo(f"No management key ({_VARIABLES[kind]} or --management-key-file): sums only.", err=True)
         return await reconcile_windows(admin, upstream["name"], wish.since, wish.tolerance, as_json=as_json)
     statement = await _statement(upstream["base_url"], key, kind, wish)
-    result = await _compared(admin, upstream["name"], statement, wish)
+    told = (await call(admin, "GET", "/upstream", params={"spending": "true"}))["spending"]
+    books_since = None if told is None else told["since"]
+    say_where_books_begin(books_since, wish.since)
+    result = await _compared(admin, upstream["name"], statement, wish, books_since)
     suspects = await _suspects(admin, upstream["name"], result, statement, wish.since)
     print_difference(result, suspects, statement.credits, since=wish.since, as_json=as_json)
     return result.within
@@ -110,26 +113,31 @@ async def _statement(base_url: str, key: str, kind: BooksOf, wish: Wish) -> "Acc
         await documents.close()
 
 
-async def _compared(admin: "HttpClient", upstream: str, statement: "AccountStatement", wish: Wish) -> "Reconciliation":
+async def _compared(
+    admin: "HttpClient", upstream: str, statement: "AccountStatement", wish: Wish, books_since: str | None
+) -> "Reconciliation":
     """Both sides for the same days: whole ones, and the one under way only if upstream tells of it."""
     from app.domain.money.reconciliation import reconcile as compare
 
     until = _today() + timedelta(days=1) if statement.has_day(_today().isoformat()) else _today()
-    ours = await _our_sheet(admin, upstream, (wish.since, until), statement.names)
+    ours = await _our_sheet(admin, upstream, (wish.since, until), statement.names, books_since)
     theirs = {cell: sums for cell, sums in statement.sheet.items() if cell[0] < until.isoformat()}
     return compare(ours, theirs, wish.tolerance)
 
 
-async def _our_sheet(admin: "HttpClient", upstream: str, days: tuple[date, date], names: Mapping[str, str]) -> "Sheet":
+async def _our_sheet(
+    admin: "HttpClient", upstream: str, days: tuple[date, date], names: Mapping[str, str], books_since: str | None
+) -> "Sheet":
     """What went to this upstream; the ledger of somebody who has tried the demo, or another provider, has more."""
     from app.cli.admin_client import call
+    from app.cli.windows import later
     from app.domain.money.amounts import parse_usd
     from app.domain.money.reconciliation import Sums, sheet_of
 
     lines = []
     for number in range((days[1] - days[0]).days):
         day = days[0] + timedelta(days=number)
-        span = {"since": day.isoformat(), "until": (day + timedelta(days=1)).isoformat()}
+        span = {"since": later(day, books_since), "until": (day + timedelta(days=1)).isoformat()}
         query = {"by": "model", "upstream": upstream, **span}
         for row in (await call(admin, "GET", "/usage", params=query))["rows"]:
             sums = Sums(

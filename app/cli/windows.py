@@ -5,6 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from app.cli.admin_client import CommandFailedError, call
 from app.cli.output import print_json, print_table
 from app.domain.money.amounts import format_usd, parse_usd
@@ -22,6 +24,7 @@ async def reconcile_windows(
     told = await call(admin, "GET", "/upstream", params={"spending": "true"})
     if told["spending"] is None:
         raise CommandFailedError(f"upstream did not tell what its key has spent: {told['problem']}")
+    say_where_books_begin(told["spending"]["since"], min(since, _windows()[-1][1]))
     rows = [await _compared(admin, upstream, window, told["spending"], tolerance) for window in _windows()]
     for row in rows:
         row["decides"] = row["since"] >= since.isoformat() and row["within"] is not None
@@ -36,6 +39,18 @@ async def reconcile_windows(
     return within
 
 
+def later(begin: date, books_since: str | None) -> str:
+    """From when on calls can be compared: from the day on, or from where upstream's books begin."""
+    return max(begin.isoformat(), books_since or "")
+
+
+def say_where_books_begin(books_since: str | None, begin: date) -> None:
+    """Tell the reader when upstream's books are shorter than what is asked for."""
+    if books_since is not None and books_since > begin.isoformat():
+        said = f"Upstream keeps books since {books_since[:19]}Z only: calls before that are not compared."
+        typer.echo(said, err=True)
+
+
 def _windows() -> list[tuple[str, date]]:
     today = datetime.now(UTC).date()
     return [("day", today), ("week", today - timedelta(days=today.weekday())), ("month", today.replace(day=1))]
@@ -45,7 +60,8 @@ async def _compared(
     admin: "HttpClient", upstream: str, span: tuple[str, date], spending: Mapping[str, str | None], tolerance: Fraction
 ) -> dict[str, Any]:
     window, begin = span
-    (row,) = (await call(admin, "GET", "/usage", params={"since": begin.isoformat(), "upstream": upstream}))["rows"]
+    since = later(begin, spending["since"])
+    (row,) = (await call(admin, "GET", "/usage", params={"since": since, "upstream": upstream}))["rows"]
     ours, theirs = parse_usd(row["cost_usd"]) or 0, parse_usd(spending[f"{window}_usd"])
     within = None if theirs is None else abs(theirs - ours) <= tolerance * max(ours, theirs)
     return {

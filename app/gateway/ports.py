@@ -180,6 +180,7 @@ class SpendingSource:
     week: int | None = None
     month: int | None = None
     total: int | None = None
+    since: int | None = None  # when its books begin, in microseconds UTC, where they may begin later than a window
 
 
 class UpstreamAccount(Protocol):

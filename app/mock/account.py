@@ -8,7 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.mock.books import BookedCall
+from app.mock.booked_call import BookedCall
 from app.mock.models import MODELS, MockModel
 from app.mock.reception import Reception
 from app.mock.refusals import MockRefusal
@@ -51,8 +51,12 @@ class MockAccount:
         return JSONResponse({"data": _generation(entry)})
 
     async def key(self, request: Request) -> Response:
-        """What the key has used: ever, and in the day, the week (from Monday) and the month under way in UTC."""
+        """What the key has used: ever, and in the day, the week (from Monday) and the month under way in UTC.
+
+        Unlike OpenRouter's, the answer says since when the books go: those of a mock may begin with its start.
+        """
         self._state.check_key(request.headers)
+        self._state.check_accounts()
         now = datetime.fromtimestamp(self._state.options.clock(), UTC)
         today = now.replace(hour=0, minute=0, second=0, microsecond=0)
         begins = {"daily": today, "weekly": today - timedelta(days=today.weekday()), "monthly": today.replace(day=1)}
@@ -62,11 +66,13 @@ class MockAccount:
             since = begin.timestamp()
             spent[f"usage_{name}"] = self._used_usd(e for e in self._state.books if e.created_at >= since)
         byok = {f"byok_{name}": 0 for name in spent}
-        return JSONResponse({"data": body | spent | byok})
+        books_since = datetime.fromtimestamp(self._state.books.since, UTC).isoformat()
+        return JSONResponse({"data": body | spent | byok | {"books_since": books_since}})
 
     async def credits(self, request: Request) -> Response:
         """What is left."""
         self._state.check_key(request.headers)
+        self._state.check_accounts()
         used = self._used_usd(self._state.books)
         return JSONResponse({"data": {"total_credits": _CREDITS_USD, "total_usage": used}})
 

@@ -1,16 +1,18 @@
 """The mock's own books: every call that it began to answer, what came of it and what it would bill."""
 
+import contextlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 
+from app.mock.book_file import BookFile
+from app.mock.booked_call import BookedCall
 from app.mock.call import MockCall
 from app.mock.ids import Ids
-from app.mock.models import MockModel, find_model
+from app.mock.models import find_model
 from app.mock.usage import MockUsage
-
-_INNER = ("price", "full", "usage")
+from app.private_files import UntrustedFile
 
 
 @dataclass(slots=True)
@@ -28,48 +30,44 @@ class MockStats:
     redirects_with_key: int = 0
 
 
-@dataclass(slots=True)
-class BookedCall:
-    """One call. `usage` is what is owed so far; times are seconds since 1970."""
-
-    id: str
-    generation_id: str
-    path: str
-    dialect: str
-    model_requested: str
-    model: str
-    stream: bool
-    created_at: float
-    price: MockModel
-    full: MockUsage | None  # owed for the whole answer
-    status: str = "in_progress"
-    usage: MockUsage = field(default_factory=MockUsage)
-    cost_nanousd: int = 0
-    reported: bool = False  # the caller was told the usage
-    terminal_sent: bool = False
-    events: int = 0  # sent whole; a JSON answer counts as two
-    tokens: int = 0
-    aborted_at_event: int | None = None
-    finished_at: float | None = None
-    faults: str = ""
-
-    def json(self) -> dict[str, Any]:
-        """As GET /_mock/books shows it."""
-        shown = {part.name: getattr(self, part.name) for part in fields(self) if part.name not in _INNER}
-        return shown | asdict(self.usage) | {"total_tokens": self.usage.total_tokens, "finished": self.terminal_sent}
-
-
 class MockBooks:
-    """Keeps the newest calls; the totals are of all."""
+    """Keeps the newest calls; the totals are of all since `since`. With a `file` they outlive the process.
 
-    def __init__(self, most: int, clock: Callable[[], float]) -> None:
+    The file is opened when the books are first used: by then a gateway has the directory to itself. One that cannot be
+    used costs the mock its memory of former runs, and nothing else.
+    """
+
+    def __init__(self, most: int, clock: Callable[[], float], file: Path | None = None) -> None:
         self.stats = MockStats()
+        self._clock = clock
+        self._most = most
+        self._path = file
+        self._file: BookFile | None = None
+        self._since = clock()
         self._entries: deque[BookedCall] = deque(maxlen=most)
         self._totals: Counter[str] = Counter()
-        self._clock = clock
+
+    @property
+    def since(self) -> float:
+        """Since when the books go."""
+        self._begin()
+        return self._since
+
+    def _begin(self) -> None:
+        """Read what former runs have left, once."""
+        path, self._path = self._path, None
+        if path is None:
+            return
+        with contextlib.suppress(OSError, UntrustedFile):
+            self._file = BookFile(path, self._since, self._most)
+            self._since = self._file.since
+            for entry in self._file.calls:
+                self._entries.append(entry)
+                self._count(entry)
 
     def open(self, call: MockCall, ids: Ids, *, path: str, full: MockUsage | None, faults: str = "") -> BookedCall:
         """A call is being answered."""
+        self._begin()
         entry = BookedCall(
             id=ids.response,
             generation_id=ids.generation,
@@ -97,25 +95,37 @@ class MockBooks:
         if status in ("aborted", "cut"):
             entry.aborted_at_event = entry.events
             setattr(self.stats, status, getattr(self.stats, status) + 1)
+        self._count(entry)
+        if self._file is not None:
+            self._file.add(entry)
+
+    def _count(self, entry: BookedCall) -> None:
         self._totals.update(calls=1, cost_nanousd=entry.cost_nanousd, total_tokens=entry.usage.total_tokens)
         self._totals.update(asdict(entry.usage))
 
     def find(self, identifier: str) -> BookedCall | None:
         """By generation id or response id."""
+        self._begin()
         known = (entry for entry in reversed(self._entries) if identifier in (entry.generation_id, entry.id))
         return next(known, None)
 
     def __iter__(self) -> Iterator[BookedCall]:
+        self._begin()
         return iter(self._entries)
 
     def totals(self) -> dict[str, int]:
         """Sums over all calls that are over."""
+        self._begin()
         names = ("calls", *(part.name for part in fields(MockUsage)), "total_tokens", "cost_nanousd")
         return {name: self._totals[name] for name in names}
 
     def reset(self) -> None:
         """Forget the calls and the sums; open streams and connections stay counted."""
+        self._begin()
         self._entries.clear()
         self._totals.clear()
+        self._since = self._clock()
+        if self._file is not None:
+            self._file.reset(self._since)
         still = self.stats.open_streams, self.stats.open_connections
         self.stats = MockStats(open_streams=still[0], open_connections=still[1])

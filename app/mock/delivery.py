@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from app.mock.books import BookedCall, MockBooks
+from app.mock.booked_call import BookedCall
+from app.mock.books import MockBooks
 from app.mock.call import MockCall
 from app.mock.faults import FaultSet, MockFault
 from app.mock.framing import Frame

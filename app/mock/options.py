@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from app.mock.dialects import DIALECTS
 from app.mock.faults import parse_faults
@@ -30,6 +31,8 @@ class MockOptions:
     pace: Pace = field(default_factory=Pace)
     seed: int | None = None
     books_delay_seconds: float = 0.0  # until GET /generation knows a call
+    books_file: Path | None = None  # keeps the books from one run to the next
+    keeps_accounts: bool = True  # False: it is one of several behind one gateway, and knows a part of the calls only
     kept_calls: int = 10_000
     kept_responses: int = 200
     max_body_bytes: int = 64_000_000

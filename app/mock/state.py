@@ -22,7 +22,7 @@ class MockState:
 
     def __init__(self, options: MockOptions) -> None:
         self.options = options
-        self.books = MockBooks(options.kept_calls, options.clock)
+        self.books = MockBooks(options.kept_calls, options.clock, options.books_file)
         self.stored = StoredResponses(options.kept_responses)
         self.generator = Generator(options.pace, options.clock)
         self._server_faults = parse_faults(options.faults)
@@ -37,6 +37,11 @@ class MockState:
         if wanted is not None and not (borne and hmac.compare_digest(borne.encode(), wanted.encode())):
             raise MockRefusal(401)
         return borne
+
+    def check_accounts(self) -> None:
+        """Raises MockRefusal (404) when the books have a part of the calls only."""
+        if not self.options.keeps_accounts:
+            raise MockRefusal(404, "This mock is one of several and keeps no accounts.")
 
     def faults(self, headers: Mapping[str, str], body: Json) -> FaultSet:
         """The faults of a call: the server's, then those of x-mock-fault or metadata.mock_fault, which win."""

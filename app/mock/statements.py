@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from app.mock.books import BookedCall
+from app.mock.booked_call import BookedCall
 from app.mock.refusals import MockRefusal
 from app.mock.shapes import NANOUSD_PER_USD
 from app.mock.state import MockState
@@ -36,6 +36,7 @@ class Statements:
     async def activity(self, request: Request) -> Response:
         """OpenRouter's, filtered by `date` and `api_key_hash`."""
         self._state.check_key(request.headers)
+        self._state.check_accounts()
         wanted = request.query_params
         if not self._is_ours(wanted.get("api_key_hash")):
             return JSONResponse({"data": []})
@@ -58,6 +59,7 @@ class Statements:
 
     def _page(self, request: Request, group: str, results: Results) -> Response:
         self._state.check_key(request.headers)
+        self._state.check_accounts()
         query = request.query_params
         if query.get("group_by", query.get("group_by[]")) != group:
             raise MockRefusal(400, f"The mock groups by {group} only.", param="group_by")

@@ -4,7 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
-from app.mock.books import BookedCall
+from app.mock.booked_call import BookedCall
 from app.mock.call import MockCall
 from app.mock.script import ScenarioScript
 

@@ -7,6 +7,7 @@ Everything is closed in reverse, whatever happened. A signal never ends the proc
 
 import secrets
 from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
 from app.domain.records import DEMO_UPSTREAM
 from app.main import create_app
@@ -18,6 +19,10 @@ from app.settings import Secret, Settings
 from app.store.faults import StoreFault
 from app.telemetry.logging import LogOutput
 
+if TYPE_CHECKING:
+    from app.mock.options import MockOptions
+
+DEMO_BOOKS_NAME = "demo-books.jsonl"
 LOCK_WAIT_SECONDS = 3.0
 """For a command that has the database: it soon lets go."""
 
@@ -52,18 +57,26 @@ async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
             await serve(settings, app, listener, started)
 
 
-async def with_mock(settings: Settings, stack: AsyncExitStack) -> Settings:
+async def with_mock(settings: Settings, stack: AsyncExitStack, *, alone: bool = True) -> Settings:
     """Start the mock upstream on a free port of this machine and point the settings to it.
 
-    Limits stay in this process: in Redis the real book's are kept.
+    Limits stay in this process: in Redis the real book's are kept. A mock that is not `alone` sees a part of the calls
+    only, and keeps no accounts; one that is keeps its books in the state directory.
     """
-    from app.mock.options import MOCK_HEADERS, MockOptions
+    from app.mock.options import MOCK_HEADERS
     from app.mock.server import running_mock
 
     key = f"sk-mock-{secrets.token_hex(16)}"
-    url = await stack.enter_async_context(running_mock(MockOptions(key=key)))
+    url = await stack.enter_async_context(running_mock(_mock_options(settings, key, alone=alone)))
     headers = (*settings.upstream.pass_headers, MOCK_HEADERS)
     change = {"name": DEMO_UPSTREAM, "base_url": url, "key": Secret(key), "pass_headers": headers}
     upstream = settings.upstream.model_copy(update=change)
     storage = settings.storage.model_copy(update={"redis_url": None})
     return settings.model_copy(update={"upstream": upstream, "storage": storage})
+
+
+def _mock_options(settings: Settings, key: str, *, alone: bool) -> "MockOptions":
+    from app.mock.options import MockOptions
+
+    books_file = settings.storage.state_dir / DEMO_BOOKS_NAME if alone else None
+    return MockOptions(key=key, books_file=books_file, keeps_accounts=alone)

@@ -190,7 +190,7 @@ class Workers:
         async with AsyncExitStack() as stack:
             asyncio.get_running_loop().add_reader(self._lifeline[0], _orphaned, self._lifeline[0])
             if self.demo:
-                settings = await with_mock(settings, stack)
+                settings = await with_mock(settings, stack, alone=False)
             app = create_app(settings, log, lock_wait_seconds=LOCK_WAIT_SECONDS)
             await stack.enter_async_context(app.router.lifespan_context(app))
             siblings = WorkerMetrics(app.state.metrics, settings.storage.state_dir)

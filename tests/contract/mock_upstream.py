@@ -10,7 +10,7 @@ import orjson
 from app.domain.records import Record
 from app.gateway.ports import UpstreamUsage
 from app.mock.account import _generation
-from app.mock.books import BookedCall
+from app.mock.booked_call import BookedCall
 from app.mock.call import MockCall, pick_dialect
 from app.mock.delivery import Delivery
 from app.mock.framing import Framing

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from app.domain.money.amounts import parse_usd
+from app.domain.spans import parse_moment
 from app.gateway.ports import SpendingSource
 from app.upstream.api.client import UpstreamApi, UpstreamQueryFailed
 
@@ -23,6 +24,7 @@ class OpenRouterAccount:
             week=_spent(data, "usage_weekly"),
             month=_spent(data, "usage_monthly"),
             total=_spent(data, "usage"),
+            since=_since(data.get("books_since")),
         )
 
 
@@ -30,3 +32,11 @@ def _spent(data: Mapping[str, object], name: str) -> int | None:
     """Of credits, and with provider keys of one's own."""
     spent = parse_usd(data.get(name))
     return None if spent is None else spent + (parse_usd(data.get("byok_" + name)) or 0)
+
+
+def _since(value: object) -> int | None:
+    """When the books begin; no upstream but our own mock says so."""
+    try:
+        return parse_moment(value, 0) if isinstance(value, str) else None
+    except ValueError:
+        return None

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 
 from app.domain.money.amounts import format_usd
+from app.domain.record_json import rfc3339
 from app.gateway.ports import SpendingSource, UpstreamAccount
 from app.web.credentials import require_admin
 
@@ -38,4 +39,5 @@ async def key(request: Request) -> dict[str, bool | None]:
 
 def _shown(spending: SpendingSource) -> dict[str, str | None]:
     amounts = {name: getattr(spending, name) for name in ("day", "week", "month", "total")}
-    return {f"{name}_usd": None if amount is None else format_usd(amount) for name, amount in amounts.items()}
+    shown = {f"{name}_usd": None if amount is None else format_usd(amount) for name, amount in amounts.items()}
+    return {**shown, "since": None if spending.since is None else rfc3339(spending.since)}

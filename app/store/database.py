@@ -42,6 +42,9 @@ class Misplaced(OSError):
     """The file that is open is not the one that stands at its path: what is written to it would be lost."""
 
 
+Prepared = tuple[str, tuple[tuple[str, Any], ...]]
+
+
 class SqlStatement(NamedTuple):
     """SQL text for the driver, with its values in order."""
 
@@ -58,10 +61,16 @@ class Result(NamedTuple):
 
 def compiled(statement: sa.ClauseElement) -> SqlStatement:
     """The statement in SQLite's words, for the plain driver."""
+    text, parameters = prepared(statement)
+    return SqlStatement(text, tuple(value for _, value in parameters))
+
+
+def prepared(statement: sa.ClauseElement) -> Prepared:
+    """The same with the names of its parameters in order, and the values that the statement itself has for them."""
     dialect = sqlite.dialect(paramstyle="qmark")
     form = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
     assert isinstance(form, SQLCompiler)  # noqa: S101 - what SQL compiles to; tells the type checker of `positiontup`
-    return SqlStatement(form.string, tuple(form.params[name] for name in form.positiontup or ()))
+    return form.string, tuple((name, form.params[name]) for name in form.positiontup or ())
 
 
 class Database:

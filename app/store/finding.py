@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from app.domain.identity.kept_ids import kept_id
 from app.domain.records import Record
 from app.gateway.usage_query import UsageQuery
+from app.store.chosen import chosen_records, span
 from app.store.reader import Reader
 from app.store.rollups import HOUR_MICROSECONDS
 from app.store.rows import id_floor, record_of
 from app.store.tables import records
-from app.store.totals import chosen_records, span
 
 MOST_FOUND = 200
 """Records of one id: a response that is asked for again and again has one for each asking."""

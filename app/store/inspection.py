@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from app.domain.record_json import rfc3339
 from app.store import schema
+from app.store.chosen import model_of_record, span
 from app.store.database import compiled
 from app.store.faults import StoreBusy, StoreFault
 from app.store.inheritance import WORKERS
@@ -21,7 +22,7 @@ from app.store.lock import StoreLock, held_since
 from app.store.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, OTHER
 from app.store.spool import SPOOL_NAME, spool_contents
 from app.store.tables import IN_PROGRESS, days, hours, progress, records
-from app.store.totals import SUMS, model_of_record, span
+from app.store.totals import SUMS
 
 MOST_OF_A_KIND = 10
 """Findings of one kind that are told one by one."""

@@ -7,11 +7,12 @@ import sqlalchemy as sa
 
 from app.domain.records import NOTHING_TO_TELL, Record
 from app.gateway.usage_query import MOST_SORTED, Sort, UsageQuery
+from app.store.chosen import chosen_records, span
 from app.store.finding import found
 from app.store.reader import Reader
 from app.store.rows import id_floor, record_of
 from app.store.tables import HAS_BOOKS, NOT_TOLD, records
-from app.store.totals import SUMS, chosen_records, span, totals_statement
+from app.store.totals import SUMS, totals_of
 
 PAGE_ROWS = 200
 """Makes a page 5 ms of the loop's time; the streams it carries must not notice an export."""
@@ -36,7 +37,8 @@ class SqlReports:
         Exact to the microsecond while records are kept, and to the hour for what is older.
         Raises ValueError for another `by`.
         """
-        return _cut([_with_rest(row) for row in await self._reader.rows(totals_statement(query))], query)
+        statement, values = totals_of(query)
+        return _cut([_with_rest(row) for row in await self._reader.rows(statement, values)], query)
 
     async def records(self, query: UsageQuery) -> AsyncIterator[Record]:
         """The records, newest last, read page by page: however many, memory stays small and no lock is held between.

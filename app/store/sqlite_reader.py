@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from app.store.database import compiled
+from app.store.database import SqlStatement, compiled, prepared
 from app.store.reader import CONNECTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import sqlalchemy as sa
 
-    from app.store.database import SqlStatement
+    from app.store.database import Prepared
 
 
 class SqliteReader:
@@ -27,21 +29,29 @@ class SqliteReader:
         self._path = path
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
+        self._texts: dict[sa.Select[Any], Prepared] = {}
+        self._threads = ThreadPoolExecutor(CONNECTIONS, "reports")  # their own: nobody's calls wait behind reports
 
-    async def rows(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
-        """All rows of the answer, by column name; the caller keeps it small. Raises sqlite3.Error."""
-        return await asyncio.to_thread(self._read, compiled(statement))
+    async def rows(self, statement: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """See Reader. Raises sqlite3.Error."""
+        if self._closed:  # a server that ends may still be asked for a budget
+            return await asyncio.to_thread(self._read, statement, values)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._read, statement, values)
 
     async def close(self) -> None:
         """Harmless when nothing was ever read."""
         self._closed = True
+        self._threads.shutdown(wait=False)
         while self._idle:
             self._idle.pop().close()
 
-    def _read(self, statement: SqlStatement) -> list[dict[str, Any]]:
+    def _read(self, statement: sa.Select[Any], values: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        """In a thread, and so is the making of SQL."""
+        text, given = compiled(statement) if values is None else self._prepared(statement, values)
         connection = self._idle.pop() if self._idle else self._open()
         try:
-            cursor = connection.execute(statement.text, statement.values)
+            cursor = connection.execute(text, given)
             names = [column[0] for column in cursor.description]
             return [dict(zip(names, row, strict=True)) for row in cursor]
         finally:
@@ -49,6 +59,10 @@ class SqliteReader:
                 connection.close()
             else:
                 self._idle.append(connection)
+
+    def _prepared(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> SqlStatement:
+        text, names = self._texts.get(statement) or self._texts.setdefault(statement, prepared(statement))
+        return SqlStatement(text, tuple([values.get(name, own) for name, own in names]))
 
     def _open(self) -> sqlite3.Connection:
         # A name in a URI, so that `mode=ro` can be said; as_uri() escapes what else would be read as part of it.

@@ -11,14 +11,15 @@ report of one outcome is made of the records alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from app.domain.records import DEMO_UPSTREAM, Book, Outcome
+from app.domain.records import Book, Outcome
 from app.gateway.usage_query import UsageQuery
 from app.store import rows
+from app.store.chosen import Condition, model_of_record, of_book
 from app.store.extremes import Greatest, Least
 from app.store.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, hour_of
 from app.store.tables import IN_PROGRESS, days, hours, progress, records
@@ -32,94 +33,141 @@ _END_OF_TIME = DAY_MICROSECONDS * 3_000_000  # the year 10183: later ones do not
 _KEPT_SINCE = sa.select(progress.c.kept_since).scalar_subquery()
 _FOLDED_UNTIL = sa.select(progress.c.folded_until).scalar_subquery()
 
-Condition = sa.ColumnElement[bool]
-Moment = int | sa.ColumnElement[int]
+Moment = sa.ColumnElement[int]
 Bounds = tuple[int, int]
 """From (inclusive) until (exclusive), microseconds UTC."""
 
-model_of_record = sa.func.coalesce(
-    sa.func.nullif(records.c.model_served, ""), sa.func.nullif(records.c.model_requested, "")
-)
-"""The one served, or else requested; NULL when neither is known."""
+
+class Totals(NamedTuple):
+    """A report: its statement, and the values for it.
+
+    Statements are made once for each kind of report: to make one and to put it into SQL takes 20 ms.
+    """
+
+    statement: sa.Select[Any]
+    values: Mapping[str, Any]
 
 
-def totals_statement(query: UsageQuery) -> sa.Select[Any]:
-    """The statement of a report. Raises ValueError when `query.by` is no column of it."""
+def totals_of(query: UsageQuery) -> Totals:
+    """The report of a query. Raises ValueError when `query.by` is no column of it."""
     since, until = query.since or 0, _END_OF_TIME if query.until is None else query.until
     if since >= until:
         since, until = 0, 0
-    query = replace(query, since=since, until=until)
-    parts = sa.union_all(*_parts(query)).subquery()
+    width = _resolution(query)
+    ends = _ends(since, until, min(width, HOUR_MICROSECONDS))
+    values = {
+        **_bounds(since, until, width),
+        "last_us": until - 1,
+        "offset": query.bucket_offset,
+        "client": query.client,
+        "model": query.model,
+        "upstream": query.upstream,
+        "outcome": None if query.outcome is None else str(query.outcome),
+        **_span_values("all", (since, until)),
+    }
+    for place, bounds in enumerate(ends):
+        values |= _span_values(f"end{place}", bounds)
+    wanted = (query.client is not None, query.model is not None, query.upstream is not None, query.outcome is not None)
+    return Totals(_statement(_Kind(query.by, width, len(ends), query.book, *wanted)), values)
+
+
+def totals_statement(query: UsageQuery) -> sa.Select[Any]:
+    """The statement with its values in it. Raises ValueError."""
+    statement, values = totals_of(query)
+    return statement.params(values)
+
+
+class _Kind(NamedTuple):
+    """What the statement of a report depends on; all else are values."""
+
+    by: str | None
+    width: int
+    ends: int  # the spans of time at which records are read
+    book: Book | None
+    client: bool  # only one, as the rest
+    model: bool
+    upstream: bool
+    outcome: bool
+
+
+@lru_cache(maxsize=256)
+def _statement(kind: _Kind) -> sa.Select[Any]:
+    parts = sa.union_all(*_parts(kind)).subquery()
     columns = [
         *(sa.func.coalesce(sa.func.sum(parts.c[name]), 0).label(name) for name in _COUNTS),
         *(sa.func.sum(parts.c[name]).label(name) for name in SUMS),
     ]
-    if query.by is None:
+    if kind.by is None:
         return sa.select(*columns)
-    group = parts.c.part_of.label(query.by)
+    group = parts.c.part_of.label(kind.by)
     return sa.select(group, *columns).group_by(group).order_by(group.nulls_first())
 
 
-def span(since: int | None, until: int | None) -> list[Condition]:
-    """The records that began between the bounds. Ids narrow the search, since they are the table's order."""
-    conditions: list[Condition] = []
-    if since is not None:
-        conditions += [records.c.request_id >= rows.id_floor(since), records.c.started_at >= since]
-    if until is not None:
-        conditions += [records.c.request_id < rows.id_floor(until + 1000), records.c.started_at < until]
-    return conditions
+def _bounds(since: int, until: int, width: int) -> dict[str, int]:
+    first = _up(since, width)
+    return {
+        "first": first,
+        "last": max(first, until - until % width),
+        "first_hour": _up(since, HOUR_MICROSECONDS),
+        "before_first": min(first, hour_of(until)),
+        "last_hour": hour_of(until),
+    }
 
 
-def chosen_records(query: UsageQuery) -> list[Condition]:
-    """The records of a report, whenever they began."""
-    wanted = _chosen(query, records.c.client, model_of_record, records.c.upstream)
-    if query.outcome is Outcome.IN_PROGRESS:
-        wanted.append(records.c.outcome == IN_PROGRESS)
-    elif query.outcome is not None:
-        wanted.append(records.c.outcome == str(query.outcome))
-    return wanted
+def _span_values(name: str, bounds: Bounds) -> dict[str, Any]:
+    since, until = bounds
+    return {
+        f"{name}_since": since,
+        f"{name}_until": until,
+        f"{name}_floor": rows.id_floor(since),
+        f"{name}_ceiling": rows.id_floor(until + 1000),
+        f"{name}_hour": hour_of(since),
+        f"{name}_gone": _up(until, HOUR_MICROSECONDS),
+    }
 
 
-def _chosen(
-    query: UsageQuery, client: sa.ColumnElement[Any], model: sa.ColumnElement[Any], upstream: sa.ColumnElement[Any]
+def _moment(name: str) -> sa.BindParameter[int]:
+    return sa.bindparam(name, None, sa.BigInteger)
+
+
+def _text(name: str) -> sa.BindParameter[str]:
+    return sa.bindparam(name, None, sa.Text)
+
+
+def _kind_chosen(
+    kind: _Kind, client: sa.ColumnElement[Any], model: sa.ColumnElement[Any], upstream: sa.ColumnElement[Any]
 ) -> list[Condition]:
-    chosen: list[Condition] = []
-    if query.client is not None:
-        chosen.append(client == query.client)
-    if query.model is not None:
-        chosen.append(model == query.model)
-    if query.upstream is not None:
-        chosen.append(upstream == query.upstream)
-    if query.book is not None:
-        chosen.append((upstream == DEMO_UPSTREAM) if query.book is Book.DEMO else (upstream != DEMO_UPSTREAM))
-    return chosen
+    columns = {"client": client, "model": model, "upstream": upstream}
+    chosen = [column == _text(name) for name, column in columns.items() if getattr(kind, name)]
+    return [*chosen, *of_book(kind.book, upstream)]
 
 
-def _parts(query: UsageQuery) -> Iterator[sa.Select[Any]]:
+def _parts(kind: _Kind) -> Iterator[sa.Select[Any]]:
     """Each is added up by itself: to hand its rows on one by one would cost more than to read them."""
-    since, until = query.since or 0, query.until or 0
-    if query.outcome is not None:
-        yield _of_records(query, span(since, until))
+    if kind.outcome:
+        yield _of_records(kind, [*_span("all"), records.c.outcome == _text("outcome")])
         return
-    width = _resolution(query)
-    first, last = _up(since, width), max(_up(since, width), until - until % width)
-    if width == DAY_MICROSECONDS:
+    if kind.width == DAY_MICROSECONDS:
         # One bound a side: of two, the planner may search by the one that leaves it more to read.
-        folded = Greatest(first, Least(last, _FOLDED_UNTIL))
-        yield _of_rollups(query, days, first, folded)
-        yield _of_rollups(query, hours, _up(since, HOUR_MICROSECONDS), min(first, hour_of(until)))
-        yield _of_rollups(query, hours, folded, hour_of(until))
-    elif width == HOUR_MICROSECONDS:
-        yield _of_rollups(query, hours, first, last)
-    for bounds in _ends(since, until, min(width, HOUR_MICROSECONDS)):
-        yield _of_records(
-            query, [*span(*bounds), records.c.started_at >= _KEPT_SINCE, records.c.outcome != IN_PROGRESS]
-        )
-        gone = Least(_KEPT_SINCE, _up(bounds[1], HOUR_MICROSECONDS))
-        yield _of_rollups(query, hours, hour_of(bounds[0]), gone)
+        folded = Greatest(_moment("first"), Least(_moment("last"), _FOLDED_UNTIL))
+        yield _of_rollups(kind, days, _moment("first"), folded)
+        yield _of_rollups(kind, hours, _moment("first_hour"), _moment("before_first"))
+        yield _of_rollups(kind, hours, folded, _moment("last_hour"))
+    elif kind.width == HOUR_MICROSECONDS:
+        yield _of_rollups(kind, hours, _moment("first"), _moment("last"))
+    for name in (f"end{place}" for place in range(kind.ends)):
+        kept = [*_span(name), records.c.started_at >= _KEPT_SINCE, records.c.outcome != IN_PROGRESS]
+        yield _of_records(kind, kept)
+        yield _of_rollups(kind, hours, _moment(f"{name}_hour"), Least(_KEPT_SINCE, _moment(f"{name}_gone")))
     # No bounds of ids here: they would lead the planner away from the index, to all records of the span.
-    began = records.c.started_at.between(since, until - 1)
-    yield _of_records(query, [records.c.outcome == IN_PROGRESS, began])
+    began = records.c.started_at.between(_moment("all_since"), _moment("last_us"))
+    yield _of_records(kind, [records.c.outcome == IN_PROGRESS, began])
+
+
+def _span(name: str) -> list[Condition]:
+    ids, began = records.c.request_id, records.c.started_at
+    bounds = [ids >= _text(f"{name}_floor"), began >= _moment(f"{name}_since")]
+    return [*bounds, ids < _text(f"{name}_ceiling"), began < _moment(f"{name}_until")]
 
 
 def _resolution(query: UsageQuery) -> int:
@@ -140,24 +188,25 @@ def _ends(since: int, until: int, width: int) -> Sequence[Bounds]:
     return [bounds for bounds in ends if bounds[0] < bounds[1]]
 
 
-def _of_rollups(query: UsageQuery, table: sa.Table, since: Moment, until: Moment) -> sa.Select[Any]:
-    begins_at, kind, requests = table.c.begins_at, table.c.kind, table.c.requests
-    chosen = [begins_at >= since, begins_at < until, *_chosen(query, table.c.client, table.c.model, table.c.upstream)]
+def _of_rollups(kind: _Kind, table: sa.Table, since: Moment, until: Moment) -> sa.Select[Any]:
+    begins_at, ended, requests = table.c.begins_at, table.c.kind, table.c.requests
+    ours = _kind_chosen(kind, table.c.client, table.c.model, table.c.upstream)
+    chosen = [begins_at >= since, begins_at < until, *ours]
     counts = {
         "requests": requests,
-        "completed": sa.case((kind == _COMPLETED, requests), else_=0),
-        "rejected": sa.case((kind == _REJECTED, requests), else_=0),
+        "completed": sa.case((ended == _COMPLETED, requests), else_=0),
+        "rejected": sa.case((ended == _REJECTED, requests), else_=0),
         "in_progress": sa.literal_column("0"),
         "unknown_usage": table.c.unknown_usage,
         "unknown_cost": table.c.unknown_cost,
     }
     told = {name: table.c[name] for name in SUMS}
-    return _added_up(query, (begins_at, table.c.client, sa.func.nullif(table.c.model, "")), counts, told, chosen)
+    return _added_up(kind, (begins_at, table.c.client, sa.func.nullif(table.c.model, "")), counts, told, chosen)
 
 
-def _of_records(query: UsageQuery, conditions: list[Condition]) -> sa.Select[Any]:
+def _of_records(kind: _Kind, conditions: list[Condition]) -> sa.Select[Any]:
     """Open calls are counted only: what one says of its tokens is what is set aside for it."""
-    chosen = [*conditions, *chosen_records(query)]
+    chosen = [*conditions, *_kind_chosen(kind, records.c.client, model_of_record, records.c.upstream)]
     outcome = records.c.outcome
     ended = outcome.not_in([_REJECTED, str(Outcome.IN_PROGRESS)])
     no_usage = sa.or_(records.c.input_tokens.is_(None), records.c.output_tokens.is_(None))
@@ -170,7 +219,7 @@ def _of_records(query: UsageQuery, conditions: list[Condition]) -> sa.Select[Any
         "unknown_cost": _one_if(sa.and_(ended, records.c.cost_nanousd.is_(None))),
     }
     told = {name: sa.case((outcome != IN_PROGRESS, records.c[name])) for name in SUMS}
-    return _added_up(query, (records.c.started_at, records.c.client, model_of_record), counts, told, chosen)
+    return _added_up(kind, (records.c.started_at, records.c.client, model_of_record), counts, told, chosen)
 
 
 def _one_if(condition: Condition) -> sa.ColumnElement[int]:
@@ -178,7 +227,7 @@ def _one_if(condition: Condition) -> sa.ColumnElement[int]:
 
 
 def _added_up(
-    query: UsageQuery,
+    kind: _Kind,
     at_client_model: tuple[sa.ColumnElement[Any], sa.ColumnElement[Any], sa.ColumnElement[Any]],
     counts: dict[str, sa.ColumnElement[Any]],
     told: Mapping[str, sa.ColumnElement[Any]],
@@ -186,21 +235,22 @@ def _added_up(
 ) -> sa.Select[Any]:
     sums = [sa.func.sum(counts[name]).label(name) for name in _COUNTS]
     sums += [sa.func.sum(told[name]).label(name) for name in SUMS]
-    if query.by is None:
+    if kind.by is None:
         return sa.select(*sums).where(*conditions)
-    group = _group(query, *at_client_model).label("part_of")
+    group = _group(kind, *at_client_model).label("part_of")
     return sa.select(group, *sums).where(*conditions).group_by(group)
 
 
 def _group(
-    query: UsageQuery, at: sa.ColumnElement[Any], client: sa.ColumnElement[Any], model: sa.ColumnElement[Any]
+    kind: _Kind, at: sa.ColumnElement[Any], client: sa.ColumnElement[Any], model: sa.ColumnElement[Any]
 ) -> sa.ColumnElement[Any]:
-    if query.by in {"client", "model"}:
-        return client if query.by == "client" else model
-    width = _WIDTHS.get(query.by or "")
+    if kind.by in {"client", "model"}:
+        return client if kind.by == "client" else model
+    width = _WIDTHS.get(kind.by or "")
     if width is None:
-        raise ValueError(f"usage cannot be grouped by {query.by!r}: use client, model, day or hour")
-    return (at + query.bucket_offset) // width * width - query.bucket_offset
+        raise ValueError(f"usage cannot be grouped by {kind.by!r}: use client, model, day or hour")
+    offset = _moment("offset")
+    return (at + offset) // width * width - offset
 
 
 def _up(microseconds: int, width: int) -> int:

@@ -321,9 +321,9 @@ async def test_the_account_tells_the_windows_under_way(kept: tuple[UpstreamApi, 
     statement = await openai_statement(documents, date(2026, 10, 1))
     cost = {day: sums.cost_nanousd for (day, _), sums in statement.sheet.items()}
     week = cost["2026-11-22"] + cost["2026-11-21"] + cost["2026-11-16"]
-    assert await OpenRouterAccount(documents).spending() == SpendingSource(
-        cost["2026-11-22"], week, week, totals["cost_nanousd"]
-    )
+    told = await OpenRouterAccount(documents).spending()
+    assert told.since is not None  # the mock's books do not go back for ever
+    assert replace(told, since=None) == SpendingSource(cost["2026-11-22"], week, week, totals["cost_nanousd"])
 
 
 async def test_statements_that_cannot_be_read_are_no_statements(answered: Answers) -> None:

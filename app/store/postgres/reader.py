@@ -11,6 +11,8 @@ from app.store.postgres.connection import SESSION
 from app.store.reader import CONNECTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import psycopg
     import sqlalchemy as sa
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -28,13 +30,13 @@ class PostgresReader:
         self._address = address
         self._engine: AsyncEngine | None = None
 
-    async def rows(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
+    async def rows(self, statement: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """As the other form's. Raises StorageUnavailable when there is no answer."""
         from sqlalchemy.exc import DBAPIError
 
         try:
             async with asyncio.timeout(LONGEST_SECONDS):
-                found = await self._read(statement)
+                found = await self._read(statement, values)
         except (DBAPIError, OSError, TimeoutError) as error:
             raise StorageUnavailable("The database does not answer at the moment.") from error
         # A sum of integers is a decimal number here, lest it overflow.
@@ -45,11 +47,11 @@ class PostgresReader:
         if self._engine is not None:
             await self._engine.dispose()
 
-    async def _read(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
+    async def _read(self, statement: sa.Select[Any], values: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         if self._engine is None:
             self._engine = self._make_engine()
         async with self._engine.connect() as connection:
-            result = await connection.execute(statement)
+            result = await connection.execute(statement, values)
             names = list(map(str, result.keys()))  # a label may be of a class that orjson refuses as a key
             return [dict(zip(names, row, strict=True)) for row in result]
 

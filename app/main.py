@@ -24,13 +24,13 @@ from app.domain.records import Record, book_of
 from app.gateway.admission.admission import Admission, AdmissionRules
 from app.gateway.admission.body_memory import BodyMemory
 from app.gateway.audit import AuditLog
+from app.gateway.clients.key_use import KeyUse
 from app.gateway.clients.keys import KeyDirectory, KeyService
 from app.gateway.clients.terms import TermsService
 from app.gateway.clock import Clock
 from app.gateway.exchange.key_guard import KeyGuard
 from app.gateway.gateway import Gateway
 from app.gateway.key_health import KeyHealth
-from app.gateway.key_use import KeyUse
 from app.gateway.services import Services
 from app.gateway.usage_reconciler import UsageReconciler
 from app.gateway.wall_clock import MonotonicWallClock

@@ -12,12 +12,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import __version__
 from app.domain.headers import value_of
-from app.web import audit, clients
 from app.web.cross_origin import CrossOrigin, is_preflight
 from app.web.doors.request_body import bounded
 from app.web.doors.responses import PATHS, PREFIXES, openapi_path
 from app.web.errors import id_headers, install_error_pages
-from app.web.routes import account, admin, probes, terms, upstream
+from app.web.routes import account, admin, audit, clients, probes, terms, upstream
 
 ORDINARY_BODY_BYTES = 64 * 1024
 """The largest that an ordinary route takes: a name and some numbers."""

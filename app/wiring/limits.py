@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def redis_limits(settings: Settings, store: Store, clock: Clock, stack: AsyncExitStack) -> "RedisLimiter | None":
-    """Limits that are shared with other processes, if there is a server for them; closed with the stack. Raises StoreFault."""
+    """Limits that are shared, if there is a server for them; closed with the stack. Raises StoreFault."""
     url = settings.storage.redis_url
     if url is None:
         return None

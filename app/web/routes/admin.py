@@ -17,8 +17,8 @@ from app.domain.records import Book, Record
 from app.gateway.clients.keys import KeyService
 from app.gateway.ports import Reports
 from app.gateway.usage_query import UsageQuery
-from app.web.audit import note
 from app.web.credentials import require_admin
+from app.web.routes.audit import note
 from app.web.routes.terms import ClientChange, agreements_of, change_client, client_terms
 from app.web.routes.usage_report import UsageParameters, report_row
 

@@ -17,8 +17,8 @@ from app.domain.request.model_patterns import check_pattern
 from app.gateway.clients.terms import TermsService
 from app.gateway.limiter import HolderReading
 from app.gateway.ports import StoredClient, StoredGroup
-from app.web.audit import changes, note
 from app.web.credentials import require_admin
+from app.web.routes.audit import changes, note
 from app.web.routes.standing import budgets_shown, limits_shown
 
 router = APIRouter(prefix="/admin/api", tags=["admin"], dependencies=[Depends(require_admin)])

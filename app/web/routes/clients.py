@@ -10,9 +10,9 @@ from app.domain.money.windows import Period, window_of
 from app.domain.record_json import rfc3339
 from app.gateway.clients.keys import KeyService
 from app.gateway.usage_query import UsageQuery
-from app.web.audit import note
 from app.web.credentials import require_admin
 from app.web.routes.admin import key_shown
+from app.web.routes.audit import note
 from app.web.routes.terms import agreements_of, client_terms_shown, standing_shown
 from app.web.routes.usage_report import report_row
 

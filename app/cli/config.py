@@ -48,18 +48,25 @@ def example(_config: ConfigOption = None) -> None:
 
 
 def load_or_exit(config: Path | None) -> "Settings":
-    """The settings as they stand, or exit 2 with every fault on stderr. The upstream key may be absent.
+    """The settings as load() has them, or exit 2 with every fault on stderr."""
+    from app.settings import SettingsError
 
-    Without --config, and without a word of the environment, they are those of the server that runs here.
-    """
-    from app.settings import SettingsError, load_settings
-
-    server = None if config is not None else _running_server()
     try:
-        return load_settings(config, need_upstream_key=False, server=server)
+        return load(config)
     except SettingsError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
+
+
+def load(config: Path | None) -> "Settings":
+    """The settings as they stand. The upstream key may be absent. Raises SettingsError.
+
+    Without --config, and without a word of the environment, they are those of the server that runs here. Exits 2 when
+    several run.
+    """
+    from app.settings import load_settings
+
+    return load_settings(config, need_upstream_key=False, server=None if config is not None else _running_server())
 
 
 def _running_server() -> "RunningServer | None":

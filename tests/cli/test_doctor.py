@@ -18,7 +18,7 @@ from app.cli.doctor.machine import check_clock, check_disk_space, check_state_di
 from app.cli.doctor.price_book import newest_date
 from tests.cli.stand_in import Reply, Tunnels, standing_in
 from tests.conftest import GatewayStarter
-from tests.e2e.program import Gateway, Mock, clean_environment, run
+from tests.e2e.program import Gateway, Mock, Process, clean_environment, run
 from tests.store.valkey_server import ValkeyServer
 
 NOT_SERVED_YET = {"codex websocket", "codex compact", "codex models", "openai models"}
@@ -260,3 +260,26 @@ REFUSED_WITH_A_TEXT_FOR_A_CODE = json.dumps(
 def test_answers_that_sdks_do_not_understand_are_red(reply: Reply) -> None:
     with standing_in(lambda *_: reply) as url:
         assert only(sdks.check_openrouter(AsClient(f"{url}/api/v1", "sk-wb-x", "m"))).state is State.FAIL
+
+
+def test_the_server_that_runs_here_is_meant(start_gateway: GatewayStarter, tmp_path: Path) -> None:
+    """Its state directory, too, without a word about it; of several, one has to be named."""
+    runtime = tmp_path / "runtime"
+    runtime.mkdir(mode=0o700)
+    gateway = start_gateway(XDG_RUNTIME_DIR=str(runtime))
+    env = clean_environment(tmp_path / "home", XDG_RUNTIME_DIR=str(runtime))
+    done = run("doctor", "--json", env=env)
+    details = {finding["check"]: finding["detail"] for finding in json.loads(done.stdout)}
+    assert details["state directory"] == str(gateway.state_dir)
+    assert gateway.url in details["gateway"]
+    folder = tmp_path / "second"
+    folder.mkdir()
+    other = Process(
+        ("serve", "--demo", "--port", "0"),
+        {**env, "WEIGHBRIDGE_STATE_DIR": str(folder / "state")},
+        r"ready at (http://\S+)\n",
+        folder,
+    )
+    done = run("doctor", "--json", env=env)
+    assert (done.returncode, done.stdout, other.url in done.stderr) == (2, "", True)
+    assert other.end() == 0

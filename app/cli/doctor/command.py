@@ -53,11 +53,12 @@ def _line(finding: Finding) -> str:
 
 
 def _findings(config: Path | None, model: str | None, *, upstream_only: bool, spend: bool) -> Iterator[Finding]:
+    from app.cli.config import load
     from app.cli.doctor.server import running_server
-    from app.settings import SettingsError, load_settings
+    from app.settings import SettingsError
 
     try:
-        settings = load_settings(config, need_upstream_key=False)
+        settings = load(config)
     except SettingsError as error:
         yield fail("settings", "; ".join(map(str, error.faults)), "mend them; `weighbridge config check` lists them")
         return

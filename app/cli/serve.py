@@ -86,13 +86,14 @@ def _run_workers(settings: "Settings", refused: tuple[str, ...], count: int, *, 
         said = f"weighbridge: without WEIGHBRIDGE_REDIS_URL each of {count} workers lets in as much as limits allow"
         print(said, file=sys.stderr)
     try:
-        return Workers(settings, lambda: _log(settings, refused), count, demo).run()
+        return Workers(settings, lambda number: _log(settings, refused, warns=number == 1), count, demo).run()
     except Problem as problem:
         print(f"weighbridge: {problem}", file=sys.stderr)
         return 1
 
 
-def _log(settings: "Settings", refused: tuple[str, ...]) -> "LogOutput":
+def _log(settings: "Settings", refused: tuple[str, ...], *, warns: bool = True) -> "LogOutput":
+    """`warns` of what the server starts with: one of several workers does."""
     import logging
     import os
 
@@ -101,10 +102,9 @@ def _log(settings: "Settings", refused: tuple[str, ...]) -> "LogOutput":
 
     log = configure_logging(settings.log.format, settings.log.level, _secrets(settings))
     log_uncaught()
-    for measure in refused:
-        logging.getLogger("app").warning("hardening: %s", measure)
-    for caution in cautions(settings, os.environ):
-        logging.getLogger("app").warning("%s", caution)
+    if warns:
+        for caution in (*(f"hardening: {measure}" for measure in refused), *cautions(settings, os.environ)):
+            logging.getLogger("app").warning("%s", caution)
     return log
 
 

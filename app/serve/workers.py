@@ -46,7 +46,7 @@ LONGEST_PAUSE_SECONDS = 5.0
 _LONG_LIFE_SECONDS = 30.0
 _SECOND_SIGNAL_SECONDS = 0.05
 
-MakeLog = Callable[[], LogOutput]
+MakeLog = Callable[[int], LogOutput]  # for the worker of this number
 
 
 @dataclass(slots=True)
@@ -180,7 +180,7 @@ class Workers:
 
         with StopSignals() as signals:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-            log = self.make_log()
+            log = self.make_log(number)
             try:
                 uvloop.run(self._serve(self._settings_of(number), log, ready, signals))
             finally:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import itertools
 import socket
+import ssl
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ class Act:
 class FaultServer:
     """`url` is what to give the gateway as its upstream. `heads` and `bodies` are all that ever came."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault server", daemon=True)
         self._thread.start()
@@ -57,7 +58,7 @@ class FaultServer:
         self._greeting: Callable[[Peer], Awaitable[None]] | None = None
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
-        self.run(self._server.start(port=port))
+        self.run(self._server.start(tls, host, port))
         self.port = self._server.port
         self.url = f"http://127.0.0.1:{self.port}/api/v1"
 

@@ -101,7 +101,10 @@ def test_what_the_first_start_shows_can_be_pasted(tmp_path: Path) -> None:
 def test_a_second_server_on_the_same_state(gateway: Gateway, tmp_path: Path) -> None:
     second = serve(folder=tmp_path, WEIGHBRIDGE_STATE_DIR=str(gateway.state_dir), OPENROUTER_API_KEY="sk-or-v1-second")
     assert (second.returncode, second.stdout) == (1, "")
-    assert f"in use by another Weighbridge process (process id {gateway.process.popen.pid})" in second.stderr
+    assert (
+        f"in use by another Weighbridge process (process id {gateway.process.popen.pid}, at {gateway.url})"
+        in second.stderr
+    )
     assert "Traceback" not in second.stderr
     assert gateway.get("/readyz").status == 200
     assert gateway.json_of("keys", "list")
@@ -166,7 +169,10 @@ def test_each_way_to_give_the_upstream_key(tmp_path: Path, replay: ReplayUpstrea
     key = f"sk-or-v1-{secrets.token_hex(16)}"
     (tmp_path / "upstream-key").write_text(key + "\n")
     env = clean_environment(
-        tmp_path, WEIGHBRIDGE_UPSTREAM_URL=replay.url, WEIGHBRIDGE_STATE_DIR=str(tmp_path / "state")
+        tmp_path,
+        WEIGHBRIDGE_UPSTREAM_URL=replay.url,
+        WEIGHBRIDGE_UPSTREAM_PASS_HEADERS="x-replay",
+        WEIGHBRIDGE_STATE_DIR=str(tmp_path / "state"),
     )
     for way in ({"OPENROUTER_API_KEY_FILE": str(tmp_path / "upstream-key")}, {"CREDENTIALS_DIRECTORY": str(tmp_path)}):
         server = Process(("serve", "--port", "0"), {**env, **way}, r"ready at (\S+)", tmp_path)

@@ -59,6 +59,12 @@ def test_no_call_of_it_goes_upstream_and_its_key_ends(mocked: Gateway) -> None:
     assert {(key["state"], key["label"]) for key in keys} == {("revoked", "doctor")}
 
 
+def test_a_client_of_it_that_was_deleted_is_brought_back(mocked: Gateway) -> None:
+    mocked.command("doctor")
+    mocked.command("clients", "delete", "doctor")
+    assert "codex zstd" in {finding["check"] for finding in mocked.json_of("doctor")}
+
+
 def test_spending(mocked: Gateway, mock_process: Mock) -> None:
     before = spent(mock_process)
     states = {finding["check"]: finding["state"] for finding in mocked.json_of("doctor", "--spend")}

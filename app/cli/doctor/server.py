@@ -1,7 +1,7 @@
 """The running server, as it describes itself over the admin API."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from app import __version__
-from app.cli.admin_client import ask, ask_running, call, let_it_spread, part
+from app.cli.admin_client import CommandFailedError, ask, ask_running, call, let_it_spread, part
 from app.cli.doctor.finding import Finding, fail, ok, warn
 from app.cli.server_address import ServerAddress, address_of
 
@@ -61,6 +61,8 @@ def doctors_key(config: Path | None, *, spend: bool) -> Iterator[str]:
     name = SPENDER if spend else CLIENT
 
     async def made(client: "HttpClient") -> dict[str, str]:
+        with suppress(CommandFailedError):  # it says that there is no deleted client of that name
+            await call(client, "POST", f"/clients/{part(name)}/restore")
         wanted = {"client": name, "label": "doctor", "expires_seconds": KEY_SECONDS}
         key: dict[str, str] = await call(client, "POST", "/keys", json=wanted)
         terms = {**_NO_LIMITS, "models": None if spend else [NO_MODEL]}

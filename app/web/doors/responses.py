@@ -5,6 +5,7 @@ is silent, in mid-stream.
 """
 
 import asyncio
+import contextlib
 from typing import Any
 
 from starlette.types import Receive, Scope, Send
@@ -12,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from app.domain.errors import ApiError, Draining, InvalidRequest, UpgradeNotSupported
 from app.domain.headers import Headers
 from app.gateway.admission.body_memory import BodyMemory
-from app.gateway.admission.call_facts import read_in_steps, reads_quickly
+from app.gateway.admission.call_facts import SMALL_BYTES, read_body, read_in_steps, reads_quickly
 from app.gateway.admission.slices import AbandonedError
 from app.gateway.exchange.ending import Ending
 from app.gateway.exchange.exchange import Exchange
@@ -23,6 +24,9 @@ from app.web.errors import error_answer
 
 PREFIXES = ("/api/v1", "/v1", "")
 PATHS = frozenset(prefix + "/responses" for prefix in PREFIXES)
+
+NOTE_SECONDS = 1.0
+"""For a small body of a call that is refused since the server stops."""
 
 _CLOSE: Headers = [(b"connection", b"close")]
 
@@ -66,6 +70,8 @@ class ResponsesEndpoint:
         full = self._gateway.room(exchange.record.client)
         try:
             if full is not None:
+                if isinstance(full, Draining):
+                    await self._note_model(exchange, values, receive)
                 raise full
             client = exchange.record.client
             body, hold = await read_request(values, receive, self._max_body_bytes, self._memory, client)
@@ -88,6 +94,21 @@ class ResponsesEndpoint:
         self._gateway.send(exchange, "/responses", scope["headers"], body, facts, scope["query_string"], hold)
         del body, facts, hold  # whoever may have to send the body has it now
         await downstream.run_watched(receive)
+
+    async def _note_model(self, exchange: Exchange, values: dict[bytes, bytes], receive: Receive) -> None:
+        """Read a small body of a call that is refused all the same, so that its record names the model.
+
+        Raises ClientLeft.
+        """
+        if b"expect" in values:
+            return  # what is refused is not asked for
+        record = exchange.record
+        with contextlib.suppress(ApiError, TimeoutError):
+            async with asyncio.timeout(NOTE_SECONDS):
+                body, _ = await read_request(values, receive, SMALL_BYTES, self._memory, record.client)
+            record.bytes_in = len(body)
+            facts = read_body(body)
+            record.model_requested, record.stream = facts.model, facts.stream
 
     async def _not_post(self, scope: Scope, send: Send) -> None:
         if scope["method"] == "GET":

@@ -7,7 +7,7 @@ them in reverse. Nothing else in the program constructs these.
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ from app.gateway.exchange.key_guard import KeyGuard
 from app.gateway.gateway import Gateway
 from app.gateway.key_health import KeyHealth
 from app.gateway.services import Services
+from app.gateway.unsettled import UnsettledCalls
 from app.gateway.usage_reconciler import UsageReconciler
 from app.gateway.wall_clock import MonotonicWallClock
 from app.settings import Settings
@@ -107,7 +108,8 @@ async def _open(
     wire, documents, key_guard, key_health = _upstream(app, settings, stack)
     estimates = settings.ledger.missing_usage == "estimate"
     services = Services(wire, store.ledger, prices, metrics, clock, towards_client(), key_guard, estimates, key_health)
-    admission = Admission(services, limiter, _admission_rules(settings))
+    unsettled = app.state.unsettled = UnsettledCalls(store.reports, services, agreements.amended)
+    admission = Admission(services, limiter, _admission_rules(settings), unsettled)
     ids = RequestIds(process)
     gateway = Gateway(services, directory, admission, ids, _header_rule(settings), settings.server.max_streams)
     stack.push_async_callback(gateway.close, GRACE_SECONDS)
@@ -115,11 +117,12 @@ async def _open(
     if log is not None and documents is not None:  # a server; commands settle nothing
         bookkeeper = _bookkeeper(documents, store, services, agreements, stack)
         listeners.insert(0, bookkeeper.committed)
+        unsettled.settled = bookkeeper.forget
     metrics.gauges = gauges(store, wire, log, bookkeeper, redis)
     if log is not None:  # a server; commands price nothing and block nobody
         _measure_lag(_lag_observer(metrics, gateway, OverloadDetector(settings.server.max_loop_lag)), stack)
         _warm(prices, stack)
-        store.on_changes(_reloading(clients, agreements))
+        _follow_changes(store, clients, agreements, gateway)
     app.state.clients, app.state.agreements, app.state.clock = clients, agreements, clock
     app.state.metrics, app.state.render_metrics = metrics, metrics.render
     _publish(app, settings, store, gateway, redis)
@@ -133,14 +136,16 @@ def _warm(prices: BundledPrices, stack: AsyncExitStack) -> None:
     stack.push_async_callback(asyncio.wait, (warming,))
 
 
-def _reloading(clients: KeyService, agreements: TermsService) -> Callable[[], Awaitable[None]]:
-    """What to do when another process has changed clients or keys."""
+def _follow_changes(store: Store, clients: KeyService, agreements: TermsService, gateway: Gateway) -> None:
+    """End running calls that changes of clients and keys end, and hear of those that other processes make."""
+    clients.revoked, agreements.changed = lambda key_id: gateway.end_keys((key_id,)), gateway.end_disabled
 
     async def reload() -> None:
         await clients.load()
+        gateway.end_keys(await clients.cut_keys(gateway.key_ids))
         await agreements.load()
 
-    return reload
+    store.on_changes(reload)
 
 
 def _measure_lag(observer: Callable[[float], None], stack: AsyncExitStack) -> None:
@@ -226,12 +231,12 @@ def _bookkeeper(
     documents: UpstreamApi, store: Store, services: Services, agreements: TermsService, stack: AsyncExitStack
 ) -> UsageReconciler:
     books, stats = UpstreamUsageLookup(documents), store.ledger.stats
-    bookkeeper = UsageReconciler(
+    made = UsageReconciler(
         books, store.reports, services, amended=agreements.amended, interrupted=lambda: stats.interrupted
     )
-    bookkeeper.start()
-    stack.push_async_callback(bookkeeper.close)
-    return bookkeeper
+    made.start()
+    stack.push_async_callback(made.close)
+    return made
 
 
 def _prices(settings: Settings) -> BundledPrices:

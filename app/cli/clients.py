@@ -6,7 +6,7 @@ import typer
 
 from app.cli import terms
 from app.cli.admin_client import ask, part
-from app.cli.options import ClientName, ConfigOption, JsonOption
+from app.cli.options import ClientName, ConfigOption, JsonOption, LetRunOption
 from app.cli.output import print_json, print_table, whole_seconds
 
 app = typer.Typer(name="clients", help="List clients, show them, and set what they may use.", no_args_is_help=True)
@@ -65,6 +65,7 @@ def set_client(
     hard_stop: terms.StopOption = None,
     group: terms.GroupOption = None,
     enable: Annotated[bool | None, typer.Option("--enable/--disable", help="Let it call, or refuse its keys.")] = None,
+    let_run: LetRunOption = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -73,6 +74,10 @@ def set_client(
     change |= terms.client_change(on_disconnect, safety_identifier, output_ceiling, hard_stop, group)
     if enable is not None:
         change["enabled"] = enable
+    if let_run and enable is not False:
+        raise typer.BadParameter("it goes with --disable", param_hint="--let-run")
+    if let_run:
+        change["let_run"] = True
     changed = ask("PATCH", f"/clients/{part(client)}", config, json=change)
     if as_json:
         print_json(changed)

@@ -10,6 +10,7 @@ ORDER = (
     "keys",
     "clients",
     "groups",
+    "limits",
     "connect",
     "run",
     "usage",

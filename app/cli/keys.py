@@ -7,7 +7,7 @@ import typer
 
 from app.cli import terms
 from app.cli.admin_client import ask, part
-from app.cli.options import ConfigOption, JsonOption, checked_client
+from app.cli.options import ConfigOption, JsonOption, LetRunOption, checked_client
 from app.cli.output import print_json, print_table, whole_seconds
 
 app = typer.Typer(name="keys", help="Make, list, revoke and rotate client keys.", no_args_is_help=True)
@@ -75,9 +75,11 @@ def list_keys(as_json: JsonOption = False, config: ConfigOption = None) -> None:
 
 
 @app.command()
-def revoke(key_id: KeyId, as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """End a key at once."""
-    key = ask("POST", f"/keys/{part(key_id)}/revoke", config)
+def revoke(
+    key_id: KeyId, let_run: LetRunOption = False, as_json: JsonOption = False, config: ConfigOption = None
+) -> None:
+    """End a key at once, and the calls that run with it."""
+    key = ask("POST", f"/keys/{part(key_id)}/revoke", config, params={"let_run": str(let_run).lower()})
     if as_json:
         print_json(key)
     else:

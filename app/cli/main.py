@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from app.cli import clients, config, db, groups, keys
+from app.cli import clients, config, db, groups, keys, limits
 from app.cli.audit import audit
 from app.cli.commands import Commands
 from app.cli.connect import connect
@@ -45,6 +45,7 @@ app.command()(serve)
 app.add_typer(keys.app)
 app.add_typer(clients.app)
 app.add_typer(groups.app)
+app.add_typer(limits.app)
 app.command()(connect)
 app.command(context_settings={"allow_interspersed_args": False})(run)
 app.command()(usage)

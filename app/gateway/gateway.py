@@ -1,6 +1,7 @@
 """The gateway as a door sees it: who are you (admit), your exchange (open), your call (send)."""
 
 import asyncio
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from app.domain.disconnect import DEFAULT_POLICY, DisconnectPolicy
@@ -80,6 +81,25 @@ class Gateway:
         """End what is open now: each is recorded as interrupted, and its client told or cut off."""
         for exchange in list(self._open):
             exchange.end_by(Ending.SERVER_STOPPED)
+
+    @property
+    def key_ids(self) -> set[str]:
+        """The keys that open calls came with."""
+        return {exchange.record.key_id for exchange in self._open}
+
+    def end_keys(self, key_ids: Collection[str]) -> None:
+        """End the calls that came with these keys: they have been revoked."""
+        for exchange in list(self._open):
+            if exchange.record.key_id in key_ids:
+                exchange.end_by(Ending.KEY_REVOKED)
+
+    def end_disabled(self) -> None:
+        """End the calls of clients that have been disabled, unless they are let run."""
+        terms = self._directory.roster.terms
+        for exchange in list(self._open):
+            held = terms.get(exchange.record.client)
+            if held is not None and held.cut:
+                exchange.end_by(Ending.CLIENT_DISABLED)
 
     def new_id(self) -> str:
         """An id for an answer that is no exchange."""

@@ -8,7 +8,7 @@ A call may be limited twice, as its client's and as its group's: each is a Holde
 budgets start from what the ledger says was spent. Amounts are tokens (input and output together) and nano-dollars.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
@@ -173,10 +173,12 @@ class Limiter(Protocol):
         Several processes may hear of it, since each takes up at its start what the ledger has unsettled.
         """
 
-    async def prepare(self, holders: Sequence[Holder]) -> None:
+    async def prepare(self, holders: Sequence[Holder], before: Mapping[str, Holder] | None = None) -> None:
         """These holders count from now on, or again with other limits or members: budgets start from the ledger.
 
-        Called before any of their calls, and again at each change. What their open calls hold stays held.
+        Called before any of their calls, and again at each change. What their open calls hold stays held. At a change
+        of terms `before` are all holders, by name, as they were: a budget that is not among theirs is new, and no
+        process can hold anything of it.
         """
 
     async def reading(self, holder: Holder, at_us: int) -> HolderReading:

@@ -93,6 +93,7 @@ class UsageReconciler:
         self._trusted = False  # upstream has told something once
         self._paused_until = 0.0
         self._behind = True  # the ledger has cases that are not here
+        self._forgotten: set[str] = set()  # of those that were here, settled by somebody else
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -131,6 +132,15 @@ class UsageReconciler:
             self._reserve.append(record.request_id)
         self._call_up()
         self._news.set()
+
+    def forget(self, request_id: str) -> None:
+        """Somebody else has settled this call."""
+        if self._cases.pop(request_id, None) is not None:
+            self._due = [due for due in self._due if due[1] != request_id]
+            heapq.heapify(self._due)
+            if request_id in self._reserve:
+                self._reserve.remove(request_id)
+            self._forgotten.add(request_id)
 
     async def ask_due(self) -> float | None:
         """Ask about everything that is due; gives the seconds until something is again, None when nothing waits."""
@@ -211,6 +221,9 @@ class UsageReconciler:
             reason = str(error) or type(error).__name__
             _log.debug("the books could not be asked about %s: %s", record.request_id, reason)
             self._ask_again(case)
+            return
+        if record.request_id in self._forgotten:
+            self._forgotten.discard(record.request_id)
             return
         if entry is None:
             case.misses += 1

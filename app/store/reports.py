@@ -11,8 +11,11 @@ from app.store.chosen import chosen_records, span
 from app.store.finding import found
 from app.store.reader import Reader
 from app.store.rows import id_floor, record_of
-from app.store.tables import HAS_BOOKS, NOT_TOLD, records
+from app.store.tables import HAS_BOOKS, IN_PROGRESS, NOT_TOLD, records
 from app.store.totals import SUMS, totals_of
+
+MOST_HELD = 10_000
+"""More calls that nobody has told the cost of are not listed at once."""
 
 PAGE_ROWS = 200
 """Makes a page 5 ms of the loop's time; the streams it carries must not notice an export."""
@@ -80,6 +83,19 @@ class SqlReports:
         """
         statement = unsettled_statement(since).order_by(records.c.request_id).limit(most)
         return [record_of(row) for row in await self._reader.rows(statement)]
+
+    async def held(self, client: str | None = None) -> Sequence[Record]:
+        """Calls that are over and count by their worst case, oldest first; the newest MOST_HELD of them."""
+        chosen = [records.c.held.is_not(None), records.c.outcome != IN_PROGRESS]
+        if client is not None:
+            chosen.append(records.c.client == client)
+        statement = sa.select(records).where(*chosen).order_by(records.c.request_id.desc()).limit(MOST_HELD)
+        return [record_of(row) for row in reversed(await self._reader.rows(statement))]
+
+    async def record(self, request_id: str) -> Record | None:
+        """The record of a call, if there is one."""
+        rows = await self._reader.rows(sa.select(records).where(records.c.request_id == request_id))
+        return record_of(rows[0]) if rows else None
 
 
 def unsettled_statement(since: int) -> sa.Select[Any]:

@@ -15,6 +15,7 @@ COMMANDS = (
     "keys",
     "clients",
     "groups",
+    "limits",
     "connect",
     "run",
     "usage",

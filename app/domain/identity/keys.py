@@ -96,6 +96,11 @@ class StoredKey:
             return KeyState.EXPIRED
         return KeyState.ACTIVE
 
+    @property
+    def cuts(self) -> bool:
+        """Do its running calls end? Not by an expiry, nor by a revocation that lets them run: that sets both times."""
+        return self.revoked_at is not None and self.revoked_at != self.expires_at
+
     def good(self, now_us: int) -> bool:
         """Whether the key opens anything at `now_us`."""
         return self.revoked_at is None and (self.expires_at is None or now_us < self.expires_at)

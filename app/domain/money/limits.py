@@ -26,6 +26,10 @@ class Limits:
         """Is there a budget in this unit?"""
         return any(budget.unit is unit for budget in self.budgets)
 
+    def has_account_of(self, budget: Budget) -> bool:
+        """Is there a budget of the same unit and period? It has the same account."""
+        return any(own.unit is budget.unit and own.period is budget.period for own in self.budgets)
+
     def with_budgets(self, *changes: Budget) -> tuple[Budget, ...]:
         """The budgets with these put in place of those for the same unit and period."""
         kept = {(budget.unit, budget.period): budget for budget in (*self.budgets, *changes)}

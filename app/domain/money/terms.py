@@ -26,7 +26,7 @@ class ClientTerms:
 
     `output_ceiling` is how many output tokens a call without `max_output_tokens` is taken to make at the most; with
     `hard_stop` a stream is broken off there, and at what budgets have set aside for it. With `safety_identifier`
-    upstream is told a hash of the client's name.
+    upstream is told a hash of the client's name. `let_run` was said when it was disabled: its running calls go on.
     """
 
     limits: Limits = NO_LIMITS
@@ -36,6 +36,7 @@ class ClientTerms:
     output_ceiling: int | None = None
     hard_stop: bool = False
     group: str | None = None
+    let_run: bool = False
 
 
 NO_TERMS = ClientTerms()
@@ -54,6 +55,8 @@ def client_terms_json(terms: ClientTerms) -> str:
         fields["hard_stop"] = True
     if terms.group is not None:
         fields["group"] = terms.group
+    if terms.let_run:
+        fields["let_run"] = True
     return json.dumps(fields, separators=(",", ":"))
 
 
@@ -70,6 +73,7 @@ def read_client_terms(text: str | None) -> ClientTerms:
         output_ceiling=fields.get("output_ceiling"),
         hard_stop=fields.get("hard_stop", False),
         group=fields.get("group"),
+        let_run=fields.get("let_run", False),
     )
 
 

@@ -28,6 +28,7 @@ from app.gateway.exchange.phase import Phase
 from app.gateway.limiter import Grant, Limiter, LimitRefusal, LimitRequest
 from app.gateway.ports import UpstreamRequest
 from app.gateway.services import Services
+from app.gateway.unsettled import UnsettledCalls
 
 _IDENTIFIER = "safety_identifier"
 UNWEIGHED = WorstCase(0, 0, None)
@@ -45,11 +46,14 @@ class AdmissionRules:
 class Admission:
     """One per process."""
 
-    def __init__(self, services: Services, limiter: Limiter, rules: AdmissionRules) -> None:
+    def __init__(
+        self, services: Services, limiter: Limiter, rules: AdmissionRules, unsettled: UnsettledCalls | None = None
+    ) -> None:
         self._ledger = services.ledger
         self._prices = services.prices
         self._limiter = limiter
         self._rules = rules
+        self._unsettled = unsettled
 
     def begin(self, exchange: Exchange, terms: EffectiveTerms, facts: CallFacts, request: UpstreamRequest) -> None:
         """Send the call upstream if the terms allow it, else answer it; now, or when the limiter has answered."""
@@ -98,9 +102,10 @@ class Admission:
         answer: Grant | LimitRefusal | ApiError,
     ) -> None:
         exchange.asking = False
-        if isinstance(answer, (ApiError, LimitRefusal)):
-            error = answer if isinstance(answer, ApiError) else refusal_error(answer, ask)
-            _reject(exchange, error, request)
+        if isinstance(answer, ApiError):
+            _reject(exchange, answer, request)
+        elif isinstance(answer, LimitRefusal):
+            self._refuse(exchange, request, ask, answer)
         elif exchange.phase is Phase.WAITING:
             exchange.reservation = reservation = Reservation(answer, asked)
             if asked.terms.budgeted:
@@ -109,6 +114,21 @@ class Admission:
             exchange.begin(request, None if stop_at is None else HardStop(exchange, stop_at))
         else:
             answer.give_back()
+
+    def _refuse(self, exchange: Exchange, request: UpstreamRequest, ask: LimitRequest, refusal: LimitRefusal) -> None:
+        """Of a budget it is said how much unsettled calls hold, as soon as that is known."""
+        unsettled, found = self._unsettled, refusal.budget
+        if unsettled is None or found is None:
+            _reject(exchange, refusal_error(refusal, ask), request)
+            return
+
+        def known() -> None:
+            exchange.asking = False
+            held = unsettled.holding(refusal.holder, found.budget, ask.at_us)
+            _reject(exchange, refusal_error(refusal, ask, held), request)
+
+        exchange.asking = True
+        unsettled.look_up(known)
 
     def _worst_case(self, terms: EffectiveTerms, fields: Mapping[str, Any], size: int) -> WorstCase:
         assumed = self._rules.assumed

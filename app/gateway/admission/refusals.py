@@ -8,11 +8,17 @@ from app.domain.money.budgets import Budget, Unit
 from app.gateway.admission.limit_headers import limit_headers, retry_after
 from app.gateway.limiter import BudgetReading, Holder, Limit, LimitRefusal, LimitRequest
 
+NOTHING_HELD = (0, 0)
 
-def refusal_error(refusal: LimitRefusal, ask: LimitRequest) -> ApiError:
-    """The error to answer with. A budget gives none that can be tried again; the others say when."""
+
+def refusal_error(refusal: LimitRefusal, ask: LimitRequest, held: tuple[int, int] = NOTHING_HELD) -> ApiError:
+    """The error to answer with. A budget gives none that can be tried again; the others say when.
+
+    `held` is how much of the budget is held by calls that nobody has told the cost of, and how many these are.
+    """
     if refusal.budget is not None:
-        return QuotaSpent(_of_budget(refusal.budget, refusal.holder, ask))
+        message = _of_budget(refusal.budget, refusal.holder, ask)
+        return QuotaSpent(message + _held(refusal.budget.budget, refusal.holder, *held))
     headers = tuple((name.decode(), value.decode()) for name, value in limit_headers(refusal.readings))
     whose, limits = _whose(refusal.holder), refusal.holder.limits
     if refusal.limit is Limit.CONCURRENCY:
@@ -39,6 +45,17 @@ def _of_budget(found: BudgetReading, holder: Holder, ask: LimitRequest) -> str:
     worst = _amount(ask.cost_nanousd if budget.unit is Unit.USD else ask.tokens, budget)
     left = _amount(found.left, budget)
     return f"{what} has {left} left; this call may come to {worst}. A lower `max_output_tokens` helps. {_reset(found)}"
+
+
+def _held(budget: Budget, holder: Holder, amount: int, calls: int) -> str:
+    if not calls:
+        return ""
+    which = "1 call" if calls == 1 else f"{calls} calls"
+    whom = f" {holder.own_name}" if holder.kind == "client" else ""
+    return (
+        f" {_amount(amount, budget)} of it is held for {which} whose cost nobody has told yet: "
+        f"`weighbridge limits unsettled{whom}` lists them."
+    )
 
 
 def _whose(holder: Holder) -> str:

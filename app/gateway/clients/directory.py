@@ -16,6 +16,7 @@ from app.gateway.ports import StoredClient, StoredGroup
 class EffectiveTerms:
     """What a client's calls are held to, its group's terms among it. Made at each change, read on every call.
 
+    `cut`: it is disabled, and its running calls end.
     `judged` says whether admission has anything to look at. `models` must all allow a call. `weighed`: does it matter
     how many tokens a call may come to? `budgeted`: is there a budget? `priced`: is there somebody with budgets in US
     dollars alone, which hold nothing whose price is not known?
@@ -23,6 +24,7 @@ class EffectiveTerms:
 
     client: str
     disabled: bool
+    cut: bool
     on_disconnect: DisconnectPolicy
     judged: bool
     models: tuple[ModelPatterns, ...]
@@ -143,6 +145,7 @@ class ClientDirectory:
         return EffectiveTerms(
             client=client.name,
             disabled=client.refused,
+            cut=client.deleted_at is not None or (client.disabled_at is not None and not terms.let_run),
             on_disconnect=terms.on_disconnect,
             judged=bool(holders or models or identifier or terms.hard_stop),
             models=models,

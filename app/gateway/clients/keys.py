@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -49,6 +49,11 @@ class KeyDirectory:
         """Take these in place of all others."""
         self._keys = {key.key_id: key for key in keys}
         self._by_digest = {key.digest: key for key in keys}
+
+    def has(self, key_id: str) -> bool:
+        """Is this key here, and not revoked?"""
+        key = self._keys.get(key_id)
+        return key is not None and key.revoked_at is None
 
     @property
     def any(self) -> bool:
@@ -103,7 +108,7 @@ class KeyService:
         directory: KeyDirectory,
         now_us: Callable[[], int],
         defaults: ClientTerms = NO_TERMS,
-        prepare: Callable[[Sequence[Holder]], Awaitable[None]] | None = None,
+        prepare: Callable[[Sequence[Holder], Mapping[str, Holder]], Awaitable[None]] | None = None,
         last_used: Callable[[str, int | None], int | None] = lambda _, stored: stored,
     ) -> None:
         self._store = store
@@ -112,6 +117,7 @@ class KeyService:
         self._defaults = defaults
         self._prepare = prepare
         self._last_used = last_used
+        self.revoked: Callable[[str], None] = lambda _: None  # hears of each key whose running calls are to end
         self._changing = asyncio.Lock()  # or a key revoked while it is rotated would come to life again
 
     async def load(self) -> None:
@@ -144,20 +150,36 @@ class KeyService:
         expires_at = None if lifetime_us is None else now + lifetime_us
         key = StoredKey(minted.key_id, client, minted.digest, now, expires_at, None, label=label)
         if self._prepare is not None and self._defaults.limits.any and self._directory.roster.client(client) is None:
-            await self._prepare([Holder(f"client:{client}", self._defaults.limits, (client,))])
+            await self._prepare([Holder(f"client:{client}", self._defaults.limits, (client,))], {})
         await self._store.add_key(key, self._defaults, client_is_new=client_is_new)
         if self._directory.roster.client(client) is None:
             self._directory.roster.put_client(StoredClient(client, now, None, self._defaults))
         self._directory.put(key)
         return minted
 
-    async def revoke_key(self, key_id: str) -> StoredKey:
-        """End a key now. Raises NotFound. Revoking twice changes nothing."""
+    async def revoke_key(self, key_id: str, *, let_run: bool = False) -> StoredKey:
+        """End a key now, and its running calls unless they are let run. Raises NotFound.
+
+        Of a key that is revoked, only calls that were let run can still be ended.
+        """
         async with self._changing:
             key = await self._find(key_id)
-            if key.revoked_at is not None:
+            if key.revoked_at is not None and (let_run or key.cuts):
                 return key
-            return await self._change(key, expires_at=key.expires_at, revoked_at=self._now_us())
+            now = self._now_us()
+            expires_at = now if let_run else None if key.revoked_at is not None else key.expires_at
+            changed = await self._change(key, expires_at=expires_at, revoked_at=now)
+            if changed.cuts:
+                self.revoked(key_id)
+            return changed
+
+    async def cut_keys(self, key_ids: Collection[str]) -> list[str]:
+        """Which of these keys have been revoked, here or elsewhere, in a way that ends their running calls."""
+        unknown = [key_id for key_id in key_ids if not self._directory.has(key_id)]
+        if not unknown:
+            return []
+        spared = {key.key_id for key in await self._store.list_keys() if not key.cuts}
+        return [key_id for key_id in unknown if key_id not in spared]
 
     async def rotate_key(self, key_id: str, *, grace_us: int) -> tuple[MintedKey, StoredKey]:
         """A new key for the same client; the old one ends after the grace (never later than it would have).

@@ -27,6 +27,7 @@ class TermsService:
         self._roster = roster
         self._limiter = limiter
         self._now_us = now_us
+        self.changed: Callable[[], None] = lambda: None  # called after each change of the roster
         self._changing = asyncio.Lock()
 
     async def load(self, *, prepare: bool = True) -> None:
@@ -43,6 +44,7 @@ class TermsService:
                     await self._prepare(fresh)
                 if changes == self._roster.changes:  # else a client came meanwhile, with a key: those do not wait here
                     self._roster.fill(fresh.clients, fresh.groups)
+                    self.changed()
                     return
 
     async def change_client(
@@ -67,7 +69,7 @@ class TermsService:
         async with self._changing:
             group = self._roster.group(name) or StoredGroup(name, self._now_us(), GroupTerms())
             changed = replace(group, terms=change(group.terms))
-            await self._prepare(self._roster.with_group(changed))
+            await self._prepare(self._roster.with_group(changed), changing=True)
             await self._store.put_group(changed)
             self._roster.put_group(changed)
             return changed
@@ -136,9 +138,10 @@ class TermsService:
         self._limiter.correct(Amendment(before.request_id, holders, before.started_at, tokens, cost, given_up))
 
     async def _put(self, changed: StoredClient) -> StoredClient:
-        await self._prepare(self._roster.with_client(changed))
+        await self._prepare(self._roster.with_client(changed), changing=True)
         await self._store.change_client(changed)
         self._roster.put_client(changed)
+        self.changed()
         return changed
 
     def _is_deleted(self, name: str) -> bool:
@@ -148,13 +151,13 @@ class TermsService:
     def _reading(self, holder: Holder) -> Awaitable[HolderReading]:
         return self._limiter.reading(holder, self._now_us())
 
-    async def _prepare(self, fresh: ClientDirectory) -> None:
-        """Prepare the limiter for who is limited otherwise than before, or no more."""
+    async def _prepare(self, fresh: ClientDirectory, *, changing: bool = False) -> None:
+        """Prepare the limiter for who is limited otherwise than before, or no more. `changing`: it is us who change."""
         known = {holder.name: holder for holder in self._roster.all_holders()}
         coming = {holder.name: holder for holder in fresh.all_holders()}
         gone = [replace(holder, limits=NO_LIMITS) for name, holder in known.items() if name not in coming]
         changed = [holder for name, holder in coming.items() if known.get(name) != holder]
-        await self._limiter.prepare([*gone, *changed])
+        await self._limiter.prepare([*gone, *changed], known if changing else None)
 
 
 def _more(before: int | None, after: int | None) -> int:

@@ -265,7 +265,7 @@ class Exchange:
         self.phase = Phase.COMMITTING
         if self._downstream is NULL_DOWNSTREAM:
             outcome = outcome_unseen(outcome)
-        sent = self._call is not None and self._call.sent
+        sent = self.tap.reading.usage is not None or (self._call is not None and self._call.sent)
         close_record(self.record, outcome, self._elapsed_ms(), self.tap, self._services, sent=sent)
         if self.reservation is not None:
             self.reservation.settle(self.record, self.tap.reading, self._services.prices, sent=sent)

@@ -7,7 +7,7 @@ prepare ──ledger──> accounts          reserve: all have room? ──yes�
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from app.domain.errors import StorageUnavailable
@@ -144,7 +144,7 @@ class MemoryLimiter:
         for holder in amendment.holders:
             self._states[holder.name].spend(amendment.at_us, amendment.tokens, amendment.cost_nanousd)
 
-    async def prepare(self, holders: Sequence[Holder]) -> None:
+    async def prepare(self, holders: Sequence[Holder], before: Mapping[str, Holder] | None = None) -> None:  # noqa: ARG002
         """As the port says. An account that has counted these clients all along knows more than the ledger, and stays.
 
         Raises StorageUnavailable when the ledger lags behind and an open account would have to be read anew; new ones

@@ -7,7 +7,7 @@ Until then they are shut, and so are the budgets. Who has marked an account has 
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import count
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from app.gateway.limiter import Holder
 from app.limits.redis.connection import RedisConnection, RedisConnectionLost
 from app.limits.redis.membership import Membership
 from app.limits.redis.scripts import Scripts
-from app.limits.redis.wire_format import Wording, account_name
+from app.limits.redis.wire_format import Wording, account_key, account_name
 
 LOG = logging.getLogger(__name__)
 ADOPTION_SECONDS = 3.0
@@ -29,6 +29,10 @@ ADOPTION_SECONDS = 3.0
 COMMIT_SECONDS = 0.3
 """In this time the record of a call that has ended is in the ledger."""
 PAUSE_SECONDS = 0.5
+AGAIN_SECONDS = 0.1
+"""The pause between two attempts while calls wait."""
+WAIT_SECONDS = 1.0
+"""So long a call waits for the account of its budget."""
 OTHERS_SECONDS = (0.05, 0.2)
 """Another process has marked it meanwhile and opens it: so long, and then longer, is waited for that."""
 
@@ -47,6 +51,22 @@ class MarkedAccount(NamedTuple):
     mark: str
 
 
+class _Waiting(NamedTuple):
+    """A call that waits for the accounts of these holders."""
+
+    names: frozenset[str]
+    then: Opened
+    until: float
+
+
+class _Rest(NamedTuple):
+    """Who could not be opened for, and when to try again; 0: soon. `failed`: nobody could be read for."""
+
+    holders: list[Holder]
+    wait_seconds: float = 0.0
+    failed: bool = False
+
+
 class AccountLoader:
     """One per process."""
 
@@ -58,7 +78,9 @@ class AccountLoader:
         self._numbers = count(1)
         self._turn = asyncio.Lock()
         self._wanted: dict[str, Holder] = {}
-        self._waiting: list[Opened] = []
+        self._waiting: list[_Waiting] = []
+        self._later: dict[str, Holder] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._unread = False  # the ledger, when it was to be read last
         self._rests_until = 0.0
         self._wake = asyncio.Event()
@@ -75,71 +97,109 @@ class AccountLoader:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))
+        if self._timer is not None:
+            self._timer.cancel()
         self._answer(opened=False)
 
     def want(self, holders: Iterable[Holder], then: Opened | None = None) -> None:
-        """Open the accounts of these as soon as possible. `then` hears of the next attempt whether it was the one."""
-        self._wanted.update((holder.name, holder) for holder in holders)
+        """Open the accounts of these as soon as possible.
+
+        `then` hears whether they are open: WAIT_SECONDS later at most, and at once when that is certain to take longer
+        or the ledger cannot be read.
+        """
+        asked = {holder.name: holder for holder in holders}
+        self._wanted.update(asked)
         if then is not None:
-            self._waiting.append(then)
+            until = asyncio.get_running_loop().time() + WAIT_SECONDS
+            self._waiting.append(_Waiting(frozenset(asked), then, until))
         self._wake.set()
 
-    async def open(self, holders: Iterable[Holder]) -> bool:
-        """Open them now. False when not all could be: they are wanted then."""
+    async def open(self, holders: Iterable[Holder], new: Collection[str] = ()) -> bool:
+        """Open them now. False when not all could be: they are wanted then.
+
+        `new` are keys of accounts of which no process holds anything: the ledger is read for them without waiting.
+        """
+        rest = await self._open_now(holders, new)
+        if rest.holders:
+            self._want_later(rest.wait_seconds or PAUSE_SECONDS, rest.holders)
+        return not rest.holders
+
+    async def _open_now(self, holders: Iterable[Holder], new: Collection[str] = ()) -> "_Rest":
         wanted = [holder for holder in holders if holder.limits.budgets]
         for holder in wanted:
             self._wording.learn(holder)
         if not wanted:
-            return True
+            return _Rest([])
         async with self._turn:
-            rest, wait_seconds = await self._attempt(wanted)
+            rest = await self._attempt(wanted, new)
             for pause in OTHERS_SECONDS:
-                if not rest or wait_seconds:
+                if not rest.holders or rest.wait_seconds:
                     break
                 await asyncio.sleep(pause)
-                rest, wait_seconds = await self._attempt(rest)
-        if rest:
-            asyncio.get_running_loop().call_later(wait_seconds or PAUSE_SECONDS, self.want, rest)
-        return not rest
+                rest = await self._attempt(rest.holders, new)
+        return rest
 
     async def _work(self) -> None:
+        now = asyncio.get_running_loop().time
         while True:
             await self._wake.wait()
             self._wake.clear()
             wanted, self._wanted = list(self._wanted.values()), {}
             waiting, self._waiting = self._waiting, []
-            opened = await self.open(wanted)
-            for then in waiting:
-                then(opened)
+            rest = await self._open_now(wanted)
+            shut = {holder.name for holder in rest.holders}
+            for one in waiting:
+                if one.names.isdisjoint(shut):
+                    one.then(True)
+                elif rest.failed or now() + rest.wait_seconds > one.until:
+                    one.then(False)
+                else:
+                    self._waiting.append(one)
+            if rest.holders:
+                self._want_later(rest.wait_seconds or (AGAIN_SECONDS if self._waiting else PAUSE_SECONDS), rest.holders)
+
+    def _want_later(self, seconds: float, holders: Iterable[Holder]) -> None:
+        """One timer at a time, the soonest."""
+        loop = asyncio.get_running_loop()
+        self._later.update((holder.name, holder) for holder in holders)
+        if self._timer is not None and self._timer.when() <= loop.time() + seconds:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = loop.call_later(seconds, self._want_now)
+
+    def _want_now(self) -> None:
+        self._timer = None
+        later, self._later = self._later, {}
+        self.want(later.values())
 
     def _answer(self, *, opened: bool) -> None:
         waiting, self._waiting = self._waiting, []
-        for then in waiting:
-            then(opened)
+        for one in waiting:
+            one.then(opened)
 
-    async def _attempt(self, holders: list[Holder]) -> tuple[list[Holder], float]:
-        """Gives those that could not be opened, and when to try again."""
+    async def _attempt(self, holders: list[Holder], new: Collection[str]) -> "_Rest":
         line = self._member.line
         if line is None or asyncio.get_running_loop().time() < self._rests_until:
-            return holders, PAUSE_SECONDS
+            return _Rest(holders, PAUSE_SECONDS, failed=True)
         marked: list[MarkedAccount] = []
         try:
-            marked, failed, wait_ms, busy = await self._mark(line, holders)
+            marked, failed, wait_ms, busy = await self._mark(line, holders, new)
             if wait_ms:
-                return holders, wait_ms / 1000
+                return _Rest(holders, wait_ms / 1000)
             if busy:
                 await asyncio.sleep(COMMIT_SECONDS)
             failed |= {one.holder.name for one in marked if not await self._open(line, one)}
         except (RedisConnectionLost, hiredis.ReplyError):
-            return holders, PAUSE_SECONDS
+            return _Rest(holders, PAUSE_SECONDS, failed=True)
         except Exception as error:  # noqa: BLE001 - whatever it is, they are shut, and it is tried again
             self._say_unread(error)
             for one in marked:  # it is another's turn
                 line.send(self._open_command(one, b""), lambda _: None)
             self._rests_until = asyncio.get_running_loop().time() + PAUSE_SECONDS
-            return holders, PAUSE_SECONDS
+            return _Rest(holders, PAUSE_SECONDS, failed=True)
         self._unread = self._unread and not marked
-        return [holder for holder in holders if holder.name in failed], 0
+        return _Rest([holder for holder in holders if holder.name in failed])
 
     def _say_unread(self, error: Exception) -> None:
         """Once, until the ledger was read again: each call of a client with a budget tries it."""
@@ -150,7 +210,7 @@ class AccountLoader:
         self._unread = True
 
     async def _mark(
-        self, line: RedisConnection, holders: list[Holder]
+        self, line: RedisConnection, holders: list[Holder], new: Collection[str]
     ) -> tuple[list[MarkedAccount], set[str], int, bool]:
         """Those to read for; for whom others do; milliseconds to wait first; whether calls of theirs may end now."""
         at_us = self._now_us()
@@ -164,6 +224,7 @@ class AccountLoader:
                 mark,
                 _members(holder),
                 int(ADOPTION_SECONDS * 1000),
+                int(account_key(holder, budget) in new),
             )
             for (holder, budget), mark in zip(pairs, marks, strict=True)
         ]

@@ -4,6 +4,7 @@ While the server is away, rates and calls at once hold back everybody or nobody,
 Nobody waits for it meanwhile: only calls that were being judged when it went find out by waiting.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any, Self
 import hiredis
 
 from app.domain.errors import StorageUnavailable
+from app.domain.money.limits import NO_LIMITS
 from app.gateway.admission.spending import LedgerSpending
 from app.gateway.limiter import Amendment, Answered, Holder, HolderReading, LimitRequest
 from app.limits.redis.account_loader import AccountLoader
@@ -22,8 +24,10 @@ from app.limits.redis.grant import Command, End, LooseGrant, RedisGrant
 from app.limits.redis.membership import LEASE_SECONDS, Membership
 from app.limits.redis.replies import GRANTED, REFUSED, SHUT, holder_reading, readings, refusal
 from app.limits.redis.scripts import Scripts
-from app.limits.redis.wire_format import MOST, Wording, ask_json
+from app.limits.redis.wire_format import MOST, Wording, account_key, ask_json
 
+CHANGE_SECONDS = 2.0
+"""In this time every process has heard of a change of terms."""
 AWAY = "Limits cannot be judged at the moment. Try again in a moment."
 NOT_KNOWN = "What was spent of a budget is not known yet. Try again in a moment."
 
@@ -92,16 +96,26 @@ class RedisLimiter:
             told = (amendment.at_us, *more, accounts, int(amendment.given_up))
             self.member.tell(Command(self._scripts.correct.command(amendment.request_id, *told)))
 
-    async def prepare(self, holders: Sequence[Holder]) -> None:
+    async def prepare(self, holders: Sequence[Holder], before: Mapping[str, Holder] | None = None) -> None:
         """As the port says. What cannot be opened now is opened later, and shut until then.
 
-        So is what nobody counts for any more: a budget that comes back starts from the ledger.
+        What nobody counts for any more is shut as soon as all processes know of the change: until then calls may come
+        by the old terms. A budget that comes back starts from the ledger.
         """
+        new = set()
         for holder in holders:
             for key in self._wording.forget(holder):
-                words = ("HDEL", key, "spent", "members")
-                self.member.tell(Command(hiredis.pack_command(words)))  # type: ignore[arg-type] # see scripts.py
-        await self._openings.open(holders)
+                asyncio.get_running_loop().call_later(CHANGE_SECONDS, self._shut, key)
+            new |= self._wording.returning(holder)
+            if before is not None:
+                was = before[holder.name].limits if holder.name in before else NO_LIMITS
+                new |= {account_key(holder, b) for b in holder.limits.budgets if not was.has_account_of(b)}
+        await self._openings.open(holders, new)
+
+    def _shut(self, key: str) -> None:
+        if not self._wording.counts(key):
+            words = ("HDEL", key, "spent", "members")
+            self.member.tell(Command(hiredis.pack_command(words)))  # type: ignore[arg-type] # see scripts.py
 
     async def reading(self, holder: Holder, at_us: int) -> HolderReading:
         """As the port says. Raises StorageUnavailable."""

@@ -21,6 +21,11 @@ def account_name(budget: Budget) -> str:
     return f"{budget.unit}:{budget.period}"
 
 
+def account_key(holder: Holder, budget: Budget) -> str:
+    """Where the server has the account that a holder's budget of this unit and period has."""
+    return f"weighbridge:a:{holder.name}:{account_name(budget)}"
+
+
 class Worded(NamedTuple):
     """A holder in words, for calls that begin between two moments."""
 
@@ -37,6 +42,7 @@ class Wording:
         self.accounts: dict[str, list[str]] = {}
         self._holders: dict[str, Worded] = {}
         self._spending: dict[Sequence[str], bytes] = {}
+        self._forgotten: set[str] = set()  # keys of accounts
 
     def holder(self, holder: Holder, at_us: int) -> bytes:
         """One holder, and the windows of its budgets at this moment."""
@@ -66,7 +72,19 @@ class Wording:
         if gone:
             self.accounts[holder.name] = [name for name in self.accounts[holder.name] if name in kept]
             self._spending.clear()
-        return [f"weighbridge:a:{holder.name}:{name}" for name in gone]
+        keys = [f"weighbridge:a:{holder.name}:{name}" for name in gone]
+        self._forgotten.update(keys)
+        return keys
+
+    def returning(self, holder: Holder) -> set[str]:
+        """The keys of accounts of this holder that were forgotten, and count again."""
+        keys = {account_key(holder, budget) for budget in holder.limits.budgets} & self._forgotten
+        self._forgotten -= keys
+        return keys
+
+    def counts(self, key: str) -> bool:
+        """Has the account of this key not been forgotten?"""
+        return key not in self._forgotten
 
     def spending(self, holders: Iterable[Holder]) -> bytes:
         """The accounts in which calls of these count; empty for none."""

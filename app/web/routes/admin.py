@@ -111,10 +111,10 @@ async def list_keys(request: Request) -> dict[str, Any]:
 
 
 @router.post("/keys/{key_id}/revoke")
-async def revoke_key(request: Request, key_id: str) -> dict[str, Any]:
-    """End a key at once."""
-    key = await _clients(request).revoke_key(key_id)
-    await note(request, "key.revoke", key.key_id, client=key.client)
+async def revoke_key(request: Request, key_id: str, *, let_run: Annotated[bool, Query()] = False) -> dict[str, Any]:
+    """End a key at once, and its running calls unless they are let run."""
+    key = await _clients(request).revoke_key(key_id, let_run=let_run)
+    await note(request, "key.revoke", key.key_id, client=key.client, let_run=let_run or None)
     return key_shown(key, request.app.state.clock.wall_us())
 
 

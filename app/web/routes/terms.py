@@ -42,7 +42,10 @@ class GroupChange(BaseModel):
 
 
 class ClientChange(GroupChange):
-    """As of a group, and what only clients have. `on_disconnect` is auto, cancel, drain or drain:SECONDS."""
+    """As of a group, and what only clients have.
+
+    `on_disconnect` is auto, cancel, drain or drain:SECONDS. `let_run` lets the running calls of a disabled one go on.
+    """
 
     on_disconnect: str | None = None
     safety_identifier: bool = False
@@ -50,6 +53,7 @@ class ClientChange(GroupChange):
     hard_stop: bool = False
     group: str | None = None
     enabled: bool = True
+    let_run: bool = False
 
 
 def agreements_of(request: Request) -> TermsService:
@@ -147,6 +151,7 @@ def client_terms(terms: ClientTerms, change: ClientChange) -> ClientTerms:
         output_ceiling=change.output_ceiling if "output_ceiling" in given else terms.output_ceiling,
         hard_stop=change.hard_stop if "hard_stop" in given else terms.hard_stop,
         group=change.group if "group" in given else terms.group,
+        let_run=change.let_run and not change.enabled if "enabled" in given else terms.let_run,
     )
 
 

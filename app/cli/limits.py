@@ -1,0 +1,69 @@
+"""`weighbridge limits`: calls whose cost nobody has told yet, and what they hold of budgets."""
+
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.admin_client import ask
+from app.cli.options import ConfigOption, JsonOption, checked_client
+from app.cli.output import print_json, print_table, whole_seconds
+
+app = typer.Typer(name="limits", help="Calls whose cost nobody has told yet: list and settle.", no_args_is_help=True)
+
+_COLUMNS = ("started_at", "client", "model", "outcome", "error_type", "held_tokens", "held_usd", "request_id")
+_NUMBERS = frozenset(("held_tokens", "held_usd"))
+
+
+def _checked_if_given(name: str | None) -> str | None:
+    return None if name is None else checked_client(name)
+
+
+@app.command()
+def unsettled(
+    client: Annotated[
+        str | None, typer.Argument(metavar="[CLIENT]", help="Only this client's.", callback=_checked_if_given)
+    ] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """List the calls that nobody has told the cost of, and what they hold of budgets.
+
+    Their requests went upstream whole, and then no answer came, or it broke off. They count by the most that they may
+    have come to, until upstream's records or `weighbridge limits settle` tell.
+    """
+    calls = ask("GET", "/limits/unsettled", config, params={} if client is None else {"client": client})["calls"]
+    if as_json:
+        print_json(calls)
+        return
+    if not calls:
+        typer.echo("There are none.", err=True)
+        return
+    print_table(_COLUMNS, [[whole_seconds(call[name]) for name in _COLUMNS] for call in calls], numbers=_NUMBERS)
+
+
+@app.command()
+def settle(
+    request_id: Annotated[str, typer.Argument(metavar="REQUEST_ID", help="As `limits unsettled` shows it.")],
+    usd: Annotated[str, typer.Option(metavar="AMOUNT", help="What the call cost, in US dollars; 0 for nothing.")],
+    input_tokens: Annotated[int | None, typer.Option(min=0, metavar="N", help="Its input, if known.")] = None,
+    output_tokens: Annotated[int | None, typer.Option(min=0, metavar="N", help="Its output, if known.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say what a call cost that nobody has told the cost of. Tokens that are not given stay as they are counted."""
+    told: dict[str, Any] = {"request_id": request_id, "usd": _dollars(usd)}
+    tokens = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+    told |= {name: count for name, count in tokens.items() if count is not None}
+    record = ask("POST", "/limits/settle", config, json=told)
+    if as_json:
+        print_json(record)
+    else:
+        print(f"{request_id} of {record['client']} counts ${record['cost_usd']} now.")
+
+
+def _dollars(text: str) -> str:
+    from app.domain.money.amounts import parse_usd
+
+    if parse_usd(text.removeprefix("$")) is None:
+        raise typer.BadParameter(f"{text[:40]!r} is not an amount of US dollars", param_hint="--usd")
+    return text

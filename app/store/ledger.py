@@ -132,7 +132,8 @@ class BatchLedger:
     def overdue(self) -> bool:
         """Whether a record has been on its way to disk for too long: the disk hangs."""
         try:
-            return self._clock() - self._undone[0].since >= LONGEST_WAIT_SECONDS
+            first = self._undone[0]  # those that are done stay until the next sweep
+            return not first.done and self._clock() - first.since >= LONGEST_WAIT_SECONDS
         except IndexError:  # nothing is on its way; asked from other threads, too
             return False
 
@@ -147,7 +148,6 @@ class BatchLedger:
                 pending.slot = 0
         if cleared and self._open_calls is not None:
             self._open_calls.clear(cleared)
-        self._forget_done()
 
     def sweep(self) -> None:
         """Give the writer the calls that are no longer young or of which more is known; let go who waited too long."""

@@ -125,8 +125,9 @@ class Writer:
     def put(self, pending: Pending) -> None:
         """Write this record with the next commit."""
         self._settled.append(pending)
-        if self._asleep:
-            self._ring()
+        if self._asleep:  # as _ring(), without a call: every record comes by here
+            self._asleep = False
+            self._bell.put(None)
 
     def put_open(self, rows: list[Row]) -> None:
         """Write rows of calls that are still open."""

@@ -53,6 +53,7 @@ from app.upstream.wire.wire import UpstreamWire
 from app.web.application import Application, make_application
 from app.web.cross_origin import CrossOrigin
 from app.web.doors.responses import ResponsesEndpoint
+from app.web.routes.caller_figures import CallerFigures
 from app.web.routes.probes import HealthPart
 from app.wiring.gauges import gauges
 from app.wiring.limits import memory_limits, redis_limits
@@ -94,12 +95,12 @@ async def _open(
 
     process = secrets.randbits(32)
     store = await stack.enter_async_context(_store(settings, committed, lock_wait_seconds, process, log))
-    directory = KeyDirectory()
-    redis = await redis_limits(settings, store, clock, stack)
+    directory, redis = KeyDirectory(), await redis_limits(settings, store, clock, stack)
     limiter = redis or memory_limits(settings, store, clock)
     key_use, defaults = KeyUse(store.clients), settings.client_defaults.terms
+    app.state.figures = figures = CallerFigures(clock.monotonic)
     if log is not None:  # a server; commands let no call in
-        listeners.append(key_use.committed)
+        listeners += [key_use.committed, figures.committed]
         await stack.enter_async_context(key_use)
     clients = KeyService(store.clients, directory, clock.wall_us, defaults, limiter.prepare, key_use.last_used)
     await clients.load()

@@ -25,6 +25,7 @@ from app.web.connection.limiter import ConnectionLimiter, ConnectionLimits
 from app.web.connection.protocol import ClientConnection
 from app.web.connection.request_rules import RequestRules
 from app.web.doors.responses import ResponsesEndpoint
+from app.web.routes.caller_figures import CallerFigures
 from app.web.routes.probes import HealthPart
 from tests.gateway.forms import MemoryAudit, MemoryClientStore
 from tests.gateway.house import STREAM_CALL, House
@@ -67,6 +68,7 @@ def make_app(house: House) -> Application:
     app.state.render_metrics = lambda: (b"# metrics\n", "text/plain; version=1.0.0")
     app.state.reports = EmptyReports()
     app.state.book = Book.REAL
+    app.state.figures = CallerFigures(house.time.clock.monotonic)
     app.state.audit = AuditLog(MemoryAudit(), house.time.clock.wall_us)
     app.state.admin_key = ADMIN_KEY
     app.hot = ResponsesEndpoint(house.gateway, MAX_BODY_BYTES, house.memory)

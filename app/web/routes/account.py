@@ -8,9 +8,11 @@ from app.domain.money.amounts import NANOUSD_PER_USD
 from app.domain.money.budgets import Unit
 from app.domain.money.windows import Period, window_of
 from app.domain.record_json import rfc3339
+from app.gateway.gateway import Ticket
 from app.gateway.limiter import BudgetReading, Holder, HolderReading
 from app.gateway.usage_query import UsageQuery
 from app.web.credentials import Caller
+from app.web.routes.caller_figures import CallerFigures
 from app.web.routes.standing import budgets_shown, limits_shown, rates_shown
 from app.web.routes.terms import agreements_of
 from app.web.routes.usage_report import moment, report_row
@@ -31,6 +33,13 @@ async def key(request: Request, caller: Caller) -> dict[str, Any]:
 
     `limit` and its kin are of the budget in dollars that has least left, the client's own or its group's.
     """
+    figures, now = _admitted(request, caller), request.app.state.clock.wall_us()
+    begins = {period: window_of(period, now).begins_at for period in Period}
+
+    async def spent() -> dict[Period, float]:
+        return {period: await _spent(request, caller.client, since) for period, since in begins.items()}
+
+    usage = await figures.of(caller.client, ("key", *begins.values()), spent)
     readings = await agreements_of(request).readings(caller.client)
     tightest = _tightest(readings)
     return {
@@ -38,10 +47,10 @@ async def key(request: Request, caller: Caller) -> dict[str, Any]:
             "label": caller.client,
             "client": caller.client,
             "key_id": caller.key_id,
-            "usage": await _spent(request, caller.client, Period.TOTAL),
-            "usage_daily": await _spent(request, caller.client, Period.DAY),
-            "usage_weekly": await _spent(request, caller.client, Period.WEEK),
-            "usage_monthly": await _spent(request, caller.client, Period.MONTH),
+            "usage": usage[Period.TOTAL],
+            "usage_daily": usage[Period.DAY],
+            "usage_weekly": usage[Period.WEEK],
+            "usage_monthly": usage[Period.MONTH],
             "limit": None if tightest is None else tightest.budget.amount / NANOUSD_PER_USD,
             "limit_remaining": None if tightest is None else tightest.left / NANOUSD_PER_USD,
             "limit_reset": None if tightest is None else _RESETS[tightest.budget.period],
@@ -59,23 +68,33 @@ async def usage(
     until: Annotated[str | None, Query(description="a date, exclusive")] = None,
 ) -> dict[str, Any]:
     """The caller's usage: in all, by day and by model; and everything that limits it."""
-    reports: Reports = request.app.state.reports
-    now = request.app.state.clock.wall_us()
+    figures, now = _admitted(request, caller), request.app.state.clock.wall_us()
     start, end = moment(since or "30d", now), moment(until, now)
 
     async def rows(by: str | None) -> list[dict[str, Any]]:
+        reports: Reports = request.app.state.reports
         found = await reports.totals(UsageQuery(start, end, caller.client, by=by, book=request.app.state.book))
         return [report_row(row, by) for row in found]
 
-    totals = await rows(None)
-    return {
-        "client": caller.client,
-        "since": rfc3339(start) if start is not None else None,
-        "total": totals[0] if totals else None,
-        "by_day": await rows("day"),
-        "by_model": await rows("model"),
-        "limits": _limits(await agreements_of(request).readings(caller.client)),
-    }
+    async def report() -> dict[str, Any]:
+        totals = await rows(None)
+        return {
+            "client": caller.client,
+            "since": rfc3339(start) if start is not None else None,
+            "total": totals[0] if totals else None,
+            "by_day": await rows("day"),
+            "by_model": await rows("model"),
+        }
+
+    told = await figures.of(caller.client, ("usage", since, until), report)
+    return {**told, "limits": _limits(await agreements_of(request).readings(caller.client))}
+
+
+def _admitted(request: Request, caller: Ticket) -> CallerFigures:
+    """Raises RateLimited."""
+    figures: CallerFigures = request.app.state.figures
+    figures.admit(caller.client)
+    return figures
 
 
 def _limits(readings: Readings) -> dict[str, Any]:
@@ -98,8 +117,7 @@ def _tightest(readings: Readings) -> BudgetReading | None:
     return min(in_dollars, key=lambda reading: reading.left, default=None)
 
 
-async def _spent(request: Request, client: str, period: Period) -> float:
+async def _spent(request: Request, client: str, since: int) -> float:
     reports: Reports = request.app.state.reports
-    window = window_of(period, request.app.state.clock.wall_us())
-    rows = await reports.totals(UsageQuery(window.begins_at, client=client, book=request.app.state.book))
+    rows = await reports.totals(UsageQuery(since, client=client, book=request.app.state.book))
     return float(sum(row["cost_nanousd"] or 0 for row in rows) / NANOUSD_PER_USD)

@@ -117,6 +117,14 @@ def test_a_short_text_is_judged_with_its_escapes_undone(name: str) -> None:
         assert html.unescape(text) == KEY
 
 
+@pytest.mark.parametrize("name", ["as it is", "all in JSON escapes", "percent-encoded", "JSON in JSON"])
+def test_headers_are_judged_quickly(name: str) -> None:
+    guard = KeyGuard(KEY)
+    assert guard.found_in_headers(b"application/json\n" + ESCAPES[name](KEY).encode())
+    assert not guard.found_in_headers(b"application/json\n" + ESCAPES[name](KEY[:-1]).encode())
+    assert not KeyGuard("ollama").found_in_headers(ESCAPES[name]("ollama").encode())
+
+
 @pytest.mark.parametrize("unit", [b"\\", b"%", b"&#", b"&#115;", b"%73", b"\\u0073", b"\\\\u0073", b"sk-or-v1", b"\0"])
 def test_a_megabyte_of_escapes_is_judged_in_milliseconds(unit: bytes) -> None:
     text = (unit * (1024 * 1024 // len(unit)))[: 1024 * 1024]

@@ -103,11 +103,21 @@ def test_escaped_in_a_stream(program: Gateway, upstream: FaultServer, canary_key
     assert spelled[: 8 * 6] not in answer.body
 
 
-def test_percent_encoded_in_a_header(program: Gateway, upstream: FaultServer, canary_key: str) -> None:
+@pytest.mark.parametrize("status", [200, 400])
+def test_percent_encoded_in_a_header(program: Gateway, upstream: FaultServer, canary_key: str, status: int) -> None:
     told = b"x-debug: https://api.example.com/?key=" + ESCAPES["percent encoding"](canary_key).encode()
-    act = Act((sized(b'{"status":"completed"}', JSON, told),))
+    act = Act((sized(b'{"status":"completed"}', JSON, told, status=b"%d Well" % status),))
     answer = say(program.url, request(program.key, ASK, headers=upstream.play(act))).only
-    assert (answer.status, answer.value("x-debug")) == (200, None)
+    assert (answer.status, answer.value("x-debug")) == (status, None)
+
+
+def test_one_character_escaped_in_a_header_of_an_error(
+    program: Gateway, upstream: FaultServer, canary_key: str
+) -> None:
+    told = b"x-debug: sk%2D" + canary_key.removeprefix("sk-").encode()
+    act = Act((sized(b"{}", JSON, told, status=b"400 No"),))
+    answer = say(program.url, request(program.key, ASK, headers=upstream.play(act))).only
+    assert (answer.status, answer.value("x-debug")) == (400, None)
 
 
 def test_what_begins_as_the_key_and_is_none_passes(program: Gateway, upstream: FaultServer, canary_key: str) -> None:

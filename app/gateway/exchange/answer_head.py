@@ -20,7 +20,7 @@ def crossing(headers: Headers, services: Services, record: Record) -> tuple[Head
     guard = services.key_guard
     selected = services.to_client.select(headers)
     values = dict(selected)
-    if guard.found_in(b"\n".join([value for _, value in selected])):
+    if guard.found_in_headers(b"\n".join([value for _, value in selected])):
         selected = [header for header in selected if not guard.found_in(header[1])]
         values = dict(selected)
     our_id = record.request_id.encode("ascii")

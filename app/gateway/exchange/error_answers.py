@@ -71,7 +71,8 @@ class ErrorAnswer:
         return b""
 
     def judge(self, guard: KeyGuard) -> UpstreamErrorReplaced | None:
-        """The error to send instead, or None when this one may pass."""
+        """The error to send instead, or None when this one may pass, less the headers that hold the key."""
+        self.headers = [header for header in self.headers if not guard.found_in(header[1])]
         why = self._unfit(guard)
         if why is None:
             return None

@@ -55,11 +55,12 @@ class Watch(Protocol):
 class KeyGuard:
     """Knows the key and shows it nowhere. One per upstream; `watch()` gives the state for one answer."""
 
-    __slots__ = ("_key", "_spelling", "_telling")
+    __slots__ = ("_key", "_many_escapes", "_spelling", "_telling")
 
     def __init__(self, key: str) -> None:
         self._key = key.encode("ascii") if len(key) >= SHORTEST_SECRET else b""
         self._telling = key[:_TELLING_CHARACTERS] if self._key else ""
+        self._many_escapes = len(key) // 2
         self._spelling = _Spelling(self._key)
 
     def __repr__(self) -> str:
@@ -80,6 +81,16 @@ class KeyGuard:
             if data.find(self._key) >= 0:
                 return True
         return False
+
+    def found_in_headers(self, data: bytes) -> bool:
+        """The same for the headers of every answer: escapes are undone only where there are many.
+
+        Cloudflare's `report-to` alone has ten, and undoing them costs 4 us (measured). Who escapes a key that needs no
+        escaping escapes all of it.
+        """
+        if not self._key or data.find(self._key) >= 0:
+            return bool(self._key)
+        return data.count(b"%") + data.count(b"\\") >= self._many_escapes and self.found_in(data)
 
     def keep_out(self, record: Record) -> None:
         """Take from a record what holds the beginning of the key, of all that upstream may have told."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.stand_in import Reply, standing_in
 from tests.cli.test_connect import blocks
 from tests.e2e.node_packages import installed
 from tests.e2e.program import COMMAND, Gateway, clean_environment
@@ -59,3 +60,23 @@ def test_what_connect_prints(mocked: Gateway, codex: Path, tmp_path: Path) -> No
     script = f"{shell['text']}\ncodex exec --skip-git-repo-check 'Say hello.'"
     assert ask(["bash", "-ec", script], codex, tmp_path).stdout.strip()
     assert mocked.settled(before)["outcome"] == "completed"
+
+
+def test_what_connect_prints_makes_it_ask_for_the_models(mocked: Gateway, codex: Path, tmp_path: Path) -> None:
+    """Before it asks anything else, and with the key."""
+    toml, _ = blocks(mocked, "codex")
+    asked: list[tuple[str, str]] = []
+
+    def reply(method: str, path: str) -> Reply:
+        asked.append((method, path))
+        return 400, {"content-type": "application/json"}, b'{"error": {"message": "enough", "code": 400}}'
+
+    with standing_in(reply) as url:
+        (tmp_path / ".codex").mkdir()
+        (tmp_path / ".codex/config.toml").write_text(toml["text"].replace(mocked.url, url))
+        env = clean_environment(tmp_path, OPENAI_API_KEY="sk-wb-x")
+        words = [str(codex / "codex"), "exec", "--skip-git-repo-check", "Hi."]
+        subprocess.run(words, cwd=tmp_path, env=env, input="", capture_output=True, text=True, timeout=120, check=False)
+    assert asked[0][0] == "GET"
+    assert asked[0][1].startswith("/api/v1/models?client_version=0.")
+    assert ("POST", "/api/v1/responses") in asked

@@ -42,7 +42,7 @@ def _of_variables(environ: Mapping[str, str]) -> Iterator[str]:
     for name, instead in _UNUSED.items():
         for spelling in (name, name.lower()):
             if environ.get(spelling):
-                yield f"the environment variable {spelling} is not used: {instead}"
+                yield f"the environment variable {spelling} is not used for upstream: {instead}"
 
 
 def _of_directory(path: Path) -> Iterator[str]:

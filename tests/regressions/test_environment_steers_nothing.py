@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -63,14 +62,14 @@ def test_variables_of_others_steer_nothing_and_are_told(start_gateway: GatewaySt
     assert "certificate" in answer.json["error"]["message"]
     assert secure.server.heads == []
     for name, value in variables.items():
-        assert gateway.process.err.count(f"the environment variable {name} is not used: ") == 1
+        assert gateway.process.err.count(f"the environment variable {name} is not used for upstream: ") == 1
         assert value not in gateway.process.err
     assert not keys.exists()
 
 
 def test_one_of_several_workers_tells(start_gateway: GatewayStarter, postgres_url: str) -> None:
     gateway = start_gateway("--workers", "2", WEIGHBRIDGE_DATABASE_URL=postgres_url, NO_PROXY="none.example")
-    assert gateway.process.err.count("the environment variable NO_PROXY is not used: ") == 1
+    assert gateway.process.err.count("the environment variable NO_PROXY is not used for upstream: ") == 1
 
 
 def test_the_setting_decides(start_gateway: GatewayStarter, secure: Secure) -> None:
@@ -110,13 +109,13 @@ class ConnectProxy:
                 await peer.send(data)
 
         returning = asyncio.ensure_future(back())
-        while data := await peer.some():
-            self.tunneled.append(data)
-            writer.write(data)
-        writer.close()
-        returning.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await returning
+        try:
+            while data := await peer.some():
+                self.tunneled.append(data)
+                writer.write(data)
+        finally:
+            writer.close()
+            returning.cancel()
 
 
 @pytest.fixture
@@ -160,6 +159,17 @@ def test_a_call_goes_through_the_proxy(
     assert PASSWORD not in shown
     assert gateway.admin("GET", "/upstream?spending=true").status == 200
     assert len(proxy.heads) == 2, "other routes of upstream are asked through the proxy, too"
+
+
+def test_the_password_may_stand_in_a_variable(
+    start_gateway: GatewayStarter, proxy: ConnectProxy, secure: Secure
+) -> None:
+    env = behind(proxy, secure)
+    del env["WEIGHBRIDGE_UPSTREAM_PROXY_PASSWORD_FILE"]
+    gateway = start_gateway(**env, WEIGHBRIDGE_UPSTREAM_PROXY_PASSWORD=PASSWORD)
+    gateway.secrets["proxy password"] = PASSWORD  # which is looked for in the process's environment, too
+    assert gateway.post(ASK_STREAM).body == GOOD_BODY
+    assert base64.b64encode(f"us@er:{PASSWORD}".encode()) in proxy.heads[0]
 
 
 REFUSALS = {

@@ -47,6 +47,19 @@ async def test_get_and_post(scene: Scene) -> None:
     assert server.accepted == 1
 
 
+async def test_the_query_of_the_base_url_stands_before_a_request_s_own(scene: Scene) -> None:
+    heard: list[HeardRequest] = []
+    server = await scene.serve(canned(OWN, OWN, heard=heard))
+    target = Target.of(f"http://127.0.0.1:{server.port}/v1/?api-version=a%20b")
+    async with httpx2.AsyncClient(transport=WireTransport(target), base_url=target.url) as client:
+        await client.get("models")
+        await client.get("models", params={"limit": 5})
+    assert [request.line for request in heard] == [
+        b"GET /v1/models?api-version=a%20b HTTP/1.1",
+        b"GET /v1/models?api-version=a%20b&limit=5 HTTP/1.1",
+    ]
+
+
 async def test_a_body_given_in_pieces_gets_a_length(scene: Scene) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield b"one"

@@ -17,7 +17,7 @@ def redis_limiter(url: str, spending: LedgerSpending, now_us: Callable[[], int],
         import hiredis  # noqa: F401
     except ImportError as error:
         raise LimiterUnusable(
-            "a Redis URL is set, but the extra for Redis is missing: pip install 'weighbridge[redis]'"
+            "a Redis URL is set, but the parser for it is not installed: pip install hiredis"
         ) from error
     from app.limits.redis.limiter import RedisLimiter
 
@@ -29,7 +29,7 @@ def redis_fault(url: str) -> str | None:
     try:
         import hiredis
     except ImportError:
-        return "the extra for Redis is missing: pip install 'weighbridge[redis]'"
+        return "the parser for it is not installed: pip install hiredis"
     from app.limits.redis.address import RedisAddress
     from app.limits.redis.connection import RedisConnectionLost, open_line
 

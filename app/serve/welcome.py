@@ -103,16 +103,19 @@ def from_outside(root: Path, environ: Mapping[str, str], hostname: str, pids: tu
         return f"WEIGHBRIDGE_STATE_DIR={state_dir} {sys.argv[0]}" if state_dir else None
     if "KUBERNETES_SERVICE_HOST" in environ:
         return f"kubectl exec {hostname} -- weighbridge"
-    for engine, mark in (("docker", ".dockerenv"), ("podman", "run/.containerenv")):
-        if (root / mark).exists():
-            return f"{engine} exec {_container_id(root) or hostname} weighbridge"
+    found = _container_id(root)
+    if found is not None and (root / ".dockerenv").exists():
+        return f"docker exec {found} weighbridge"
+    if (root / "run/.containerenv").exists():
+        return f"podman exec {found or hostname} weighbridge"
     return None
 
 
 def _container_id(root: Path) -> str | None:
     """As the engine has it: it mounts /etc/hostname from a folder of that name.
 
-    The host's name itself may be anything (`--hostname`, `--network host`).
+    The host's name itself may be anything (`--hostname`, `--network host`), and the mark of Docker alone says little: a
+    machine that was made of an image has it, too.
     """
     try:
         mounts = (root / "proc/self/mountinfo").read_text("utf-8")

@@ -105,5 +105,5 @@ def require_postgres() -> None:
         import psycopg  # noqa: F401
     except ImportError as error:
         raise StoreFault(
-            "a database URL is set, and the driver for PostgreSQL is not installed: pip install 'weighbridge[postgres]'"
+            "a database URL is set, and the driver for PostgreSQL is not installed: pip install 'psycopg[binary]'"
         ) from error

@@ -9,6 +9,10 @@ from app.serve.welcome import from_outside
 from tests.e2e.program import Process, clean_environment
 
 KUBERNETES = {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}
+DOCKER = [".dockerenv", "proc/self/mountinfo"]
+HOSTNAME_MOUNT = (
+    f"131 118 254:0 /var/lib/docker/containers/7fce8079b2cd{'4' * 52}/hostname /etc/hostname rw - ext4 /dev/vda rw\n"
+)
 MOUNTED = ("resolv.conf", "hostname", "hosts")
 SERVICE = {"INVOCATION_ID": "3d01", "WEIGHBRIDGE_STATE_DIR": "/var/lib/weighbridge"}
 
@@ -16,17 +20,18 @@ SERVICE = {"INVOCATION_ID": "3d01", "WEIGHBRIDGE_STATE_DIR": "/var/lib/weighbrid
 @pytest.mark.parametrize(
     ("marks", "environ", "pids", "command"),
     [
-        ([".dockerenv"], {}, (1, 0), "docker exec 61e4c7a85c83 weighbridge"),
-        ([".dockerenv"], {}, (7, 1), "docker exec 61e4c7a85c83 weighbridge"),  # docker run --init
+        (DOCKER, {}, (1, 0), "docker exec 7fce8079b2cd weighbridge"),
+        (DOCKER, {}, (7, 1), "docker exec 7fce8079b2cd weighbridge"),  # docker run --init
+        ([".dockerenv"], {}, (1, 0), None),  # a machine that was made of an image: nobody there knows `docker exec`
         (["run/.containerenv"], {}, (1, 0), "podman exec 61e4c7a85c83 weighbridge"),
         ([], KUBERNETES, (1, 0), "kubectl exec 61e4c7a85c83 -- weighbridge"),
-        ([".dockerenv"], {}, (40, 31), None),  # typed into a shell in a container
+        (DOCKER, {}, (40, 31), None),  # typed into a shell in a container
         ([], SERVICE, (1200, 1), "WEIGHBRIDGE_STATE_DIR=/var/lib/weighbridge /opt/bin/weighbridge"),
-        ([".dockerenv"], SERVICE, (1200, 1), "WEIGHBRIDGE_STATE_DIR=/var/lib/weighbridge /opt/bin/weighbridge"),
+        (DOCKER, SERVICE, (1200, 1), "WEIGHBRIDGE_STATE_DIR=/var/lib/weighbridge /opt/bin/weighbridge"),
         ([], SERVICE, (1200, 1100), None),  # typed into a shell that is part of a service
         ([], {}, (1200, 1), None),
     ],
-    ids=["docker", "init", "podman", "kubernetes", "shell", "service", "contained", "session", "orphan"],
+    ids=["docker", "init", "machine", "podman", "kubernetes", "shell", "service", "contained", "session", "orphan"],
 )
 def test_a_container_or_service_is_told_from_a_shell(
     tmp_path: Path,
@@ -38,8 +43,8 @@ def test_a_container_or_service_is_told_from_a_shell(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["/opt/bin/weighbridge"])
     for mark in marks:
-        (tmp_path / mark).parent.mkdir(exist_ok=True)
-        (tmp_path / mark).touch()
+        (tmp_path / mark).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / mark).write_text(HOSTNAME_MOUNT)
     assert from_outside(tmp_path, environ, "61e4c7a85c83", pids) == command
 
 

@@ -18,6 +18,7 @@ import pytest
 from tests.e2e.node_packages import installed
 from tests.e2e.program import Gateway, Mock, clean_environment
 from tests.e2e.refusing import LONG_QUESTION, MODEL, PAUSE_SECONDS, QUESTION, STATUS, Case, Refusing, refusing
+from tests.e2e.test_limits import admin
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
@@ -149,3 +150,14 @@ def test_codex_is_answered_and_its_usage_is_ours(codex: Codex, mocked: Gateway) 
     record, usage = mocked.settled(before), turn.events[-1]["usage"]
     assert (record["input_tokens"], record["output_tokens"]) == (usage["input_tokens"], usage["output_tokens"])
     assert (record["outcome"], record["stream"]) == ("completed", True)
+
+
+def test_codex_takes_a_hard_stop_for_an_answer_and_does_not_ask_again(codex: Codex, mocked: Gateway) -> None:
+    key = mocked.new_key("codex-bounded")
+    change = {"output_ceiling": 1, "hard_stop": True}
+    assert admin(mocked, "PATCH", "/clients/codex-bounded", change).status == 200
+    turn = codex.ask("bounded", f"{mocked.url}/api/v1", key, "Tell me a story of 300 words.")
+    assert turn.events[-1]["type"] == "turn.failed"
+    assert "max_output_tokens" in turn.words
+    (record,) = [record for record in mocked.records() if record["client"] == "codex-bounded"]
+    assert (record["outcome"], record["error_type"]) == ("incomplete", "output_ceiling")

@@ -60,9 +60,9 @@ class AnswerMeter:
         return self._meter.reading if self._meter is not None else _READ_BEFORE_KNOWN
 
     @property
-    def is_stream(self) -> bool:
-        """Are events read?"""
-        return isinstance(self._meter, StreamMeter)
+    def is_document(self) -> bool:
+        """Is it known to be one JSON document, and no stream?"""
+        return isinstance(self._meter, BodyMeter)
 
     @property
     def is_plain(self) -> bool:

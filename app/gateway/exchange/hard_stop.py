@@ -66,7 +66,7 @@ class HardStop:
     def _pass(self, chunk: bytes) -> None:
         exchange, tap = self._exchange, self._exchange.tap
         exchange.data(chunk)
-        if exchange.phase is not Phase.PASSING or not tap.is_stream:
+        if exchange.phase is not Phase.PASSING or tap.is_document:
             return
         plain = tap.is_plain
         if plain:

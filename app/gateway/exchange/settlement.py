@@ -99,7 +99,8 @@ def _write_reading(record: Record, reading: AnswerReading, services: Services, *
         write_usage(record, reading.usage, UsageSource.REPORTED, services.prices)
         return
     output_bytes = reading.output_bytes if record.stream else record.bytes_out
-    if services.estimates and sent and may_be_billed(record):
+    stopped_by_us = record.outcome is Outcome.INCOMPLETE and reading.status is None
+    if services.estimates and sent and (stopped_by_us or may_be_billed(record)):
         usage = estimate(record.bytes_in, output_bytes, (record.duration_ms or 0) / 1000)
         write_usage(record, usage, UsageSource.ESTIMATED, services.prices)
 

@@ -87,7 +87,7 @@ def usage(
         "model": model,
         "upstream": upstream,
         "outcome": _checked_outcome(outcome),
-        "request": request,
+        "request": _as_kept(request),
         "sort": sort,
         "limit": limit,
         "book": _book(demo=demo, everything=everything),
@@ -161,6 +161,13 @@ def _form(*, as_csv: bool, as_json: bool) -> Form:
         message = "--csv and --json exclude each other"
         raise typer.BadParameter(message)
     return Form.CSV if as_csv else Form.JSON if as_json else Form.TABLE
+
+
+def _as_kept(id_: str | None) -> str | None:
+    """The id as the ledger has it: a very long one is kept as a digest, and would fit into no URL."""
+    from app.domain.identity.kept_ids import kept_id
+
+    return id_ and kept_id(id_)
 
 
 def _line(by: Sequence[By] | None, request: str | None) -> By:

@@ -73,3 +73,7 @@ def test_they_are_kept_found_and_looked_up(start_gateway: GatewayStarter, upstre
         eventually(lambda id_=id_: found(id_)[0]["usage_source"] == "settled", "the usage")  # type: ignore[misc]
         assert found(id_)[0]["total_tokens"] == 18
     assert found("resp_nothing") == []
+    longer = "resp_" + "d" * 20_000
+    gateway.post({**ASK, "background": True}, {"x-title": longer})
+    record = json.loads(gateway.command("usage", "--request", longer, "--json").stdout)
+    assert record["response_id"].startswith("sha256:")

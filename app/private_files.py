@@ -9,12 +9,14 @@ the owner of the directory: so commands work for root on the directory of a serv
 
 import contextlib
 import errno
+import fcntl
 import os
 import shlex
 import stat
 import sys
 from pathlib import Path
 
+_GET_FLAGS, _SET_FLAGS, _NO_COPY = 0x80086601, 0x40086602, 0x00800000
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -62,6 +64,18 @@ def allocate(descriptor: int, size: int) -> None:
     length = os.fstat(descriptor).st_size
     os.lseek(descriptor, length, os.SEEK_SET)
     write_all(descriptor, bytes(max(0, size - length)))
+
+
+def write_in_place(descriptor: int) -> None:
+    """Ask a file system that copies what is written (btrfs) to leave this file, which must be empty, in its place.
+
+    There a change of allocated room needs new room, and a store into a mapped file of a full disk is SIGBUS (tried).
+    Others do not know the flag.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            flags = int.from_bytes(fcntl.ioctl(descriptor, _GET_FLAGS, bytes(8))[:4], sys.byteorder)
+            fcntl.ioctl(descriptor, _SET_FLAGS, (flags | _NO_COPY).to_bytes(8, sys.byteorder))
 
 
 def sync_directory(path: Path) -> None:

@@ -27,7 +27,7 @@ import orjson
 
 from app.domain.money.worst_case import WorstCase
 from app.domain.records import Record
-from app.private_files import allocate, open_own, read_own
+from app.private_files import allocate, open_own, read_own, write_in_place
 
 LOG = logging.getLogger(__name__)
 
@@ -152,8 +152,10 @@ def forget_all(state_dir: Path) -> None:
 def _mapped(path: Path, size: int) -> mmap.mmap:
     descriptor = open_own(path, os.O_RDWR | os.O_CREAT)
     try:
-        os.ftruncate(descriptor, min(size, os.fstat(descriptor).st_size))
-        allocate(descriptor, size)
+        if os.fstat(descriptor).st_size != size:
+            os.ftruncate(descriptor, 0)
+            write_in_place(descriptor)
+        allocate(descriptor, size)  # also what a backup has left out of it
         os.pwrite(descriptor, _HEAD, 0)
         return mmap.mmap(descriptor, size)
     except OSError:

@@ -44,7 +44,7 @@ class WorkerMetrics:
     @staticmethod
     def forget(state_dir: Path) -> None:
         """A parent begins: nothing has been counted yet."""
-        for path in state_dir.glob(f"{_FOLDERS}/{FILE_NAME}"):
+        for path in state_dir.glob(f"{_FOLDERS}/{FILE_NAME}*"):  # and what a killed worker was writing
             path.unlink(missing_ok=True)
 
     def start(self) -> None:

@@ -43,7 +43,10 @@ def test_a_call_is_found_as_it_was(tmp_path: Path) -> None:
     assert left_in(tmp_path) == [plain]
 
 
-def test_its_room_is_on_the_disk(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [0, 101 * SLOT_BYTES, 10_000 * SLOT_BYTES], ids=["none", "sparse", "longer"])
+def test_its_room_is_on_the_disk(size: int, tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).touch(0o600)
+    os.truncate(tmp_path / FILE_NAME, size)
     OpenCalls(tmp_path, 100)
     found = (tmp_path / FILE_NAME).stat()
     assert found.st_size == 101 * SLOT_BYTES
@@ -155,6 +158,18 @@ async def test_what_was_left_is_in_the_ledger_after_the_next_start(tmp_path: Pat
             " FROM records WHERE request_id = ?", (young.request_id,)
         ).fetchone()  # fmt: skip
     assert row == ("estimated", 10, 20, 30, 1, None)
+
+
+async def test_a_proper_stop_leaves_nothing_in_the_table(tmp_path: Path) -> None:
+    for _ in range(2):
+        calls = [samples.settled() for _ in range(20)]
+        async with open_store(tmp_path, open_calls=100) as store:
+            for call in calls:
+                store.ledger.admit(call)
+            for call in calls:
+                store.ledger.settle(call, lambda: None)
+        assert left_in(tmp_path) == []
+        assert all(stored(tmp_path)[call.request_id] == "completed" for call in calls)
 
 
 async def test_more_calls_than_slots_get_their_rows_at_once(tmp_path: Path) -> None:

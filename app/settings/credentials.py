@@ -32,8 +32,8 @@ class Candidate:
         text = text.rstrip("\r\n")
         if not text:
             return cls(origin, fault="it is empty")
-        if text[0] in _QUOTES or text[-1] in _QUOTES:
-            return cls(origin, fault="the key has quotation marks around it; take them away")
+        if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES:
+            return cls(origin, fault="it has quotation marks around it; take them away")
         if not _KEY.fullmatch(text):
             return cls(origin, fault="the key must be 1 to 4,096 printable ASCII characters, without spaces")
         if len(text) < least:

@@ -103,3 +103,37 @@ def test_prices_are_kept_as_they_were_written(tmp_path: Path) -> None:
     settings = load({"HOME": "/nobody"}, path)
     assert settings.prices == {"openai/gpt-5.1": {"input": "0.25", "output": 2}}
     assert settings.origin("prices.openai/gpt-5.1") == f"file {path}:prices.openai/gpt-5.1"
+
+
+def test_the_way_to_upstream(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("hunter2\n")
+    config = tmp_path / "w.toml"
+    config.write_text(
+        "[[upstream]]\nproxy = 'http://user@proxy.example.com:3128'\nproxy_password_file = 'password'\n"
+        "pass_headers = ['X-Tenant', 'x-team-*']"
+    )
+    upstream = load({"HOME": "/nobody"}, config).upstream
+    assert upstream.proxy_password is not None
+    assert upstream.proxy_password.reveal() == "hunter2"
+    assert upstream.pass_headers == ("x-tenant", "x-team-*")
+    assert "hunter2" not in repr(upstream)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("proxy_password = 'hunter2'", r"upstream.proxy_password: there is no such setting; .*proxy_password_file"),
+        ("proxy = 'http://u@p.example:1'\nproxy_password_file = 'none'", "proxy_password_file: cannot read .*none"),
+        ("proxy = 'http://p.example:1'\nproxy_password_file = 'password'", "proxy_password_file: needs a proxy with a"),
+        ("pass_headers = ['authorization']", "pass_headers: must not name credentials"),
+        ("pass_headers = ['x tenant']", "pass_headers: must be names of headers"),
+        ("pass_headers = 3", "pass_headers: must be a list"),
+    ],
+)
+def test_a_way_to_upstream_that_cannot_be(tmp_path: Path, text: str, message: str) -> None:
+    config = tmp_path / "w.toml"
+    (tmp_path / "password").write_text('"hunter2')  # a quotation mark at one end may be part of it
+    config.write_text("[[upstream]]\n" + text)
+    with pytest.raises(SettingsError, match=message) as caught:
+        load({"HOME": "/nobody"}, config)
+    assert "hunter2" not in str(caught.value)

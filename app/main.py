@@ -17,7 +17,6 @@ from app.domain.disconnect import GRACE_SECONDS
 from app.domain.errors import StorageUnavailable
 from app.domain.headers import HeaderRule, towards_client, towards_upstream
 from app.domain.identity.request_ids import RequestIds
-from app.domain.money.pricing import price_from_config
 from app.domain.money.worst_case import Assumptions
 from app.domain.overload import OverloadDetector
 from app.domain.records import Record, book_of
@@ -47,7 +46,9 @@ from app.upstream.api.account import OpenRouterAccount
 from app.upstream.api.client import UpstreamApi
 from app.upstream.api.key_check import UpstreamKeyCheck
 from app.upstream.api.usage_lookup import UpstreamUsageLookup
-from app.upstream.prices.bundled import BundledPrices, provider_of
+from app.upstream.prices.bundled import BundledPrices
+from app.upstream.prices.learner import PriceLearner
+from app.upstream.prices.listing import PriceListing
 from app.upstream.wire.pool import WireTimeouts
 from app.upstream.wire.wire import UpstreamWire
 from app.web.application import Application, make_application
@@ -83,7 +84,7 @@ async def _open(
     app: FastAPI, settings: Settings, log: LogOutput | None, lock_wait_seconds: float, stack: AsyncExitStack
 ) -> None:
     clock = Clock()
-    prices = _prices(settings)
+    prices = BundledPrices.of(settings.prices, settings.upstream.base_url)
     metrics = Metrics(known=lambda model: prices.price(model) is not None)
     listeners: list[Callable[[list[Record]], None]] = [metrics.committed]
     if log is not None:
@@ -122,8 +123,8 @@ async def _open(
     metrics.gauges = gauges(store, wire, log, bookkeeper, redis)
     if log is not None:  # a server; commands price nothing and block nobody
         _measure_lag(_lag_observer(metrics, gateway, OverloadDetector(settings.server.max_loop_lag)), stack)
-        _warm(prices, stack)
         _follow_changes(store, clients, agreements, gateway)
+    app.state.price_list = _price_list(prices, settings, documents, stack, serving=log is not None)
     app.state.clients, app.state.agreements, app.state.clock = clients, agreements, clock
     app.state.metrics, app.state.render_metrics = metrics, metrics.render
     _publish(app, settings, store, gateway, redis)
@@ -131,10 +132,18 @@ async def _open(
         log.redact.learn(app.state.admin_key)
 
 
-def _warm(prices: BundledPrices, stack: AsyncExitStack) -> None:
-    """Load the prices in a thread, so that no call waits for them."""
-    warming = asyncio.get_running_loop().run_in_executor(None, prices.warm)
-    stack.push_async_callback(asyncio.wait, (warming,))
+def _price_list(
+    prices: BundledPrices, settings: Settings, documents: UpstreamApi | None, stack: AsyncExitStack, *, serving: bool
+) -> PriceListing:
+    """The price book for operators. A server loads it in a thread, so that no call waits for it, and asks upstream."""
+    learner = None
+    if serving:
+        warming = asyncio.get_running_loop().run_in_executor(None, prices.warm)
+        stack.push_async_callback(asyncio.wait, (warming,))
+        if documents is not None:
+            learner = PriceLearner(documents, prices, settings.upstream.name).start()
+            stack.push_async_callback(learner.close)
+    return PriceListing(prices, learner)
 
 
 def _follow_changes(store: Store, clients: KeyService, agreements: TermsService, gateway: Gateway) -> None:
@@ -238,11 +247,6 @@ def _bookkeeper(
     made.start()
     stack.push_async_callback(made.close)
     return made
-
-
-def _prices(settings: Settings) -> BundledPrices:
-    overrides = {model: price_from_config(table) for model, table in settings.prices.items()}
-    return BundledPrices(overrides, provider_of(settings.upstream.base_url))
 
 
 def _publish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway, redis: "RedisLimiter | None") -> None:

@@ -15,6 +15,7 @@ ORDER = (
     "run",
     "usage",
     "audit",
+    "prices",
     "reconcile",
     "doctor",
     "config",

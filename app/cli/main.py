@@ -10,6 +10,7 @@ from app.cli.commands import Commands
 from app.cli.connect import connect
 from app.cli.doctor.command import doctor
 from app.cli.mock_upstream import mock_upstream
+from app.cli.prices import prices
 from app.cli.reconcile import reconcile
 from app.cli.run import run
 from app.cli.serve import serve
@@ -50,6 +51,7 @@ app.command()(connect)
 app.command(context_settings={"allow_interspersed_args": False})(run)
 app.command()(usage)
 app.command()(audit)
+app.command()(prices)
 app.command()(reconcile)
 app.command()(doctor)
 app.add_typer(config.app)

@@ -71,6 +71,6 @@ def from_settings(settings: "Settings") -> ServerAddress:
 
 
 def _vendor_names(name: str, base_url: str) -> bool:
-    from app.upstream.prices.bundled import provider_of
+    from app.upstream.prices.providers import provider_of
 
     return name == "mock" or provider_of(base_url) == "openrouter"

@@ -115,6 +115,8 @@ class Record:
     phases_ms: str | None = None  # as JSON: an object of phase name to milliseconds
     demo: bool = False  # a call of `serve --demo`: play money
     worst_case: WorstCase | None = None  # while a call with a budget is open: what it counts for should we die
+    service_tier: str | None = None  # while it is open: what the call asked for
+    max_output_tokens: int | None = None  # while it is open: as the call has it
     held: bool = False  # nobody has told what it came to, and so it counts by its worst case
 
     def count_worst_case(self, worst: WorstCase) -> None:

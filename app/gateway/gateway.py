@@ -8,6 +8,7 @@ from app.domain.disconnect import DEFAULT_POLICY, DisconnectPolicy
 from app.domain.errors import ApiError, AuthenticationFailed, Draining, Overloaded
 from app.domain.headers import HeaderRule, Headers
 from app.domain.identity.request_ids import RequestIds
+from app.domain.money.worst_case import tier_asked, tokens_asked
 from app.domain.records import Book, Record, book_of
 from app.domain.request.query import holds_credential
 from app.gateway.admission.admission import Admission
@@ -181,9 +182,15 @@ class Gateway:
             record.bytes_in = len(body)
             exchange.reject(error)
             return
-        record.model_requested = facts.model
+        if facts.model is not None:
+            record.model_requested = self._services.key_guard.mask(facts.model)
         record.stream = facts.stream
-        record.background = facts.fields.get("background") is True
+        fields = facts.fields
+        record.background = fields.get("background") is True
+        if "service_tier" in fields:
+            record.service_tier = tier_asked(fields)
+        if "max_output_tokens" in fields:
+            record.max_output_tokens = tokens_asked(fields["max_output_tokens"])
         request = UpstreamRequest(record.method, path, self._to_upstream.select(headers), body, query, hold)
         if exchange.terms is not None:
             self._admission.begin(exchange, exchange.terms, facts, request)

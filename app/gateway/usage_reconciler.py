@@ -237,10 +237,9 @@ class UsageReconciler:
         self._trust()
 
     def _settle(self, record: Record, usage: Usage, model: str | None) -> None:
-        if model is not None and self._key_guard.found_in(model.encode("utf-8", "replace")):
-            model = None
         settled = replace(record)
         settle_by_books(settled, usage, model, self._prices)
+        self._key_guard.keep_out(settled)
         self._ledger.amend(settled)
         self._observer.amended(settled)
         self._amended(record, settled)

@@ -14,7 +14,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from app.domain.money.pricing import price_from_config
+from app.domain.money.price_table import price_from_config
 from app.domain.records import DEMO_UPSTREAM
 from app.settings.addresses import (
     LOOPBACK_NAMES,

@@ -61,23 +61,32 @@ SERVER_FAULTS = frozenset(kind.error_type for kind in _kinds(ApiError) if kind.s
 """Every `error_type` of ours with a status of 5xx."""
 
 
+_NOT_SERVED = frozenset((Outcome.FAILED, Outcome.REJECTED, Outcome.UPSTREAM_ERROR))
+
+
 class ModelLabels:
-    """Names of models that are known (have a price), the first `MOST_MODELS` of them. For use by one thread."""
+    """Names of models that upstream has served and that are known (have a price), the first `MOST_MODELS` of them.
+
+    A name that is only asked for gets no label of its own: callers make up names without end, and many of them match a
+    pattern of the price book. For use by one thread.
+    """
 
     def __init__(self, known: Callable[[str], bool], most: int = MOST_MODELS) -> None:
         self._known = known
         self._most = most
-        # `known` may go by patterns, so that names without end pass it: the set has to be bounded by itself.
         self._names: set[str] = set()
 
     def of(self, record: Record) -> str:
-        """The model that served, or was asked for when upstream did not say."""
+        """The model that served; the one asked for when upstream did not say, if it has served before."""
         name = record.model_served or record.model_requested
         if name is None:
             return OTHER
         if name in self._names:
             return name
-        if len(self._names) < self._most and len(name) <= LONGEST_MODEL and name.isprintable() and self._known(name):
+        served = record.model_served is not None and record.outcome not in _NOT_SERVED
+        if not served or len(self._names) >= self._most or len(name) > LONGEST_MODEL or not name.isprintable():
+            return OTHER
+        if self._known(name):
             self._names.add(name)
             return name
         return OTHER

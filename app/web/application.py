@@ -16,7 +16,7 @@ from app.web.cross_origin import CrossOrigin, is_preflight
 from app.web.doors.request_body import bounded
 from app.web.doors.responses import PATHS, PREFIXES, openapi_path
 from app.web.errors import id_headers, install_error_pages
-from app.web.routes import account, admin, audit, clients, probes, terms, unsettled, upstream
+from app.web.routes import account, admin, audit, clients, prices, probes, terms, unsettled, upstream
 
 ORDINARY_BODY_BYTES = 64 * 1024
 """The largest that an ordinary route takes: a name and some numbers."""
@@ -98,6 +98,7 @@ def make_application(lifespan: Lifespan) -> Application:
     app.include_router(terms.router)
     app.include_router(unsettled.router)
     app.include_router(upstream.router)
+    app.include_router(prices.router)
     for prefix in PREFIXES:
         app.include_router(account.router, prefix=prefix)
     return app

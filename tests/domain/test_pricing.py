@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.answer.usage import Usage
-from app.domain.money.pricing import Buckets, Price, buckets, cost, price_from_config
+from app.domain.money.price_table import price_from_config
+from app.domain.money.pricing import Buckets, Price, buckets, cost
 
 GPT = Price(input=250_000_000, cached_input=25_000_000, output=2_000_000_000)
 TIERED = Price(

@@ -29,6 +29,8 @@ def test_every_field_of_a_record_is_shown_but_what_the_contract_does_not_name() 
         "background",
         "worst_case",
         "held",
+        "service_tier",
+        "max_output_tokens",
     }
     assert shown == set(RECORD_FIELDS)
 

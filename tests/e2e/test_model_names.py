@@ -20,7 +20,7 @@ NAMES = [
     'x{model="y"} 1\nweighbridge_tokens_total 9e9',
     "=cmd|' /C calc'!A0",
     "\x7f\x9b31mdelete",
-    "n" * 10_000,
+    "n" * 256,
     "",
 ]
 
@@ -37,7 +37,7 @@ def told(gateway: Gateway, replay: ReplayUpstream) -> list[str]:
 
 def test_records_hold_the_names(gateway: Gateway, told: list[str]) -> None:
     asked = [record["model_requested"] for record in gateway.records() if record["response_id"] == "resp_1"]
-    assert {name[:256] for name in NAMES} <= {name or "" for name in asked}
+    assert set(NAMES) <= {name or "" for name in asked}
 
 
 def test_a_log_line_is_one_line(gateway: Gateway, told: list[str]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from app.domain.answer.usage import Usage
 from app.domain.backoff import backoff_seconds
-from app.domain.money.pricing import price_from_config
+from app.domain.money.price_table import price_from_config
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.gateway import usage_reconciler as rules
 from app.gateway.ports import StillRunning, UpstreamUsage, UsageNotKept

@@ -6,7 +6,7 @@ import pytest
 
 from app.domain.disconnect import DisconnectPolicy
 from app.domain.errors import UpstreamProtocolError, UpstreamTimedOut, UpstreamUnreachable
-from app.domain.money.pricing import price_from_config
+from app.domain.money.price_table import price_from_config
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.gateway.exchange.ending import Ending
 from tests.gateway.house import CREATED, DELTA, JSON_CALL, STREAM_CALL, House, Visit, event, response

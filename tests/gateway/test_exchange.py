@@ -362,6 +362,8 @@ def test_upstreams_request_id_is_the_clients(house: House) -> None:
 
 
 def test_long_names_do_not_reach_the_ledger(house: House) -> None:
+    refused = house.visit(b'{"model":"' + b"m" * 10_000 + b'","stream":true}')
+    assert (refused.record.outcome, refused.record.model_requested) == (Outcome.REJECTED, None)
     visit = house.visit(b'{"model":"' + b"m" * 256 + b'","stream":true}')
     visit.upstream.stream_head((b"x-generation-id", b"g" * 10_000))
     visit.upstream.data(event("response.completed", response={**response(), "model": "m" * 10_000}))

@@ -27,6 +27,7 @@ from app.domain.request.judged_names import TOP_NAMES, USUAL_NAMES, lookalike
 from app.domain.request.model_patterns import ModelPatterns
 from app.domain.request.models_asked import MAX_NAME_LENGTH, MAX_NAMES
 from app.gateway.admission.call_facts import CallFacts, read_body, read_in_steps, reads_quickly
+from app.upstream.prices.bundled import BundledPrices
 
 OURS = ModelPatterns(("gpt*", "*mini*", "plugin web*"))
 LONGEST_TURN_SECONDS = 0.02
@@ -372,6 +373,23 @@ def judge(facts: CallFacts, body: bytes) -> None:
     has_one, span = "safety_identifier" in facts.fields, facts.spans.get("safety_identifier")
     with contextlib.suppress(ValueError, RecursionError):
         with_safety_identifier(body, "abc", has_one=has_one, span=span)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("provider", ["openrouter", "openai", None])
+@pytest.mark.parametrize("name", ["x%d", "openai/x%d", "gpt-4o-mini-%d", "claude-opus-%d", "openai/gpt-4o-mini:%d"])
+def test_looking_up_as_many_new_models_as_may_be(provider: str | None, name: str) -> None:
+    """A name that was never seen took up to a millisecond, twice."""
+    book = BundledPrices(provider=provider)
+    book.warm()
+    call = {"models": [(name % number).ljust(MAX_NAME_LENGTH, "y") for number in range(MAX_NAMES)]}
+    short = {"models": [name % number for number in range(MAX_NAMES)]}
+    for body in (call, short):
+        began = time.thread_time()
+        worst_case(body, 1, Assumptions(3, 1000), lambda _: None, book.context_tokens)
+        for model in body["models"]:
+            book.price(model)
+        assert time.thread_time() - began < LONGEST_TURN_SECONDS
 
 
 @pytest.mark.parametrize("key", ["input", "tools", "plugins", "models"])

@@ -13,8 +13,9 @@ from genai_prices.data import providers
 
 from app.domain.answer.usage import Usage
 from app.domain.money.pricing import Price, cost
-from app.upstream.prices import bundled as prices
-from app.upstream.prices.bundled import CACHED_NAMES, MAX_NAME_LENGTH, BundledPrices, provider_of
+from app.upstream.prices.bundled import CACHED_NAMES, MAX_NAME_LENGTH, BundledPrices
+from app.upstream.prices.model_index import ModelIndex
+from app.upstream.prices.providers import PROVIDER_BY_HOST, PROVIDER_BY_VENDOR, provider_of
 
 if TYPE_CHECKING:
     from app.gateway.ports import PriceBook
@@ -177,7 +178,7 @@ def test_agrees_with_the_library_on_every_model(provider: str) -> None:
 
 
 def test_every_provider_named_here_is_in_the_data() -> None:
-    assert {*prices._PROVIDER_BY_HOST.values(), *prices._PROVIDER_BY_VENDOR.values()} <= IDS
+    assert {*PROVIDER_BY_HOST.values(), *PROVIDER_BY_VENDOR.values()} <= IDS
 
 
 @pytest.mark.parametrize(
@@ -235,3 +236,21 @@ def test_the_memory_of_contexts_is_bounded() -> None:
     for number in range(CACHED_NAMES + 5):
         book.context_tokens(f"nobody/{number}")
     assert len(book._contexts) == CACHED_NAMES
+
+
+def test_the_index_finds_what_the_library_finds() -> None:
+    index = ModelIndex(providers)
+    every = list(providers)
+    names = {
+        text for provider in every for model in provider.models for text in (model.id.lower(), *texts(model.match))
+    }
+    for provider in every:
+        for name in [*sorted(names)[:: 1 + len(names) // 40], *(model.id.lower() for model in provider.models[::9])]:
+            for spelled in (name, f"{name}-20251113", f"{name}-x"):
+                assert index.find(provider.id, spelled) is provider.find_model(spelled, all_providers=every), spelled
+
+
+def texts(clause: object) -> list[str]:
+    """What the clauses of a match compare with."""
+    inner = [text for part in getattr(clause, "or_", ()) for text in texts(part)]
+    return [*inner, *(value.lower() for value in vars(clause).values() if isinstance(value, str))]

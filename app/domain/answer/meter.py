@@ -37,7 +37,8 @@ HOLD_LIMIT_BYTES = 1024
 LEAF: Wanted = {}
 CODES: Wanted = {b"code": LEAF, b"type": LEAF, b"error_type": LEAF, b"message": LEAF}
 ERROR: Wanted = {**CODES, b"metadata": {b"error_type": LEAF}}
-ANSWER: Wanted = {**CODES, b"id": LEAF, b"status": LEAF, b"model": LEAF, b"usage": LEAF, b"error": ERROR}
+COSTING: dict[bytes, Wanted] = {b"service_tier": LEAF, b"tool_usage": LEAF, b"output": LEAF}
+ANSWER: Wanted = {**CODES, **COSTING, b"id": LEAF, b"status": LEAF, b"model": LEAF, b"usage": LEAF, b"error": ERROR}
 EVENT: Wanted = {**CODES, b"error": ERROR, b"response": ANSWER}
 
 

@@ -8,6 +8,7 @@ ends the answer by its `response.status` or its type; an error alone does not, i
 from dataclasses import dataclass, field
 
 from app.domain.answer.error_code import Json, error_code, error_message, object_of
+from app.domain.answer.extras import NO_EXTRAS, Extras, read_extras
 from app.domain.answer.usage import Usage, read_usage
 from app.domain.identity.kept_ids import LONGEST_ID, kept_id
 
@@ -31,8 +32,10 @@ class AnswerReading:
     `status` comes from the terminal event alone: completed, incomplete, failed or cancelled. `usage` too: what earlier
     events say of usage is a seed, not a count. `model` is the one that served. `error_code` is an identifier of at
     most 64 characters out of [A-Za-z0-9_.:-], `error_message` text of at most 2,048. `failed` says that an error was
-    seen within the answer. `output_bytes` is about how much text the deltas of a stream held: it depends on how the
-    stream was cut into chunks, so it is no part of what makes two readings equal, nor are words for people.
+    seen within the answer. `extras` decide about a cost that upstream does not tell. `no_answer`: what ended was no
+    answer of the API, so nothing was made. `output_bytes` is about how much text the deltas of a stream held: it
+    depends on how the stream was cut into chunks, so it is no part of what makes two readings equal, nor are words for
+    people.
     """
 
     status: str | None = None
@@ -41,6 +44,8 @@ class AnswerReading:
     model: str | None = None
     error_code: str | None = None
     failed: bool = False
+    extras: Extras = field(default=NO_EXTRAS, compare=False)
+    no_answer: bool = field(default=False, compare=False)
     output_bytes: int = field(default=0, compare=False)
     error_message: str | None = field(default=None, compare=False)
 
@@ -82,6 +87,8 @@ class AnswerReading:
     def _note_end(self, status: str | None, usage: Usage | None, response: Json, event: Json) -> None:
         self.status = status
         self.usage = usage
+        if usage is not None and usage.reported_cost_nanousd is None:
+            self.extras = read_extras(response)
         self.response_id = _id(response.get("id")) or self.response_id
         self.model = _name(response.get("model")) or self.model
         self.failed = self.failed or status == "failed"

@@ -46,11 +46,11 @@ def read_usage(value: object) -> Usage | None:
     out = _details(value, "output_tokens_details", "completion_tokens_details").get
     usage = Usage(
         _first_count(value, "input_tokens", "prompt_tokens"),
-        None if (cached := into("cached_tokens")) is None else _count(cached),
-        None if (written := into("cache_write_tokens")) is None else _count(written),
+        None if (cached := into("cached_tokens")) is None else count_of(cached),
+        None if (written := into("cache_write_tokens")) is None else count_of(written),
         _first_count(value, "output_tokens", "completion_tokens"),
-        None if (reasoning := out("reasoning_tokens")) is None else _count(reasoning),
-        None if (total := get("total_tokens")) is None else _count(total),
+        None if (reasoning := out("reasoning_tokens")) is None else count_of(reasoning),
+        None if (total := get("total_tokens")) is None else count_of(total),
         _reported_cost(value),
     )
     return None if usage == NOTHING else usage
@@ -65,7 +65,7 @@ def _reported_cost(value: dict[object, object]) -> int | None:
     if isinstance(cost, dict):
         return parse_usd(cost.get("total_cost")) if cost.get("currency", "USD") == "USD" else None
     if cost is None:
-        ticks = _count(value.get("cost_in_usd_ticks"))
+        ticks = count_of(value.get("cost_in_usd_ticks"))
         return None if ticks is None else parse_usd(Decimal(ticks) / TICKS_PER_USD)
     charged = parse_usd(cost)
     if charged is None or value.get("is_byok") is not True:
@@ -90,12 +90,12 @@ def _details(value: dict[object, object], name: str, chat_name: str) -> dict[obj
 
 
 def _first_count(value: dict[object, object], name: str, chat_name: str) -> int | None:
-    count = _count(value.get(name))
-    return _count(value.get(chat_name)) if count is None else count
+    count = count_of(value.get(name))
+    return count_of(value.get(chat_name)) if count is None else count
 
 
-def _count(value: object) -> int | None:
-    """`value` when it is a whole number from 0 to MAX_TOKENS. `type`, not isinstance: True is an int to Python."""
+def count_of(value: object) -> int | None:
+    """The `value` when it is a whole number from 0 to MAX_TOKENS. `type`, not isinstance: True is an int to Python."""
     if type(value) is int:
         return value if 0 <= value <= MAX_TOKENS else None
-    return _count(int(value)) if type(value) is float and value.is_integer() else None
+    return count_of(int(value)) if type(value) is float and value.is_integer() else None

@@ -8,15 +8,19 @@ the totals, whatever upstream claims about the parts.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
-from app.domain.answer.usage import MAX_TOKENS, Usage
-from app.domain.money.amounts import format_usd, parse_usd
+from app.domain.answer.usage import Usage
+from app.domain.money.amounts import format_usd
 
 TOKENS_PER_RATE = 1_000_000
 
-_AMOUNTS = ("input", "cached_input", "cache_write", "output", "per_request")
-_REQUIRED = ("input", "output")
+RATES = ("input", "cached_input", "cache_write", "output", "image_input", "image_output")
+FEES = ("per_request", "web_search", "file_search")
+AMOUNTS = RATES + FEES
+
+STANDARD_TIERS = frozenset((None, "", "auto", "default", "standard"))
+"""Service tiers at which the price itself holds."""
 
 
 class Buckets(NamedTuple):
@@ -34,10 +38,14 @@ class Price:
     """What a model costs.
 
     `input`, `output`, `cached_input` and `cache_write` are nano-dollars per million tokens; the last two are None where
-    such tokens cost as much as other input. Reasoning costs what output costs. `per_request` is nano-dollars a call.
-    `source` says whose price it is. `tiers` are (threshold, price) pairs, thresholds rising: a call with more input
-    tokens than the threshold is charged by that price as a whole, as providers do. Raises ValueError for amounts below
-    zero and for tiers that do not rise or have tiers themselves.
+    such tokens cost as much as other input. Reasoning costs what output costs. `image_input` and `image_output` are the
+    same of an image tool's own tokens. `per_request`, `web_search` and `file_search` are nano-dollars a call, and a
+    call of the tool. Of both kinds None says that it is not known.
+
+    `source` says whose price it is, `date` since when it is known, if that is known. `tiers` are (threshold, price)
+    pairs, thresholds rising: a call with more input tokens than the threshold is charged by that price as a whole, as
+    providers do. `service_tiers` are (name, price) pairs. Raises ValueError for amounts below zero, for tiers that do
+    not rise or have tiers themselves, and for service tiers within service tiers.
     """
 
     input: int
@@ -45,8 +53,14 @@ class Price:
     cached_input: int | None = None
     cache_write: int | None = None
     per_request: int = 0
+    web_search: int | None = None
+    file_search: int | None = None
+    image_input: int | None = None
+    image_output: int | None = None
     source: str = "config"
+    date: str | None = None
     tiers: "tuple[tuple[int, Price], ...]" = ()
+    service_tiers: "tuple[tuple[str, Price], ...]" = ()
     _json: str = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -55,9 +69,17 @@ class Price:
         thresholds = [threshold for threshold, _ in self.tiers]
         if thresholds != sorted(set(thresholds)) or any(price.tiers for _, price in self.tiers):
             raise ValueError("the tiers of a price rise by their thresholds and have no tiers themselves")
+        if any(price.service_tiers for _, price in (*self.tiers, *self.service_tiers)):
+            raise ValueError("a service tier of a price has no service tiers itself")
         # A price serves many calls and its text goes into the record of each: made here once.
-        text = json.dumps({**_as_mapping(self), "source": self.source}, separators=(",", ":"))
+        named = {"source": self.source} if self.date is None else {"source": self.source, "date": self.date}
+        text = json.dumps({**as_mapping(self, service_tiers=False), **named}, separators=(",", ":"))
         object.__setattr__(self, "_json", text)
+
+    @classmethod
+    def of(cls, amounts: Mapping[str, int], **rest: Any) -> "Price":  # noqa: ANN401 - the other fields
+        """The price with these amounts, by name."""
+        return cls(**cast("dict[str, Any]", amounts), **rest)
 
     def at(self, input_tokens: int) -> "Price":
         """The price that holds for a call with so many input tokens: the highest tier that they exceed, or this one."""
@@ -67,8 +89,17 @@ class Price:
         return self
 
     def as_json(self) -> str:
-        """The price as kept beside the cost it made: the mapping that `price_from_config` reads, and the source."""
+        """The price as kept beside the cost it made: what `price_from_config` reads, the source and the date.
+
+        Without the service tiers: it is the price of one of them.
+        """
         return self._json
+
+    def at_service_tier(self, name: str | None) -> "Price | None":
+        """The price of a service tier; None when it is not known."""
+        if name in STANDARD_TIERS:
+            return self
+        return next((price for known, price in self.service_tiers if known == name), None)
 
 
 def buckets(input_tokens: int, output_tokens: int, usage: Usage) -> Buckets:
@@ -97,76 +128,21 @@ def cost(usage: Usage, price: Price) -> int | None:
     return rates.per_request + _divided_half_even(scaled, TOKENS_PER_RATE)
 
 
-def price_from_config(mapping: Mapping[str, object], source: str = "config") -> Price:
-    """The Price that an operator wrote: US dollars as text or number, per million tokens (`per_request`: per call).
-
-        input, output                             needed
-        cached_input, cache_write, per_request    may be left out
-        tiers                                     a list of tables of the above, each with `above`: input tokens
-
-    Raises ValueError naming everything that is wrong.
-    """
-    faults: list[str] = []
-    tiers = _read_tiers(mapping.get("tiers", ()), source, faults)
-    amounts = _read_amounts(mapping, "tiers", "", faults)
-    if faults:
-        raise ValueError("; ".join(faults))
-    return Price(**amounts, source=source, tiers=tuple(tiers))
-
-
-def _read_amounts(mapping: Mapping[str, object], other: str, where: str, faults: list[str]) -> dict[str, int]:
-    """The amounts in `mapping`, which may have one `other` key besides; what is wrong goes to `faults`."""
-    known = ", ".join([*_AMOUNTS, other])
-    unknown = sorted(mapping.keys() - {*_AMOUNTS, other})
-    faults.extend(f"{where}{name} is not part of a price (known: {known})" for name in unknown)
-    faults.extend(f"{where}{name} is missing" for name in _REQUIRED if name not in mapping)
-    amounts = {}
-    for name in _AMOUNTS:
-        if name not in mapping:
-            continue
-        amount = parse_usd(mapping[name])
-        if amount is None:
-            faults.append(f"{where}{name} = {mapping[name]!r} is not an amount of US dollars")
-        else:
-            amounts[name] = amount
-    return amounts
-
-
-def _read_tiers(value: object, source: str, faults: list[str]) -> list[tuple[int, Price]]:
-    if not isinstance(value, list | tuple):
-        faults.append("tiers is not a list of tables")
-        return []
-    tiers: list[tuple[int, Price]] = []
-    for place, entry in enumerate(value, 1):
-        where = f"tier {place}: "
-        if not isinstance(entry, Mapping):
-            faults.append(f"{where}is not a table")
-            continue
-        known = len(faults)
-        above = entry.get("above")
-        if type(above) is not int or not 0 <= above <= MAX_TOKENS:
-            faults.append(f"{where}above is not a number of tokens")
-        elif tiers and above <= tiers[-1][0]:
-            faults.append(f"{where}above does not rise")
-        amounts = _read_amounts(entry, "above", where, faults)
-        if len(faults) == known and type(above) is int:
-            tiers.append((above, Price(**amounts, source=source, tiers=())))
-    return tiers
-
-
 def _amounts(price: Price) -> dict[str, int]:
     """The amounts that are known, by name, in the order in which they are written."""
-    values = {name: getattr(price, name) for name in _AMOUNTS}
+    values = {name: getattr(price, name) for name in AMOUNTS}
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _as_mapping(price: Price) -> dict[str, object]:
+def as_mapping(price: Price, *, service_tiers: bool = True) -> dict[str, object]:
     """What `price_from_config` would read this price from."""
     mapping: dict[str, object] = {name: format_usd(amount) for name, amount in _amounts(price).items()}
     if not price.per_request:
         del mapping["per_request"]
     if price.tiers:
-        mapping["tiers"] = [{"above": threshold, **_as_mapping(tier)} for threshold, tier in price.tiers]
+        mapping["tiers"] = [{"above": threshold, **as_mapping(tier)} for threshold, tier in price.tiers]
+    if price.service_tiers and service_tiers:
+        mapping["service_tiers"] = {name: as_mapping(tier) for name, tier in price.service_tiers}
     return mapping
 
 

@@ -4,22 +4,25 @@
              what upstream keeps (an earlier response, a conversation, a stored prompt)
     output   `max_output_tokens`; without one the client's ceiling, or else that of all clients
     both     never more than the model's context, where that is known
-    money    the dearest of the models that may answer, input at the dearer of plain and cache-writing rates
+    money    the dearest of the models that may answer, input at the dearer of plain and cache-writing rates; at the
+             dearer of the service tier that the call asks for and the standard one
 
 It is a bound as far as these are. Not in it: what upstream adds to the input (pictures and files behind addresses,
-results of hosted tools, one round after another), fees for tools, and dearer service tiers. docs/limits.md says so.
+results of hosted tools, one round after another), fees for tools, service tiers without a known price. docs/limits.md
+says so.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.domain.money.pricing import TOKENS_PER_RATE, Price
+from app.domain.money.pricing import STANDARD_TIERS, TOKENS_PER_RATE, Price
 from app.domain.request.input_items import has_reference
 
 MOST_OUTPUT_TOKENS = 10**9
 """Whoever asks for more gets no more: no model makes as many in one answer."""
 
+_LONGEST_TIER = 32
 _KEPT_UPSTREAM = ("previous_response_id", "conversation", "prompt")
 
 
@@ -52,11 +55,11 @@ def worst_case(
     context_of: Callable[[str], int | None],
 ) -> WorstCase:
     """The worst case of a request body, as parsed, of so many bytes. Never raises."""
-    models = _models(call)
+    models = models_named(call)
     context = _largest(map(context_of, models)) if len(models) != 1 else context_of(models[0])
     into = -(-body_bytes // assumed.bytes_per_token)
     asked = call.get("max_output_tokens")
-    counted = None if asked is None else _count(asked)
+    counted = None if asked is None else tokens_asked(asked)
     out = assumed.output_ceiling if counted is None else counted
     if context is not None:
         if (
@@ -66,13 +69,21 @@ def worst_case(
         ):
             into = context
         out = min(out, context)
-    cost = None
+    cost, tier = None, tier_asked(call)
     for model in models:
         price = price_of(model)
         if price is None:
             return WorstCase(into, out, None)
         cost = max(cost or 0, dearest(price, into, out))
+        if tier is not None and (at_tier := price.at_service_tier(tier)) is not None:
+            cost = max(cost, dearest(at_tier, into, out))
     return WorstCase(into, out, cost)
+
+
+def tier_asked(call: Mapping[str, object]) -> str | None:
+    """The service tier that a request body asks for, if it is not the standard one."""
+    tier = call.get("service_tier")
+    return tier if isinstance(tier, str) and tier not in STANDARD_TIERS and len(tier) <= _LONGEST_TIER else None
 
 
 def dearest(price: Price, input_tokens: int, output_tokens: int) -> int:
@@ -89,7 +100,8 @@ def _cost(rates: Price, input_tokens: int, output_tokens: int) -> int:
     return rates.per_request - (-(input_tokens * into + output_tokens * rates.output) // TOKENS_PER_RATE)
 
 
-def _models(call: Mapping[str, object]) -> list[str]:
+def models_named(call: Mapping[str, object]) -> list[str]:
+    """The models that may answer, as far as the body names them; nothing if that cannot be told."""
     named, model = call.get("models"), call.get("model")
     if named is None and isinstance(model, str):
         return [model]
@@ -109,7 +121,7 @@ def _largest(numbers: Iterable[int | None]) -> int | None:
     return largest
 
 
-def _count(value: object) -> int | None:
+def tokens_asked(value: object) -> int | None:
     """A number of tokens; what cannot be one is upstream's to refuse. Some take 0 for none, so that is not believed."""
     if type(value) is int and 0 < value <= MOST_OUTPUT_TOKENS:
         return value

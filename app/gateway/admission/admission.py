@@ -15,7 +15,7 @@ from typing import Any
 
 from app.domain.errors import ApiError, InvalidRequest, ModelNotAllowed, StorageUnavailable
 from app.domain.identity.safety_identifier import with_safety_identifier
-from app.domain.money.worst_case import Assumptions, WorstCase, worst_case
+from app.domain.money.worst_case import Assumptions, WorstCase, models_named, worst_case
 from app.domain.request.input_items import check_items
 from app.domain.request.model_patterns import judge_models
 from app.gateway.admission.call_facts import CallFacts
@@ -82,8 +82,7 @@ class Admission:
             check_items(fields)
             worst = self._worst_case(terms, fields, len(request.body))
         if worst.cost_nanousd is None and terms.priced and self._rules.refuse_unknown_price:
-            message = "What this model costs is not known here, and this client has budgets in US dollars only."
-            raise ModelNotAllowed(message, param="model")
+            raise self._unpriced(fields)
         into, out, cost = worst
         record = exchange.record
         ask = LimitRequest(
@@ -129,6 +128,20 @@ class Admission:
 
         exchange.asking = True
         unsettled.look_up(known)
+
+    def _unpriced(self, fields: Mapping[str, Any]) -> ModelNotAllowed:
+        """What a call gets whose cost cannot be bounded."""
+        names = models_named(fields)
+        name = next((name for name in names if self._prices.price(name) is None), None)
+        if name is None:
+            message = "Name one model in `model`: this client has budgets in US dollars only."
+            return ModelNotAllowed(message, param="model")
+        return ModelNotAllowed(
+            f"What the model {name!r} costs is not known here, and this client has budgets in US dollars only. The "
+            f'operator can name its price in the settings, as [prices."{name}"], or give the client a budget in tokens '
+            "as well.",
+            param="model" if name == fields.get("model") else "models",
+        )
 
     def _worst_case(self, terms: EffectiveTerms, fields: Mapping[str, Any], size: int) -> WorstCase:
         assumed = self._rules.assumed

@@ -53,6 +53,8 @@ class Reservation:
         record.worst_case = None
         tokens, cost = (record.input_tokens or 0) + (record.output_tokens or 0), record.cost_nanousd or 0
         told = record.usage_source is UsageSource.REPORTED
+        if reading.no_answer:
+            sent = False  # nothing was made of it
         if not told or record.input_tokens is None or record.output_tokens is None:
             worst = self._asked.worst
             if sent and not told and _is_untold(record, reading):
@@ -90,6 +92,7 @@ class Reservation:
         for model in (record.model_served, record.model_requested):
             price = prices.price(model) if model else None
             if price is not None:
+                price = price.at_service_tier(record.service_tier) or price
                 record.cost_nanousd = min(most, dearest(price, guess.input_tokens or 0, guess.output_tokens or 0))
                 return
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from app.gateway.exchange.key_guard import KeyGuard, Watch
 
 _READ_BEFORE_KNOWN = AnswerReading()
+_NO_ANSWER = AnswerReading(no_answer=True)
 _BLANK = b" \t\r\n"
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 _LONGEST_FIELD = 6
@@ -34,7 +35,19 @@ _NO_RESPONSE = "Upstream's answer is no response of the API."
 class AnswerMeter:
     """Beside one answer."""
 
-    __slots__ = ("_coded", "_complete", "_guard", "_head", "_meter", "_says_stream", "_stumbled", "feed", "watch")
+    __slots__ = (
+        "_coded",
+        "_complete",
+        "_guard",
+        "_head",
+        "_looks_right",
+        "_meter",
+        "_nothing",
+        "_says_stream",
+        "_stumbled",
+        "feed",
+        "watch",
+    )
 
     def __init__(self, guard: "KeyGuard") -> None:
         self.watch: Watch = guard.watch()
@@ -44,6 +57,8 @@ class AnswerMeter:
         self._head = b""  # the first bytes, while they do not tell what the answer is
         self._coded: CodedWatch | None = None
         self._complete = False
+        self._looks_right = True  # it begins as events or JSON do
+        self._nothing = False  # it ended empty
         self._stumbled = False
         self.feed: Callable[[bytes], bool] = self._feed_first
         """Takes a chunk; True once: this chunk makes the answer's end visible. Never raises."""
@@ -57,7 +72,9 @@ class AnswerMeter:
     @property
     def reading(self) -> AnswerReading:
         """What has been seen so far."""
-        return self._meter.reading if self._meter is not None else _READ_BEFORE_KNOWN
+        if self._meter is not None:
+            return self._meter.reading
+        return _NO_ANSWER if self._nothing else _READ_BEFORE_KNOWN
 
     @property
     def is_document(self) -> bool:
@@ -135,9 +152,12 @@ class AnswerMeter:
             self._meter = StreamMeter(orjson.loads) if self._says_stream else BodyMeter(orjson.loads)
             self._meter.feed(self._take_head())
         if self._meter is None:
+            self._nothing = self._coded is None
             return
         try:
             self._complete = self._meter.end()
+            if not self._looks_right and self._meter.reading == _READ_BEFORE_KNOWN:
+                self._meter.reading.no_answer = True
         except Exception:  # noqa: BLE001 - as above
             self._stumbled = True
 
@@ -159,6 +179,9 @@ class AnswerMeter:
             return None
         if head[0] in OPENERS:
             return BodyMeter(orjson.loads)
-        if head.startswith(_FIELDS) or self._says_stream:
+        if head.startswith(_FIELDS):
+            return StreamMeter(orjson.loads)
+        self._looks_right = False
+        if self._says_stream:
             return StreamMeter(orjson.loads)
         return BodyMeter(orjson.loads)

@@ -11,6 +11,7 @@ import re
 from binascii import a2b_qp
 from typing import Protocol
 
+from app.domain.identity.key_marks import MASK, masked, may_hold_key
 from app.domain.records import Record
 
 SHORTEST_SECRET = 16
@@ -36,6 +37,7 @@ _TOLD_BY_UPSTREAM = (
     "upstream_request_id",
     "error_type",
     "error_detail",
+    "cost_detail",
 )
 
 
@@ -92,14 +94,22 @@ class KeyGuard:
             return bool(self._key)
         return data.count(b"%") + data.count(b"\\") >= self._many_escapes and self.found_in(data)
 
+    def mask(self, text: str) -> str:
+        """The text as a record may hold it: without the beginning of the key, and without what looks like any key."""
+        if may_hold_key(text):
+            text = masked(text)
+        return MASK if self._telling and self._telling in text else text
+
     def keep_out(self, record: Record) -> None:
-        """Take from a record what holds the beginning of the key, of all that upstream may have told."""
+        """Take from a record what upstream has told and no record may hold, as mask() says."""
         told = f"{record.model_served} {record.response_id} {record.error_type} {record.error_detail}"
-        if not self._telling or self._telling not in f"{told} {record.generation_id} {record.upstream_request_id}":
-            return
-        for name in _TOLD_BY_UPSTREAM:
-            if self._telling in (getattr(record, name) or ""):
-                setattr(record, name, None)
+        told = f"{told} {record.generation_id} {record.upstream_request_id} {record.cost_detail}"
+        if may_hold_key(told) or (self._telling and self._telling in told):
+            for name in _TOLD_BY_UPSTREAM:
+                value = getattr(record, name)
+                if value is not None:
+                    holds = bool(self._telling) and self._telling in value
+                    setattr(record, name, None if holds else masked(value))
 
     def watch(self) -> "KeyWatch":
         """A watch over one answer."""

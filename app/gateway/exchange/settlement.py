@@ -1,12 +1,14 @@
 """Settlement: what an exchange came to, written into its record once, on every exit."""
 
+from app.domain.answer.extras import NO_EXTRAS, Extras
 from app.domain.answer.meter import AnswerReading
 from app.domain.answer.usage import Usage
 from app.domain.error_detail import short_detail
 from app.domain.errors import ApiError, Draining, UpstreamTimedOut
 from app.domain.money.amounts import MAX_USD, NANOUSD_PER_USD
+from app.domain.money.charge import charge
 from app.domain.money.estimate import estimate, may_be_billed
-from app.domain.money.pricing import cost
+from app.domain.money.pricing import Price
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.gateway.exchange.answer_meter import AnswerMeter
 from app.gateway.ports import Ledger, PriceBook
@@ -96,16 +98,32 @@ def _write_reading(record: Record, reading: AnswerReading, services: Services, *
     if record.error_type is None:
         record.error_type = reading.error_code
     if reading.usage is not None:
-        write_usage(record, reading.usage, UsageSource.REPORTED, services.prices)
+        write_usage(record, reading.usage, UsageSource.REPORTED, services.prices, reading.extras)
         return
     output_bytes = reading.output_bytes if record.stream else record.bytes_out
     stopped_by_us = record.outcome is Outcome.INCOMPLETE and reading.status is None
-    if services.estimates and sent and (stopped_by_us or may_be_billed(record)):
+    if services.estimates and sent and not reading.no_answer and (stopped_by_us or may_be_billed(record)):
         usage = estimate(record.bytes_in, output_bytes, (record.duration_ms or 0) / 1000)
-        write_usage(record, usage, UsageSource.ESTIMATED, services.prices)
+        write_usage(record, _bounded(record, usage, services.prices), UsageSource.ESTIMATED, services.prices)
 
 
-def write_usage(record: Record, usage: Usage, source: UsageSource, prices: PriceBook) -> None:
+def _bounded(record: Record, usage: Usage, prices: PriceBook) -> Usage:
+    """An estimate, no larger than the model's context and what the call allowed for its output."""
+    context = None
+    for model in (record.model_served, record.model_requested):
+        if model is not None and context is None:
+            context = prices.context_tokens(model)
+    into, out = usage.input_tokens or 0, usage.output_tokens or 0
+    if context is not None:
+        into, out = min(into, context), min(out, context)
+    if record.max_output_tokens is not None:
+        out = min(out, record.max_output_tokens)
+    return Usage(input_tokens=into, output_tokens=out, total_tokens=into + out)
+
+
+def write_usage(
+    record: Record, usage: Usage, source: UsageSource, prices: PriceBook, extras: Extras = NO_EXTRAS
+) -> None:
     """Put tokens and cost into a record. What upstream says it charged wins; else it is priced; else unknown."""
     record.usage_source = source
     record.input_tokens = usage.input_tokens
@@ -114,17 +132,32 @@ def write_usage(record: Record, usage: Usage, source: UsageSource, prices: Price
     record.output_tokens = usage.output_tokens
     record.reasoning_tokens = usage.reasoning_tokens
     record.total_tokens = usage.total_tokens
-    record.cost_nanousd = record.cost_source = record.price = None
+    record.cost_nanousd = record.cost_source = record.price = record.cost_detail = None
     if usage.reported_cost_nanousd is not None:
         record.cost_nanousd = usage.reported_cost_nanousd
         record.cost_source = CostSource.REPORTED
         return
-    for model in (record.model_served, record.model_requested):
-        price = prices.price(model) if model else None
-        if price is not None:
-            priced = cost(usage, price)
-            if priced is not None:
-                record.cost_nanousd = min(priced, LARGEST_COST)  # absurd tokens must not overflow the sums of all
-                record.cost_source = CostSource.ESTIMATED if source is UsageSource.ESTIMATED else CostSource.PRICED
-                record.price = price.as_json()
-            return
+    model = record.model_served or record.model_requested
+    price = None if model is None else prices.price(model)
+    if price is not None:
+        _charge(record, usage, source, price, extras)
+        return
+    asked = record.model_requested
+    if asked is not None and asked != model and (price := prices.price(asked)) is not None:
+        _charge(record, usage, source, price, extras, f"no price is known for {model}: priced as {asked}")
+    elif model is not None:
+        record.cost_detail = f"no price is known for {model}"
+
+
+def _charge(  # noqa: PLR0913, PLR0917 - what a cost is made of
+    record: Record, usage: Usage, source: UsageSource, price: Price, extras: Extras, doubt: str | None = None
+) -> None:
+    charged = charge(usage, extras, price, record.service_tier)
+    if charged is None:
+        return
+    missing = charged.missing if doubt is None else [doubt, *charged.missing]
+    record.cost_nanousd = min(charged.cost_nanousd, LARGEST_COST)  # absurd tokens must not overflow the sums of all
+    record.cost_source = CostSource.ESTIMATED if missing or source is UsageSource.ESTIMATED else CostSource.PRICED
+    record.price = charged.price.as_json()
+    if missing:
+        record.cost_detail = "; ".join(missing)

@@ -54,6 +54,14 @@ class UpstreamApi:
 
     async def fetch(self, path: str, query: Query | None = None) -> ApiDocument:
         """GET a document, whatever its status. Raises UpstreamQueryFailed when none comes or it is too large."""
+        status, body = await self.fetch_bytes(path, query)
+        try:
+            return ApiDocument(status, orjson.loads(body))
+        except ValueError:
+            return ApiDocument(status, None)
+
+    async def fetch_bytes(self, path: str, query: Query | None = None) -> tuple[int, bytes]:
+        """The same, not decoded: for a document that takes long to decode."""
         client = await self._opened()
         from app.upstream.api.http_client import Unreachable
 
@@ -64,13 +72,9 @@ class UpstreamApi:
                     body += chunk
                     if len(body) > MOST_BYTES:
                         raise UpstreamQueryFailed(f"GET {path}: the answer is too large")
-                status = answer.status_code
+                return answer.status_code, bytes(body)
         except Unreachable as error:
             raise UpstreamQueryFailed(f"GET {path}: {error}") from None
-        try:
-            return ApiDocument(status, orjson.loads(body))
-        except ValueError:
-            return ApiDocument(status, None)
 
     async def fetch_reading(self, path: str) -> tuple[int, AnswerReading]:
         """GET a response of any size: the status, and what a meter reads of it. Raises as fetch()."""

@@ -1,0 +1,94 @@
+"""Prices that upstream itself names in its list of models (`GET /models`), in OpenRouter's shape.
+
+    {"data": [{"id", "canonical_slug", "context_length", "pricing": {"prompt": "0.00000125", "completion": "0.00001",
+      "input_cache_read", "input_cache_write", "request", "web_search", ...}}]}
+
+Amounts are US dollars a token, a call, a search, as decimal text; -1 where it depends (a router). Other upstreams list
+their models without prices: nothing is learned from those.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from app.domain.money.amounts import parse_usd
+from app.domain.money.pricing import TOKENS_PER_RATE, Price
+
+ROUTING_SUFFIXES = (":nitro", ":floor", ":exacto", ":online")
+"""OpenRouter's wishes about routing: the model, and so its price per token, stays the same."""
+
+MOST_MODELS = 10_000
+_LONGEST_NAME = 256
+_LONGEST_AMOUNT = 64
+
+_RATES = {
+    "input": "prompt",
+    "output": "completion",
+    "cached_input": "input_cache_read",
+    "cache_write": "input_cache_write",
+}
+_FEES = {"per_request": "request", "web_search": "web_search"}
+
+
+@dataclass(slots=True, frozen=True)
+class Told:
+    """What upstream says of one model."""
+
+    price: Price
+    context_tokens: int | None
+
+
+@dataclass(slots=True, frozen=True)
+class LearnedPrices:
+    """What upstream has named, by names in lower case; `date` is when."""
+
+    date: str | None = None
+    models: Mapping[str, Told] = field(default_factory=dict)
+
+    def find(self, model: str) -> Told | None:
+        """By the name as it is, then without a wish about routing."""
+        if not self.models:
+            return None
+        name = model.lower()
+        bare, colon, suffix = name.rpartition(":")
+        return self.models.get(name) or (self.models.get(bare) if colon + suffix in ROUTING_SUFFIXES else None)
+
+
+NOTHING_LEARNED = LearnedPrices()
+
+
+def read_models(document: object, source: str, date: str) -> LearnedPrices:
+    """The prices in an answer to `GET /models`, whatever it is. Never raises."""
+    entries = document.get("data") if isinstance(document, dict) else None
+    found: dict[str, Told] = {}
+    for entry in entries[:MOST_MODELS] if isinstance(entries, list) else ():
+        told = _told(entry, source, date) if isinstance(entry, dict) else None
+        if told is not None:
+            for name in (entry.get("canonical_slug"), entry.get("id")):
+                if isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and name.isprintable():
+                    found[name.lower()] = told
+    return LearnedPrices(date, found)
+
+
+def _told(entry: Mapping[str, object], source: str, date: str) -> Told | None:
+    pricing = entry.get("pricing")
+    if not isinstance(pricing, dict):
+        return None
+    amounts = {ours: _nanousd(pricing.get(theirs), TOKENS_PER_RATE) for ours, theirs in _RATES.items()}
+    amounts |= {ours: _nanousd(pricing.get(theirs), 1) for ours, theirs in _FEES.items()}
+    if amounts["input"] is None or amounts["output"] is None:
+        return None
+    known = {name: amount for name, amount in amounts.items() if amount is not None}
+    context = entry.get("context_length")
+    window = context if type(context) is int and context > 0 else None
+    return Told(Price.of(known, source=source, date=date), window)
+
+
+def _nanousd(amount: object, times: int) -> int | None:
+    """Nano-dollars of so many units at an amount of US dollars for one; None for what is no amount."""
+    if not isinstance(amount, str | int | float) or isinstance(amount, bool) or len(str(amount)) > _LONGEST_AMOUNT:
+        return None
+    try:
+        return parse_usd(Decimal(str(amount)) * times)
+    except ArithmeticError:
+        return None

@@ -29,7 +29,9 @@ ModelsOption = Annotated[
 
 LeaveOption = Annotated[
     str | None,
-    typer.Option("--on-disconnect", metavar="POLICY", help="When the client leaves: cancel, drain or drain:SECONDS."),
+    typer.Option(
+        "--on-disconnect", metavar="POLICY", help="When the client leaves: auto, cancel, drain or drain:SECONDS."
+    ),
 ]
 SafetyOption = Annotated[
     str | None, typer.Option("--safety-identifier", metavar="on|off", help="Tell upstream a hash of the client's name.")

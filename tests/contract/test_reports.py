@@ -2,12 +2,14 @@
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from app.domain.identity.kept_ids import kept_id
-from app.domain.records import Book, Outcome, Record, UsageSource, book_of
+from app.domain.money.worst_case import WorstCase
+from app.domain.records import Book, CostSource, Outcome, Record, UsageSource, book_of
 from app.gateway.usage_query import Sort, UsageQuery
 from app.store.opening import Store
 from app.store.reports import PAGE_ROWS
@@ -244,3 +246,34 @@ async def test_totals_are_the_same_once_days_are_added_up(form: Form) -> None:
         await until(lambda: form.folded_until() == START // DAY * DAY + 2 * DAY)
         for query in queries():
             assert [dict(row) for row in await store.reports.totals(query)] == expected(records, query), query
+
+
+async def test_calls_that_nobody_has_told_the_cost_of_are_found_until_somebody_tells(form: Form) -> None:
+    samples = Samples()
+    untold = {"usage_source": UsageSource.ESTIMATED, "held": True}
+    records = [samples.settled(START + number, **untold) for number in range(3)]
+    records.append(samples.settled(START + 3, usage_source=UsageSource.ESTIMATED))
+    async with form.open() as store:
+        await settle(store.ledger, *records)
+        assert await store.reports.held() == records[:3]
+        assert await store.reports.held(records[0].client) == [r for r in records[:3] if r.client == records[0].client]
+        assert await store.reports.record(records[1].request_id) == records[1]
+        assert await store.reports.record("req_none") is None
+        told = replace(records[1], usage_source=UsageSource.SETTLED, cost_nanousd=5, cost_source=CostSource.REPORTED)
+        store.ledger.amend(told)
+    async with form.open() as store:
+        assert await store.reports.held() == [records[0], records[2]]
+        amended = await store.reports.record(records[1].request_id)
+        assert amended is not None
+        assert (amended.held, amended.usage_source, amended.cost_nanousd) == (False, UsageSource.SETTLED, 5)
+
+
+async def test_a_call_that_was_open_when_its_process_died_is_held(form: Form) -> None:
+    record = replace(Samples().open(), worst_case=WorstCase(30, 70, 9_000))
+    async with form.open() as store:
+        store.ledger.admit(record)
+        await store.ledger.close(5)
+    async with form.open() as store:
+        (held,) = await store.reports.held()
+    assert (held.request_id, held.outcome) == (record.request_id, Outcome.INTERRUPTED)
+    assert (held.total_tokens, held.cost_nanousd) == (100, 9_000)

@@ -192,7 +192,7 @@ async def _in_process(settings: "Settings", stack: AsyncExitStack, *, makes: boo
 def no_ledger(settings: "Settings") -> str | None:
     """A sentence when there is no ledger in the state directory yet, though it is kept there. Makes nothing."""
     from app.store.lock import LOCK_NAME
-    from app.store.sqlite import DATABASE_NAME
+    from app.store.sqlite.store import DATABASE_NAME
 
     storage = settings.storage
     if storage.database_url is not None or not all(

@@ -20,7 +20,7 @@ def upgrade(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     import asyncio
 
     from app.store.opening import upgraded
-    from app.store.schema import HEAD
+    from app.store.schema.revisions import HEAD
 
     url, state_dir, _ = _places(config, makes=True)
     with _faults_told():
@@ -36,7 +36,7 @@ def upgrade(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 def current(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Print the revision of the database's schema."""
     from app.store.opening import revision_of
-    from app.store.schema import HEAD, remedy
+    from app.store.schema.revisions import HEAD, remedy
 
     url, _, path = _places(config)
     with _faults_told():
@@ -56,8 +56,8 @@ def backup(
     as_json: JsonOption = False,
 ) -> None:
     """Copy the database as it stands now to FILE. The server may go on running."""
-    from app.store.backup import back_up
-    from app.store.spool import spool_contents
+    from app.store.spool.spool import spool_contents
+    from app.store.sqlite.backup import back_up
 
     url, state_dir, path = _places(config)
     if url is not None:
@@ -127,7 +127,7 @@ def _places(config: Path | None, *, makes: bool = False) -> tuple[str | None, Pa
     from app.cli.admin_client import no_ledger
     from app.cli.config import load_or_exit
     from app.private_files import check_own
-    from app.store.sqlite import DATABASE_NAME
+    from app.store.sqlite.store import DATABASE_NAME
 
     settings = load_or_exit(config)
     check_own(settings.storage.state_dir / DATABASE_NAME)

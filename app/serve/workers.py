@@ -32,8 +32,8 @@ from app.serve.welcome import Welcome
 from app.settings import Secret, Settings
 from app.settings.admin_key import admin_key
 from app.store.faults import StoreFault
-from app.store.inheritance import inherit
 from app.store.lock import StoreLock
+from app.store.spool.orphaned_spools import inherit
 from app.telemetry.logging import LogOutput
 from app.telemetry.worker_metrics import WorkerMetrics
 

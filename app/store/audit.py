@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 
 from app.gateway.audit import AuditEntry
-from app.store.reader import Reader
-from app.store.tables import audit
-from app.store.writer import Writer
+from app.store.query.reader import Reader
+from app.store.schema.tables import audit
+from app.store.write.writer import Writer
 
 
 class SqlAudit:

@@ -14,11 +14,11 @@ from app.domain.money.terms import (
     read_group_terms,
 )
 from app.gateway.ports import StoredClient, StoredGroup
-from app.store import statements
 from app.store.faults import Conflict
-from app.store.reader import Reader
-from app.store.tables import clients, groups, keys
-from app.store.writer import Writer
+from app.store.query.reader import Reader
+from app.store.schema.tables import clients, groups, keys
+from app.store.write import statements
+from app.store.write.writer import Writer
 
 # In the order of StoredKey's fields, so that a row makes a key.
 _KEY_COLUMNS = (

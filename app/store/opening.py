@@ -5,14 +5,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol, Unpack
 
-from app.store import schema
 from app.store.audit import SqlAudit
 from app.store.clients import SqlClients
 from app.store.faults import StoreFault
-from app.store.health import StoreHealth
-from app.store.ledger import BatchLedger
-from app.store.reports import SqlReports
-from app.store.sqlite import SqliteStore, StoreOptions, upgrade_store
+from app.store.options import StoreOptions
+from app.store.query.reports import SqlReports
+from app.store.sqlite import schema
+from app.store.sqlite.store import SqliteStore, upgrade_store
+from app.store.write.health import StoreHealth
+from app.store.write.ledger import BatchLedger
 
 
 class Store(Protocol):
@@ -80,7 +81,7 @@ def revision_of(database_url: str | None, path: Path) -> str | None:
 async def inspected(database_url: str | None, state_dir: Path, path: Path) -> list[str]:
     """What is wrong with the database and the spool, a sentence each. Raises StoreFault."""
     if database_url is None:
-        from app.store.inspection import inspect
+        from app.store.sqlite.inspection import inspect
 
         return await inspect(state_dir, path)
     require_postgres()

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from app.store.opening import Store, opened_store
-from app.store.sqlite import DATABASE_NAME
+from app.store.sqlite.store import DATABASE_NAME
 from tests.store.samples import stored
 
 

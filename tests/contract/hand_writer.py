@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from app.store.batch import Batch
-from app.store.database import Database
-from app.store.keeping import WritePath
-from app.store.pending import Pending
-from app.store.rows import Row
-from app.store.sqlite_file import SqliteFile
-from app.store.stats import LedgerStats
-from app.store.upkeep import Maintenance
+from app.store.schema.rows import Row
+from app.store.sqlite.backend import SqliteFile
+from app.store.sqlite.connection import Database
+from app.store.write.batch import Batch
+from app.store.write.maintenance import Maintenance
+from app.store.write.pending import Pending
+from app.store.write.stats import LedgerStats
+from app.store.write.write_path import WritePath
 
 
 class HandWriter:

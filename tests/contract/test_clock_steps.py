@@ -14,9 +14,9 @@ from app.domain.records import Outcome, Record
 from app.gateway.exchange.ending import Ending
 from app.gateway.usage_query import UsageQuery
 from app.gateway.wall_clock import DOUBT_SECONDS, MonotonicWallClock
-from app.store.inspection import inspect
-from app.store.rollups import HOUR_MICROSECONDS
-from app.store.sqlite import DATABASE_NAME, SqliteStore, open_store
+from app.store.schema.rollups import HOUR_MICROSECONDS
+from app.store.sqlite.inspection import inspect
+from app.store.sqlite.store import DATABASE_NAME, SqliteStore, open_store
 from tests.gateway.forms import NOW, HandCall, TwoClocks
 from tests.gateway.house import COMPLETED, CREATED, House, Visit
 from tests.store.samples import PATIENCE_SECONDS, Samples, settle, until

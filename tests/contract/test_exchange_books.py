@@ -25,13 +25,13 @@ from app.domain.errors import UpstreamProtocolError
 from app.domain.records import Record
 from app.gateway.usage_query import UsageQuery
 from app.gateway.usage_reconciler import UsageReconciler
-from app.store.inspection import inspect
-from app.store.ledger import BatchLedger
-from app.store.pending import Pending
-from app.store.reports import SqlReports
-from app.store.sqlite import DATABASE_NAME
-from app.store.sqlite_reader import SqliteReader
-from app.store.stats import LedgerStats
+from app.store.query.reports import SqlReports
+from app.store.sqlite.inspection import inspect
+from app.store.sqlite.reader import SqliteReader
+from app.store.sqlite.store import DATABASE_NAME
+from app.store.write.ledger import BatchLedger
+from app.store.write.pending import Pending
+from app.store.write.stats import LedgerStats
 from tests.contract.hand_writer import HandWriter
 from tests.contract.mock_upstream import Broken, MockAnswer, MockUpstream
 from tests.e2e.books import TOKENS

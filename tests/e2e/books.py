@@ -8,8 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from app.store.inspection import inspect
-from app.store.sqlite import DATABASE_NAME
+from app.store.sqlite.inspection import inspect
+from app.store.sqlite.store import DATABASE_NAME
 from tests.e2e.crowd import Told
 
 Json = dict[str, Any]

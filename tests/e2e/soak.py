@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.store.sqlite import DATABASE_NAME
+from app.store.sqlite.store import DATABASE_NAME
 from tests.e2e.crowd import Ask, Crowd, Told
 from tests.e2e.program import Gateway
 

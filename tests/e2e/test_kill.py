@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store.sqlite import DATABASE_NAME
+from app.store.sqlite.store import DATABASE_NAME
 from tests.conftest import GatewayStarter
 from tests.e2e.books import Json, doubled, findings, misweighed, rows
 from tests.e2e.crowd import Ask, Crowd, Told

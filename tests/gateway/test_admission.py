@@ -27,7 +27,7 @@ from app.gateway.admission.call_facts import CallFacts, read_in_steps
 from app.gateway.exchange.ending import Ending
 from app.gateway.limiter import HolderReading
 from app.gateway.ports import StoredClient
-from app.store.rows import COLUMNS, open_row_of
+from app.store.schema.rows import COLUMNS, open_row_of
 from tests.gateway.house import COMPLETED, CREATED, DELTA, RULES, House, Visit, event, response, usage
 
 PRICE = Price(input=1_000_000_000, output=1_000_000_000)  # 1000 nano-dollars a token

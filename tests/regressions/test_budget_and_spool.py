@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store.sqlite import DATABASE_NAME
+from app.store.sqlite.store import DATABASE_NAME
 from tests.e2e.program import Gateway, Mock, eventually
 from tests.e2e.test_limits import admin, agree, ask, own, post
 

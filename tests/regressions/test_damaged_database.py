@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.store.opening import upgraded
-from app.store.sqlite import DATABASE_NAME
+from app.store.sqlite.store import DATABASE_NAME
 from tests.e2e.program import clean_environment, run
 
 

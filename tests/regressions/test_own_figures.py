@@ -13,7 +13,7 @@ import pytest
 
 from app.domain.records import Book
 from app.gateway.usage_query import UsageQuery
-from app.store.totals import totals_of
+from app.store.query.totals import totals_of
 from tests.conftest import GatewayStarter
 from tests.e2e.client import ASK, Answer, encoded
 from tests.e2e.program import Gateway, Mock

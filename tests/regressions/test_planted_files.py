@@ -11,7 +11,7 @@ import pytest
 from app.private_files import UntrustedFile, check_own, open_own, read_own, write_whole
 from app.settings import load_settings
 from app.settings.cautions import cautions
-from app.store.sqlite import open_store
+from app.store.sqlite.store import open_store
 from tests.conftest import GatewayStarter
 from tests.e2e.program import clean_environment, run
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from app.store.sqlite import DATABASE_NAME, open_store
+from app.store.sqlite.store import DATABASE_NAME, open_store
 from tests.e2e.program import COMMAND, START_SECONDS, clean_environment
 from tests.store.samples import Samples, settle
 

@@ -13,9 +13,9 @@ from typing import Any
 from app.domain.identity.request_ids import RequestIds
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.gateway.ports import Ledger
-from app.store import schema
-from app.store.sqlite import DATABASE_NAME
-from app.store.totals import SUMS
+from app.store.query.totals import SUMS
+from app.store.sqlite import schema
+from app.store.sqlite.store import DATABASE_NAME
 
 PATIENCE_SECONDS = 20.0
 START = 1_790_000_000_000_000

@@ -3,9 +3,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.store.backlog import Backlog
-from app.store.batch import Batch
-from app.store.pending import Pending
+from app.store.write.backlog import Backlog
+from app.store.write.batch import Batch
+from app.store.write.pending import Pending
 from tests.store.samples import Samples
 
 

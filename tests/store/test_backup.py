@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from app.store.backup import back_up
 from app.store.faults import StoreDamaged, StoreFault
-from app.store.inspection import inspect
-from app.store.sqlite import DATABASE_NAME, open_store
+from app.store.sqlite.backup import back_up
+from app.store.sqlite.inspection import inspect
+from app.store.sqlite.store import DATABASE_NAME, open_store
 from tests.store.samples import Samples, settle, stored
 
 

@@ -11,10 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from app.domain.records import CostSource, Outcome, Record, UsageSource
-from app.store.database import Database, Misplaced, compiled
-from app.store.rollups import DAY_MICROSECONDS
-from app.store.rows import Rows, open_row_of, row_of
-from app.store.tables import clients, days, hours, records
+from app.store.schema.rollups import DAY_MICROSECONDS
+from app.store.schema.rows import Rows, open_row_of, row_of
+from app.store.schema.tables import clients, days, hours, records
+from app.store.sqlite.connection import Database, Misplaced, compiled
 from tests.store.samples import Samples, make_database, stored
 
 START = 1_790_035_200_000_000  # a day begins

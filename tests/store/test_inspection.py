@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from app.domain.records import UsageSource
-from app.store.inspection import MOST_OF_A_KIND, inspect, spool_findings
-from app.store.rollups import DAY_MICROSECONDS
-from app.store.schema import HEAD
-from app.store.sqlite import DATABASE_NAME, open_store
+from app.store.query.inspection import MOST_OF_A_KIND, spool_findings
+from app.store.schema.revisions import HEAD
+from app.store.schema.rollups import DAY_MICROSECONDS
+from app.store.sqlite.inspection import inspect
+from app.store.sqlite.store import DATABASE_NAME, open_store
 from tests.store.samples import START, Samples, settle, some_records, until
 
 NOW = START + 3 * DAY_MICROSECONDS

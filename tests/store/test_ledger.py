@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from app.domain.records import Outcome, Record
-from app.store.ledger import LONGEST_WAIT_SECONDS, OPEN_ROW_AFTER_SECONDS, BatchLedger
-from app.store.pending import Pending
-from app.store.sqlite import SqliteStore, open_store
-from app.store.sqlite_file import SqliteFile
-from app.store.stats import COMMIT_BOUNDS_SECONDS, LedgerStats
-from app.store.writer import Writer
+from app.store.sqlite.backend import SqliteFile
+from app.store.sqlite.store import SqliteStore, open_store
+from app.store.write.ledger import LONGEST_WAIT_SECONDS, OPEN_ROW_AFTER_SECONDS, BatchLedger
+from app.store.write.pending import Pending
+from app.store.write.stats import COMMIT_BOUNDS_SECONDS, LedgerStats
+from app.store.write.writer import Writer
 from tests.store.samples import PATIENCE_SECONDS, Samples, make_database, settle, stored, until
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from app.store.faults import StoreBusy
 from app.store.lock import LOCK_NAME, StoreLock
-from app.store.sqlite import open_store
+from app.store.sqlite.store import open_store
 from tests.store.samples import PATIENCE_SECONDS
 
 HOLDER = """

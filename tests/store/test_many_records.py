@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from app.gateway.usage_query import UsageQuery
-from app.store.database import Database
-from app.store.inspection import inspect
-from app.store.reports import SqlReports
-from app.store.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, day_of, hour_of
-from app.store.rows import id_floor
-from app.store.sqlite import DATABASE_NAME
-from app.store.sqlite_reader import SqliteReader
+from app.store.query.reports import SqlReports
+from app.store.schema.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, day_of, hour_of
+from app.store.schema.rows import id_floor
+from app.store.sqlite.connection import Database
+from app.store.sqlite.inspection import inspect
+from app.store.sqlite.reader import SqliteReader
+from app.store.sqlite.store import DATABASE_NAME
 from tests.store.samples import START, make_database
 
 DAYS = 90

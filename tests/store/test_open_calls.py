@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from app.domain.money.worst_case import WorstCase
 from app.domain.records import Record
 from app.private_files import allocate
-from app.store.inheritance import inherit
-from app.store.left_calls import settle_left_calls
-from app.store.open_calls import FILE_NAME, HALF_BYTES, SLOT_BYTES, OpenCalls, left_in
-from app.store.spool import Spool
-from app.store.sqlite import DATABASE_NAME, open_store
+from app.store.spool.left_calls import settle_left_calls
+from app.store.spool.open_calls import FILE_NAME, HALF_BYTES, SLOT_BYTES, OpenCalls, left_in
+from app.store.spool.orphaned_spools import inherit
+from app.store.spool.spool import Spool
+from app.store.sqlite.store import DATABASE_NAME, open_store
 from tests.store.samples import Samples, settle, stored, until
 
 samples = Samples()
@@ -201,7 +201,7 @@ def test_where_the_disk_has_no_room_there_are_fewer_slots(tmp_path: Path, monkey
             raise OSError(28, "No space left on device")
         allocate(descriptor, size)
 
-    monkeypatch.setattr("app.store.open_calls.allocate", small_disk)
+    monkeypatch.setattr("app.store.spool.open_calls.allocate", small_disk)
     assert OpenCalls(tmp_path, 100).fill(a_call())
     assert OpenCalls(tmp_path, 10_000).fill(a_call()) == 0
 

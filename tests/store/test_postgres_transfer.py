@@ -13,8 +13,8 @@ from app.store.faults import StoreBusy, StoreFault
 from app.store.opening import Store, opened_store
 from app.store.postgres import inspection, transfer
 from app.store.postgres.address import PostgresAddress
-from app.store.rollups import HOUR_MICROSECONDS
-from app.store.sqlite import DATABASE_NAME
+from app.store.schema.rollups import HOUR_MICROSECONDS
+from app.store.sqlite.store import DATABASE_NAME
 from tests.store.samples import START, Samples, settle, some_records, until
 
 KEYS = [

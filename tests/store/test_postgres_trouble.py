@@ -16,7 +16,7 @@ from app.store.faults import StoreFault
 from app.store.opening import Store, opened_store
 from app.store.postgres import schema
 from app.store.postgres.address import PostgresAddress
-from app.store.schema import HEAD
+from app.store.schema.revisions import HEAD
 from tests.store.postgres_server import PostgresServer
 from tests.store.relay import Relay
 from tests.store.samples import Samples, settle, until

@@ -5,13 +5,13 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from app.store.batch import Batch
-from app.store.keeping import WritePath
-from app.store.pending import Pending
-from app.store.rows import open_row_of
-from app.store.sqlite_file import SqliteFile
-from app.store.stats import LedgerStats
-from app.store.upkeep import Maintenance
+from app.store.schema.rows import open_row_of
+from app.store.sqlite.backend import SqliteFile
+from app.store.write.batch import Batch
+from app.store.write.maintenance import Maintenance
+from app.store.write.pending import Pending
+from app.store.write.stats import LedgerStats
+from app.store.write.write_path import WritePath
 from tests.store.samples import Samples, make_database, stored
 
 

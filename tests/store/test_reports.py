@@ -10,11 +10,11 @@ from sqlalchemy.dialects import sqlite
 
 from app.domain.identity.request_ids import RequestIds
 from app.gateway.usage_query import UsageQuery
-from app.store.database import Database, compiled
-from app.store.reports import unsettled_statement
-from app.store.rows import id_floor
-from app.store.tables import records
-from app.store.totals import totals_statement
+from app.store.query.reports import unsettled_statement
+from app.store.query.totals import totals_statement
+from app.store.schema.rows import id_floor
+from app.store.schema.tables import records
+from app.store.sqlite.connection import Database, compiled
 from tests.store.samples import make_database
 
 times = st.integers(min_value=0, max_value=2**47)  # microseconds: until the year 6429

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from app.domain.money.worst_case import WorstCase
 from app.domain.records import Outcome, Record
-from app.store.rows import OUTCOME_AT, mended, open_row_of, record_of, row_of
-from app.store.tables import IN_PROGRESS, records
+from app.store.schema.rows import OUTCOME_AT, mended, open_row_of, record_of, row_of
+from app.store.schema.tables import IN_PROGRESS, records
 from tests.store.samples import Samples
 
 COLUMNS = [column.name for column in records.c]

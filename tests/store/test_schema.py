@@ -1,4 +1,4 @@
-"""Migrations: from nothing to the tables of app.store.tables, all or nothing, and never backwards."""
+"""Migrations: from nothing to the tables of app.store.schema.tables, all or nothing, and never backwards."""
 
 import re
 import sqlite3
@@ -14,13 +14,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from app.store import schema, tables
-from app.store.database import compiled
 from app.store.faults import SchemaTooNew, StoreDamaged, StoreFault
-from app.store.rollups import Additions
-from app.store.rows import row_of
-from app.store.sqlite import DATABASE_NAME
-from app.store.tables import metadata
+from app.store.schema import revisions, tables
+from app.store.schema.rollups import Additions
+from app.store.schema.rows import row_of
+from app.store.schema.tables import metadata
+from app.store.sqlite import schema
+from app.store.sqlite.connection import compiled
+from app.store.sqlite.store import DATABASE_NAME
 from tests.store.samples import Samples, some_records
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,7 +29,7 @@ REPOSITORY = Path(__file__).parents[2]
 OPENS_A_STORE = """
 import asyncio, sys
 from pathlib import Path
-from app.store.sqlite import open_store
+from app.store.sqlite.store import open_store
 
 async def main():
     async with open_store(Path(sys.argv[1])) as store:
@@ -45,7 +46,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_the_head_is_the_newest_script() -> None:
-    assert ScriptDirectory.from_config(schema.alembic_config()).get_heads() == [schema.HEAD]
+    assert ScriptDirectory.from_config(revisions.alembic_config()).get_heads() == [revisions.HEAD]
 
 
 def test_from_nothing_to_the_tables(path: Path) -> None:
@@ -53,7 +54,7 @@ def test_from_nothing_to_the_tables(path: Path) -> None:
     path.touch()
     assert schema.current_revision(path) is None
     assert schema.upgrade(path)
-    assert schema.current_revision(path) == schema.HEAD
+    assert schema.current_revision(path) == revisions.HEAD
     assert not schema.upgrade(path)
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path), poolclass=sa.NullPool)
     with engine.connect() as connection:
@@ -95,7 +96,7 @@ def migrated(path: Path, revision: str) -> None:
     """A database as the version of this revision has left it."""
     engine = sa.create_engine("sqlite://", creator=lambda: sqlite3.connect(path), poolclass=sa.NullPool)
     with engine.begin() as connection:
-        config = schema.alembic_config()
+        config = revisions.alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 

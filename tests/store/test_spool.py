@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.store.rows import Row, Rows, row_of
-from app.store.spool import SEGMENT_BYTES, Spool, spool_contents
+from app.store.schema.rows import Row, Rows, row_of
+from app.store.spool.spool import SEGMENT_BYTES, Spool, spool_contents
 from tests.store.samples import Samples
 
 

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from app.gateway.usage_query import UsageQuery
-from app.store.sqlite import DATABASE_NAME, SqliteStore, open_store
-from app.store.sqlite_reader import SqliteReader
+from app.store.sqlite.reader import SqliteReader
+from app.store.sqlite.store import DATABASE_NAME, SqliteStore, open_store
 from tests.store.samples import Samples, settle, stored
 
 

@@ -17,14 +17,14 @@ import pytest
 from app.domain.errors import StorageUnavailable
 from app.domain.identity.keys import StoredKey
 from app.domain.records import Record
-from app.store.database import BUSY_MILLISECONDS
 from app.store.faults import StoreDamaged
-from app.store.inspection import inspect
-from app.store.ledger import BatchLedger
-from app.store.sqlite import DATABASE_NAME, SqliteStore, open_store
-from app.store.sqlite_file import SqliteFile
-from app.store.stats import LedgerStats
-from app.store.writer import Writer
+from app.store.sqlite.backend import SqliteFile
+from app.store.sqlite.connection import BUSY_MILLISECONDS
+from app.store.sqlite.inspection import inspect
+from app.store.sqlite.store import DATABASE_NAME, SqliteStore, open_store
+from app.store.write.ledger import BatchLedger
+from app.store.write.stats import LedgerStats
+from app.store.write.writer import Writer
 from tests.store.samples import PATIENCE_SECONDS, Samples, make_database, settle, stored, until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -34,7 +34,7 @@ KEY = StoredKey("a", "alice", b"\0" * 32, 1, None, None)
 FULL_DISK = """
 import asyncio, os, resource, sys
 from pathlib import Path
-from app.store.sqlite import open_store
+from app.store.sqlite.store import open_store
 from tests.store.samples import Samples, settle, stored, until
 
 async def main(state_dir):

@@ -9,8 +9,8 @@ from app.limits.opening import redis_fault
 from app.settings.model import StorageSettings
 from app.store.faults import StoreFault
 from app.store.opening import revision_of
-from app.store.schema import HEAD, remedy
-from app.store.sqlite import DATABASE_NAME
+from app.store.schema.revisions import HEAD, remedy
+from app.store.sqlite.store import DATABASE_NAME
 
 
 def check_database(storage: StorageSettings, server: Server | None) -> Iterator[Finding]:

@@ -1,1 +1,1 @@
-"""The migrations: alembic scripts, run by `app.store.schema`."""
+"""The migrations: alembic scripts, run by `app.store.sqlite.schema`."""

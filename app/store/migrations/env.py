@@ -1,8 +1,8 @@
-"""Alembic runs this for each command; the connection, with its transaction, comes from `app.store.schema`."""
+"""Alembic runs this for each command; the connection, with its transaction, comes from `app.store.sqlite.schema`."""
 
 from alembic import context
 
-from app.store.tables import metadata
+from app.store.schema.tables import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

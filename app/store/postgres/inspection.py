@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import psycopg as dialects
 
 from app.store.faults import StoreFault
-from app.store.inspection import spool_findings, sum_findings
 from app.store.postgres import schema
 from app.store.postgres.address import PostgresAddress
 from app.store.postgres.connection import words_of
-from app.store.schema import HEAD, remedy
+from app.store.query.inspection import spool_findings, sum_findings
+from app.store.schema.revisions import HEAD, remedy
 
 
 async def inspect(address: PostgresAddress, state_dir: Path) -> list[str]:

@@ -12,13 +12,13 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from app.store import statements as common
 from app.store.postgres import statements
 from app.store.postgres.connection import PostgresConnection
 from app.store.postgres.rows import acceptable, arrays, is_of_a_row, typed
-from app.store.rollups import Additions, RollUp, day_of
-from app.store.rows import COLUMNS, Row, Rows, amended_row, amended_values, settled_by_books
-from app.store.tables import days, hours
+from app.store.schema.rollups import Additions, RollUp, day_of
+from app.store.schema.rows import COLUMNS, Row, Rows, amended_row, amended_values, settled_by_books
+from app.store.schema.tables import days, hours
+from app.store.write import statements as common
 
 LOG = logging.getLogger(__name__)
 

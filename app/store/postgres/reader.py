@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from app.domain.errors import StorageUnavailable
 from app.store.postgres.connection import SESSION
-from app.store.reader import CONNECTIONS
+from app.store.query.reader import CONNECTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

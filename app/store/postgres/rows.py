@@ -6,7 +6,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 
-from app.store.rows import COLUMNS, Row, mended
+from app.store.schema.rows import COLUMNS, Row, mended
 
 LONGEST_MODEL = 500
 """Characters. The model is part of the key of the roll-ups, and an entry of an index holds 2,704 bytes."""

@@ -6,7 +6,7 @@ from app.store.faults import StoreFault
 from app.store.postgres import statements
 from app.store.postgres.address import PostgresAddress
 from app.store.postgres.connection import PostgresConnection, words_of
-from app.store.schema import HEAD, alembic_config, refuse_unknown
+from app.store.schema.revisions import HEAD, alembic_config, refuse_unknown
 
 _TABLE = "SELECT to_regclass('alembic_version') IS NOT NULL"
 _REVISION = "SELECT version_num FROM alembic_version"

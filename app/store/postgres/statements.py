@@ -8,10 +8,10 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import psycopg as dialects
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from app.store import statements as common
-from app.store.database import SqlStatement
-from app.store.rows import COLUMNS
-from app.store.tables import IN_PROGRESS, records
+from app.store.schema.rows import COLUMNS
+from app.store.schema.sql import SqlStatement
+from app.store.schema.tables import IN_PROGRESS, records
+from app.store.write import statements as common
 
 # Advisory locks of transactions. Every writer shares the first; who adds up a day has it alone, so that no late record
 # falls between a day and its hours. Each of the others is a task for one process at a time.

@@ -11,22 +11,23 @@ from typing import Self, Unpack
 from app.store.audit import SqlAudit
 from app.store.clients import SqlClients
 from app.store.faults import StoreFault
-from app.store.health import StoreHealth
-from app.store.inheritance import inherit
-from app.store.ledger import BatchLedger
 from app.store.lock import StoreLock
+from app.store.options import FLUSH_SECONDS, StoreOptions, wall_us
 from app.store.postgres import schema
 from app.store.postgres.address import PostgresAddress
+from app.store.postgres.backend import PostgresPlace
 from app.store.postgres.changes import Changes
 from app.store.postgres.connection import Trouble
-from app.store.postgres.place import PostgresPlace
 from app.store.postgres.presence import LEASE_SECONDS
 from app.store.postgres.reader import PostgresReader
-from app.store.reports import SqlReports
-from app.store.sqlite import FLUSH_SECONDS, StoreOptions, make_directory, table_of_open_calls, wall_us
-from app.store.stats import LedgerStats
-from app.store.upkeep import Maintenance
-from app.store.writer import Writer
+from app.store.query.reports import SqlReports
+from app.store.spool.orphaned_spools import inherit
+from app.store.state_directory import make_directory, table_of_open_calls
+from app.store.write.health import StoreHealth
+from app.store.write.ledger import BatchLedger
+from app.store.write.maintenance import Maintenance
+from app.store.write.stats import LedgerStats
+from app.store.write.writer import Writer
 
 LOG = logging.getLogger(__name__)
 

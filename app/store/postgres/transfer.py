@@ -14,7 +14,6 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from app.store.database import compiled
 from app.store.faults import StoreFault
 from app.store.lock import StoreLock
 from app.store.postgres import schema, statements
@@ -22,8 +21,9 @@ from app.store.postgres.address import PostgresAddress
 from app.store.postgres.connection import words_of
 from app.store.postgres.inspection import PostgresLook
 from app.store.postgres.rows import LONGEST_MODEL
-from app.store.sqlite import DATABASE_NAME, SqliteStore
-from app.store.tables import metadata, progress
+from app.store.schema.tables import metadata, progress
+from app.store.sqlite.connection import compiled
+from app.store.sqlite.store import DATABASE_NAME, SqliteStore
 
 _ROWS_A_STEP = 1_000
 _PRIME = 1_000_003

@@ -1,4 +1,4 @@
-"""Clients, keys and records. A migration is a picture of its day: it does not follow `app.store.tables`."""
+"""Clients, keys and records. A migration is a picture of its day: it does not follow `app.store.schema.tables`."""
 
 import sqlalchemy as sa
 from alembic import op

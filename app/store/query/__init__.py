@@ -1,0 +1,1 @@
+"""Reading: reports, records, ids, and whether the parts of a database agree."""

@@ -1,0 +1,1 @@
+"""What the database holds: tables, rows, roll-ups, revisions; and SQL as text for a driver."""

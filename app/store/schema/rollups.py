@@ -1,0 +1,114 @@
+"""Roll-ups: what settled rows add to the hourly sums, worked out beside the rows so that both enter one transaction.
+
+A record belongs to the hour in which it began. Kinds of outcome: `completed`, `rejected`, and `other` for all that
+ended otherwise.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from app.domain.records import Outcome
+from app.store.schema.rows import COLUMNS, OUTCOME_AT, SUMS, Row
+
+HOUR_MICROSECONDS = 3_600_000_000
+DAY_MICROSECONDS = 24 * HOUR_MICROSECONDS
+
+LARGEST_SUM = 2**56
+"""Where a sum stops growing. Honest ones stay far below; an absurd report must not overflow the reports of all."""
+
+_INPUT_AT, _OUTPUT_AT, _COST_AT, _UPSTREAM_AT = map(
+    COLUMNS.index, ("input_tokens", "output_tokens", "cost_nanousd", "upstream")
+)
+_SUM_COUNT = len(COLUMNS[SUMS])
+_KINDS = {str(kind): str(kind) for kind in (Outcome.COMPLETED, Outcome.REJECTED)}
+OTHER = "other"
+
+Key = tuple[int, str, str, str, str]
+"""begins_at, client, model, upstream, kind: the primary key of the table."""
+
+RollUp = tuple[Any, ...]
+"""A row of either table: the key, and what it adds."""
+
+
+class Additions:
+    """What a transaction adds to the roll-ups: one line a key, however many records."""
+
+    def __init__(self) -> None:
+        self._lines: dict[Key, _Line] = {}
+        self.left: set[Key] = set()  # lines that a record has left for another's: they may have nothing to add up now
+
+    def add(self, rows: Iterable[Row]) -> None:
+        """These rows have been settled, just now and for the first time."""
+        for row in rows:
+            line = self._line_of(row)
+            line.count(row, 1)
+            for place, value in enumerate(row[SUMS]):
+                if value is not None:
+                    line.sums[place] = (line.sums[place] or 0) + value
+
+    def replace(self, before: Row, after: Row) -> None:
+        """A settled row has been amended. What was known before is known after, though maybe of another model."""
+        line, old_line = self._line_of(after), self._line_of(before)
+        if line is not old_line:
+            self.left.add(_key_of(before))
+        old_line.count(before, -1)
+        line.count(after, 1)
+        for place, (old, new) in enumerate(zip(before[SUMS], after[SUMS], strict=True)):
+            if new is not None:
+                line.sums[place] = (line.sums[place] or 0) + new
+            if old is not None:
+                old_line.sums[place] = (old_line.sums[place] or 0) - old
+
+    def hours(self) -> list[RollUp]:
+        """What the hours grow by."""
+        return [(*key, *line.values()) for key, line in self._lines.items()]
+
+    def days(self, until: int) -> list[RollUp]:
+        """What days before `until` grow by, hour by hour: those that were added up before these rows came."""
+        return [(day_of(hour[0]), *hour[1:]) for hour in self.hours() if hour[0] < until]
+
+    def _line_of(self, row: Row) -> "_Line":
+        key = _key_of(row)
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = _Line()
+        return line
+
+
+class _Line:
+    __slots__ = ("requests", "sums", "unknown_cost", "unknown_usage")
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.unknown_usage = 0
+        self.unknown_cost = 0
+        self.sums: list[int | None] = [None] * _SUM_COUNT
+
+    def count(self, row: Row, times: int) -> None:
+        self.requests += times
+        if row[OUTCOME_AT] != Outcome.REJECTED:
+            self.unknown_usage += times * (row[_INPUT_AT] is None or row[_OUTPUT_AT] is None)
+            self.unknown_cost += times * (row[_COST_AT] is None)
+
+    def values(self) -> tuple[int | None, ...]:
+        return (self.requests, self.unknown_usage, self.unknown_cost, *map(_bounded, self.sums))
+
+
+def hour_of(microseconds: int) -> int:
+    """The microsecond in which the hour begins."""
+    return microseconds - microseconds % HOUR_MICROSECONDS
+
+
+def day_of(microseconds: int) -> int:
+    """The microsecond in which the day begins, UTC."""
+    return microseconds - microseconds % DAY_MICROSECONDS
+
+
+def _key_of(row: Row) -> Key:
+    return hour_of(row[1]), row[2], row[4] or row[3] or "", row[_UPSTREAM_AT], _KINDS.get(row[OUTCOME_AT], OTHER)
+
+
+def _bounded(value: int | None) -> int | None:
+    if value is None or -LARGEST_SUM <= value <= LARGEST_SUM:
+        return value
+    return LARGEST_SUM if value > 0 else -LARGEST_SUM

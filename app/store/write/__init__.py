@@ -1,0 +1,1 @@
+"""The write path: from a settled call to a committed transaction, whatever the database."""

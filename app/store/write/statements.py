@@ -1,0 +1,136 @@
+"""The statements that write, as SQLAlchemy Core. A dialect's own `insert` is passed in; all else is common."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from app.store.schema.rollups import DAY_MICROSECONDS, LARGEST_SUM
+from app.store.schema.rows import AMENDED_COLUMNS, COLUMNS, SUMS
+from app.store.schema.tables import IN_PROGRESS, NOT_TOLD, clients, days, groups, hours, progress, records
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+Insert = Callable[[sa.Table], "sqlite.Insert | postgresql.Insert"]
+"""Of a dialect: `sqlite.insert`, or PostgreSQL's, which has the same methods."""
+
+_ID = [records.c.request_id]
+_COUNTS = ("requests", "unknown_usage", "unknown_cost")
+_SUMS = COLUMNS[SUMS]
+
+
+def put(insert: Insert) -> sa.ClauseElement:
+    """Write a row, settled or of a call still open, in place of that of an open call. Parameters: all columns.
+
+    What is settled stays: whatever comes after it for the same id changes nothing, and no row is counted as changed.
+    """
+    return onto_open(insert(records))
+
+
+def onto_open(statement: "sqlite.Insert | postgresql.Insert") -> sa.ClauseElement:
+    """The same for a statement that inserts into the records."""
+    changes = {column.name: statement.excluded[column.name] for column in records.c if column not in set(_ID)}
+    return statement.on_conflict_do_update(index_elements=_ID, set_=changes, where=records.c.outcome == IN_PROGRESS)
+
+
+def roll_up(insert: Insert, table: sa.Table) -> sa.ClauseElement:
+    """Add to the roll-ups in `hours` or `days`. Parameters: all columns."""
+    statement = insert(table)
+    limit = sa.literal_column(str(LARGEST_SUM), sa.BigInteger)
+    changes: dict[str, sa.ColumnElement[int]] = {name: table.c[name] + statement.excluded[name] for name in _COUNTS}
+    for name in _SUMS:
+        before, added = table.c[name], statement.excluded[name]
+        both = before + added
+        changes[name] = sa.func.coalesce(sa.case((both > limit, limit), else_=both), before, added)
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changes)
+
+
+def tidy(table: sa.Table) -> tuple[sa.ClauseElement, sa.ClauseElement]:
+    """Take back what a roll-up says of nothing, once a record has left it. Parameters of both: its key, in order.
+
+    Without a request it goes; where of no request a number is known, the sum is unknown and not zero.
+    """
+    key = [column == sa.bindparam(f"its_{column.name}") for column in table.primary_key]
+    nothing = sa.literal_column("0", sa.BigInteger)
+    unknown = {name: table.c.unknown_cost if name == "cost_nanousd" else table.c.unknown_usage for name in _SUMS}
+    changes = {
+        name: sa.case((sa.and_(count == table.c.requests, table.c[name] == nothing), sa.null()), else_=table.c[name])
+        for name, count in unknown.items()
+    }
+    return sa.delete(table).where(*key, table.c.requests == nothing), sa.update(table).where(*key).values(changes)
+
+
+def first_unfolded() -> sa.ClauseElement:
+    """The first hour that no day has yet."""
+    folded_until = sa.select(progress.c.folded_until).scalar_subquery()
+    return sa.select(sa.func.min(hours.c.begins_at)).where(hours.c.begins_at >= folded_until)
+
+
+def fold(day: int) -> tuple[sa.ClauseElement, sa.ClauseElement]:
+    """Add the hours of a day up, and say so."""
+    until = day + DAY_MICROSECONDS
+    key = [hours.c.client, hours.c.model, hours.c.upstream, hours.c.kind]
+    sums = [sa.func.sum(hours.c[name]) for name in (*_COUNTS, *_SUMS)]
+    of_day = sa.select(sa.literal(day), *key, *sums).where(hours.c.begins_at >= day, hours.c.begins_at < until)
+    added_up = sa.insert(days).from_select([column.name for column in days.c], of_day.group_by(*key))
+    return added_up, sa.update(progress).values(folded_until=until)
+
+
+def amendable() -> sa.Select[Any]:
+    """The settled row of an id, if its usage is still to be had from upstream's books. Parameter: the id."""
+    waits = sa.and_(records.c.outcome != IN_PROGRESS, records.c.usage_source.in_(NOT_TOLD))
+    return sa.select(records).where(records.c.request_id == sa.bindparam("id"), waits)
+
+
+def amend() -> sa.ClauseElement:
+    """Put what the books say into a row. Parameters: the amended columns, then the id."""
+    values: dict[str, sa.BindParameter[object]] = {name: sa.bindparam(f"new_{name}") for name in AMENDED_COLUMNS}
+    return sa.update(records).where(records.c.request_id == sa.bindparam("id")).values(values)
+
+
+def still_open() -> sa.ClauseElement:
+    """The rows of calls that are open, or were when their process died."""
+    return sa.select(records).where(records.c.outcome == IN_PROGRESS)
+
+
+def close_interrupted() -> sa.ClauseElement:
+    """Close what a process that is no more left open.
+
+    Its end is not known: `finished_at` becomes `started_at`, the last moment it was surely alive, and the duration
+    stays unknown. (The time of the restart would show the length of the outage as the length of the call.)
+    """
+    interrupted = sa.literal_column("'interrupted'", sa.Text)
+    return (
+        sa.update(records)
+        .where(records.c.outcome == IN_PROGRESS)
+        .values(outcome=interrupted, finished_at=records.c.started_at)
+    )
+
+
+def folded_until() -> sa.ClauseElement:
+    """How far days have been added up."""
+    return sa.select(progress.c.folded_until)
+
+
+def forget_before(hour: int) -> sa.ClauseElement:
+    """Say that records of before this hour may be gone."""
+    return sa.update(progress).where(progress.c.kept_since < hour).values(kept_since=hour)
+
+
+def delete_below(request_id: str, most: int) -> sa.ClauseElement:
+    """Delete the oldest settled records with smaller ids, at most so many."""
+    oldest = sa.select(records.c.request_id).where(records.c.request_id < request_id, records.c.outcome != IN_PROGRESS)
+    return sa.delete(records).where(records.c.request_id.in_(oldest.order_by(records.c.request_id).limit(most)))
+
+
+def add_client(insert: Insert, name: str, created_at: int, terms: str | None = None) -> sa.ClauseElement:
+    """Write a client, unless it is there."""
+    new = insert(clients).values(name=name, created_at=created_at, terms=terms)
+    return new.on_conflict_do_nothing(index_elements=[clients.c.name])
+
+
+def put_group(insert: Insert, name: str, created_at: int, terms: str) -> sa.ClauseElement:
+    """Write a group, or other terms of one that is there."""
+    new = insert(groups).values(name=name, created_at=created_at, terms=terms)
+    return new.on_conflict_do_update(index_elements=[groups.c.name], set_={"terms": new.excluded.terms})

@@ -73,7 +73,8 @@ async def change_client(request: Request, name: str, change: ClientChange) -> di
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
     after = _client(changed)
-    await note(request, "client.set", name, **changes(before, after))
+    if after != before:
+        await note(request, "client.set", name, **changes(before, after))
     return after
 
 
@@ -102,7 +103,8 @@ async def change_group(request: Request, name: str, change: GroupChange) -> dict
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
     after = _group(changed, agreements)
-    await note(request, "group.set", name, **changes(before, after))
+    if after != before:
+        await note(request, "group.set", name, **changes(before, after))
     return after
 
 

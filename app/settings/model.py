@@ -15,7 +15,6 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.domain.money.price_table import price_from_config
-from app.domain.records import DEMO_UPSTREAM
 from app.settings.addresses import (
     LOOPBACK_NAMES,
     is_loopback,
@@ -33,8 +32,6 @@ from app.settings.section import AnyCase, Count, Directory, Key, Seconds, Sectio
 from app.settings.source import Source
 from app.settings.upstream import UpstreamSettings, UpstreamTimeoutSettings
 
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,252}$"
-
 NOT_IN_FILES = frozenset({"key", "admin_key", "proxy_password"})
 """Fields that hold what a key file or a variable held; the TOML file names those instead."""
 
@@ -45,12 +42,6 @@ def _with_loopback(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _origins(values: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(parse_origin, values)))
-
-
-def _not_the_demos(name: str) -> str:
-    if name == DEMO_UPSTREAM:
-        raise ValueError(f"must not be {name}: so the upstream of `serve --demo` is called in the ledger")
-    return name
 
 
 def _secret_url(*schemes: str) -> PlainValidator:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from app.domain.headers import never_crosses
+from app.domain.records import DEMO_UPSTREAM
 from app.settings.addresses import parse_proxy_url, parse_upstream_url, upstream_name
 from app.settings.secret import Secret
 from app.settings.section import Directory, Key, Seconds, Section, split_names
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from app.upstream.wire.target import Target
 
 _OPENAI_HOSTS = frozenset(("openai", "azure"))
+_NAME = r"^[A-Za-z0-9:][A-Za-z0-9._:-]{0,252}$"
 _HEADER_GLOB = re.compile(r"[a-z0-9!#$%&'*+.^_`|~?-]{1,64}", re.ASCII)
 
 
@@ -28,6 +30,12 @@ def _header_glob(value: str) -> str:
     return glob
 
 
+def _not_the_demos(name: str) -> str:
+    if name == DEMO_UPSTREAM:
+        raise ValueError(f"must not be {name}: the ledger calls the upstream of `serve --demo` so")
+    return name
+
+
 HeaderGlobs = Annotated[tuple[Annotated[str, AfterValidator(_header_glob)], ...], BeforeValidator(split_names)]
 
 
@@ -38,7 +46,7 @@ class UpstreamSettings(Section):
         default="https://openrouter.ai/api/v1",
         description="Where calls go. https only, unless the host is loopback; no user name or password.",
     )
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9:][A-Za-z0-9._:-]{0,252}$")] = Field(
+    name: Annotated[str, Field(pattern=_NAME), AfterValidator(_not_the_demos)] = Field(
         default_factory=lambda given: upstream_name(given["base_url"]),
         description="Its name in the ledger. Without it: openrouter, openai or azure by the host, else the host.",
         examples=["openrouter"],

@@ -3,14 +3,11 @@
 import re
 
 MASK = "***"
-_STARTS = ("sk-", "eyJ")
+SK, JWT = "sk-", "eyJ"
+"""Without either of these a text holds nothing that looks like a key."""
+
 _KEYS = re.compile(r"(?<![A-Za-z0-9])(?:sk-[A-Za-z0-9_-]{8,}|eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_.-]{4,})")
 """Keys of this server and of most providers, and tokens (JWT). A `sk-` within a word (`task-...`) begins none."""
-
-
-def may_hold_key(text: str) -> bool:
-    """False when nothing in the text looks like a key. Quick."""
-    return _STARTS[0] in text or _STARTS[1] in text
 
 
 def masked(text: str) -> str:

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from app.domain.answer.extras import NO_EXTRAS, Extras
 from app.domain.answer.usage import Usage
 from app.domain.errors import ApiError, UpstreamFault
 from app.domain.headers import Headers
@@ -149,6 +150,7 @@ class UpstreamUsage:
 
     usage: Usage | None
     model: str | None = None
+    extras: Extras = NO_EXTRAS
 
 
 class UsageNotKept(Exception):

@@ -23,7 +23,7 @@ from app.domain.answer.usage import Usage
 from app.domain.backoff import backoff_seconds
 from app.domain.records import NOTHING_TO_TELL, Record, UsageSource, book_of
 from app.gateway.exchange.settlement import settle_by_books
-from app.gateway.ports import StillRunning, UnsettledReports, UsageLookup, UsageNotKept
+from app.gateway.ports import StillRunning, UnsettledReports, UpstreamUsage, UsageLookup, UsageNotKept
 from app.gateway.services import Services
 
 _log = logging.getLogger(__name__)
@@ -232,13 +232,13 @@ class UsageReconciler:
         if entry.usage is None:
             _log.info("upstream's books do not say what %s weighed", record.request_id)
         else:
-            self._settle(record, entry.usage, entry.model)
+            self._settle(record, entry.usage, entry)
         self._cases.pop(record.request_id, None)  # there is none when a pause has begun meanwhile
         self._trust()
 
-    def _settle(self, record: Record, usage: Usage, model: str | None) -> None:
+    def _settle(self, record: Record, usage: Usage, entry: UpstreamUsage) -> None:
         settled = replace(record)
-        settle_by_books(settled, usage, model, self._prices)
+        settle_by_books(settled, usage, entry, self._prices)
         self._key_guard.keep_out(settled)
         self._ledger.amend(settled)
         self._observer.amended(settled)

@@ -11,7 +11,7 @@ from app.domain.money.estimate import estimate, may_be_billed
 from app.domain.money.pricing import Price
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.gateway.exchange.answer_meter import AnswerMeter
-from app.gateway.ports import Ledger, PriceBook
+from app.gateway.ports import Ledger, PriceBook, UpstreamUsage
 from app.gateway.services import Services
 
 LARGEST_COST = MAX_USD * NANOUSD_PER_USD
@@ -85,10 +85,10 @@ def _explain(record: Record, tap: AnswerMeter) -> None:
     record.error_detail = None if why is None else short_detail(why)
 
 
-def settle_by_books(record: Record, usage: Usage, model: str | None, prices: PriceBook) -> None:
+def settle_by_books(record: Record, usage: Usage, entry: UpstreamUsage, prices: PriceBook) -> None:
     """Replace what a record says of its usage, nothing or an estimate, by what upstream's books say."""
-    record.model_served = record.model_served or model
-    write_usage(record, usage, UsageSource.SETTLED, prices)
+    record.model_served = record.model_served or entry.model
+    write_usage(record, usage, UsageSource.SETTLED, prices, entry.extras)
 
 
 def _write_reading(record: Record, reading: AnswerReading, services: Services, *, sent: bool) -> None:

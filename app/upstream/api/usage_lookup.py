@@ -60,7 +60,7 @@ class UpstreamUsageLookup:
         usage = found.usage
         if usage is not None and (usage.input_tokens is None or usage.output_tokens is None):
             raise UpstreamQueryFailed("GET /responses/{id}: the usage has no counts that could be read", status)
-        return UpstreamUsage(usage, found.model)
+        return UpstreamUsage(usage, found.model, found.extras)
 
 
 def _entry(document: ApiDocument) -> UpstreamUsage:

@@ -59,12 +59,7 @@ class JsonScan:
     Outline is made. After the last step `spans` says where each of them stands.
     """
 
-    def __init__(
-        self,
-        body: bytes,
-        wanted: frozenset[str],
-        outlined: frozenset[str] = frozenset(),
-    ) -> None:
+    def __init__(self, body: bytes, wanted: frozenset[str], outlined: frozenset[str] = frozenset()) -> None:
         self.spans: dict[str, tuple[int, int]] = {}
         self._outlined = outlined
         self._outline: Outline | None = None  # of the outermost value that is read
@@ -80,22 +75,27 @@ class JsonScan:
         self._keeping: str | None = None  # the wanted key whose value is read
         self._value_from = self._value_to = 0  # where the outermost value stands
         self._string_from = self._string_to = 0
-        self._behind_string: State = self._after
-        self._behind_spaces: State = self._after
+        self._behind_string: State
+        self._behind_spaces: State
         self._done = False
 
     def steps(self) -> Generator[None, None, dict[str, object]]:
         """Do the work, a millisecond or two a step; returns the outermost values that were wanted. Raises JsonFault."""
-        yield from self._check_utf8()
-        state: State = self._open
-        while not self._done:
-            work = 0
-            while work < _STEP and not self._done:
-                before, told = self._at, self._told
-                state = state()
-                work += 1 + (self._at - before) // _BYTES_A_TOKEN + (self._told - told) * _TOKENS_A_TELLING
-            yield
-        return self._members
+        self._behind_string = self._behind_spaces = self._after
+        try:
+            yield from self._check_utf8()
+            state: State = self._open
+            while not self._done:
+                work = 0
+                while work < _STEP and not self._done:
+                    before, told = self._at, self._told
+                    state = state()
+                    work += 1 + (self._at - before) // _BYTES_A_TOKEN + (self._told - told) * _TOKENS_A_TELLING
+                yield
+            return self._members
+        finally:  # the states are methods of this object: it would hold the body until a collection
+            self._body = b""
+            del self._behind_string, self._behind_spaces
 
     def _check_utf8(self) -> Iterator[None]:
         decoder = codecs.getincrementaldecoder("utf-8")()

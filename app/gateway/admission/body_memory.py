@@ -21,6 +21,7 @@ class BodyMemory:
 
     def __init__(self, max_bytes: int) -> None:
         self.held = 0
+        self.turn = asyncio.Lock()  # for slices of long work on bodies, see run_in_slices
         self._max_bytes = max_bytes
         self._by_client: dict[str, int] = defaultdict(int)
         self._waiting: dict[asyncio.Future[None], tuple[BodyHold, int]] = {}  # and how much more each asks for
@@ -52,7 +53,7 @@ class BodyMemory:
         """The hold needs so many bytes less: others may have them."""
         self._give(hold, -size)
         for granted, (other, more) in list(self._waiting.items()):
-            if self._take_if_free(other, more):
+            if not granted.done() and self._take_if_free(other, more):  # it is, when it is too late and not told yet
                 del self._waiting[granted]
                 granted.set_result(None)
 

@@ -6,6 +6,7 @@
 Parsing the worst 32 MiB whole would stop every other call for seconds and take gigabytes.
 """
 
+import asyncio
 import json
 import secrets
 from collections import Counter
@@ -89,7 +90,9 @@ def reads_quickly(body: bytes) -> bool:
     return (sample.count(b",") + sample.count(b"{") + sample.count(b"[")) * stride <= QUICK_MARKS
 
 
-async def read_in_steps(body: bytes, gone: Callable[[], bool] = lambda: False) -> CallFacts:
+async def read_in_steps(
+    body: bytes, gone: Callable[[], bool] = lambda: False, turn: asyncio.Lock | None = None
+) -> CallFacts:
     """Judge any body as read_body() does, letting others go on meanwhile. Raises InvalidRequest.
 
     Raises AbandonedError when the client is `gone` before the end.
@@ -99,7 +102,7 @@ async def read_in_steps(body: bytes, gone: Callable[[], bool] = lambda: False) -
     """
     scan = JsonScan(body, TOP_NAMES - _LISTED, _LISTED)
     try:
-        return _facts(await run_in_slices(scan.steps(), gone), scan.spans)
+        return _facts(await run_in_slices(scan.steps(), gone, turn), scan.spans)
     except JsonFault as fault:
         raise InvalidRequest(fault.message, param=_param(fault.key)) from None
 

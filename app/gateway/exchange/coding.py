@@ -37,12 +37,12 @@ Steps = Generator[int, None, bytes]
 """Each step gives how many bytes have been made so far."""
 
 
-def decode(coding: bytes, body: bytes, max_bytes: int, *, keep: bool = True) -> Steps:
+def decode(coding: bytes, body: bytes, max_bytes: int) -> Steps:
     """The work of decoding a request body, in steps of some milliseconds. Never makes more than `max_bytes` and 8 MiB.
 
     Several gzip members or zstd frames are one body, as their standards have it. Raises UnsupportedMediaType for
     another coding (or a stack of them), InvalidRequest for a body that is not so coded, not whole, or followed by
-    something else, PayloadTooLarge past the bound. Without `keep` nothing is kept of it but its size, the last step.
+    something else, PayloadTooLarge past the bound.
     """
     try:
         match coding.strip().lower():
@@ -50,12 +50,12 @@ def decode(coding: bytes, body: bytes, max_bytes: int, *, keep: bool = True) -> 
                 return body
             case b"gzip" | b"x-gzip":
                 start = partial(zlib.decompressobj, 31)
-                return (yield from _members(start, body, DEFLATE_STEP_BYTES, max_bytes, keep=keep))
+                return (yield from _members(start, body, DEFLATE_STEP_BYTES, max_bytes))
             case b"deflate":
                 start = partial(zlib.decompressobj, deflate_window(body))
-                return (yield from _members(start, body, DEFLATE_STEP_BYTES, max_bytes, keep=keep, most=1))
+                return (yield from _members(start, body, DEFLATE_STEP_BYTES, max_bytes, most=1))
             case b"zstd":
-                return (yield from _members(zstd_frame, body, ZSTD_STEP_BYTES, max_bytes, keep=keep))
+                return (yield from _members(zstd_frame, body, ZSTD_STEP_BYTES, max_bytes))
     except (zlib.error, zstandard.ZstdError, EOFError):
         message = "The request body does not decode by its Content-Encoding, or is not whole."
         raise InvalidRequest(message) from None
@@ -63,9 +63,7 @@ def decode(coding: bytes, body: bytes, max_bytes: int, *, keep: bool = True) -> 
     raise UnsupportedMediaType(message)
 
 
-def _members(  # noqa: PLR0913 - what differs between codings
-    start: Callable[[], Member], body: bytes, step: int, max_bytes: int, *, keep: bool, most: int = MOST_MEMBERS
-) -> Steps:
+def _members(start: Callable[[], Member], body: bytes, step: int, max_bytes: int, most: int = MOST_MEMBERS) -> Steps:
     """All of a body, member by member. Raises EOFError when the last one is cut, or there are too many."""
     pieces: list[bytes] = []
     size = position = work = 0
@@ -80,16 +78,13 @@ def _members(  # noqa: PLR0913 - what differs between codings
             if size > max_bytes:
                 message = f"The request body, decoded, is over {max_bytes} bytes."
                 raise PayloadTooLarge(message)
-            if keep:
-                pieces.append(piece)
             work += step + len(piece)
+            pieces.append(piece)
             if work > _PAUSE_BYTES:
                 work = 0
                 yield size
         position -= len(member.unused_data)
         if position == len(body):
-            if not keep:
-                yield size
             return b"".join(pieces)
     raise EOFError
 

@@ -1,7 +1,7 @@
 """Reading a request: its content type judged before a byte is read, its size while reading, its coding after."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import cast
 
 from starlette.exceptions import HTTPException
@@ -9,6 +9,7 @@ from starlette.types import Message, Receive
 
 from app.domain.errors import ApiError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from app.gateway.admission.body_memory import SMALL_BYTES, BodyHold, BodyMemory
+from app.gateway.admission.slices import run_in_slices
 from app.gateway.exchange.coding import Steps, decode
 from app.web.errors import BrokenRequest
 
@@ -50,45 +51,40 @@ async def read_request(
     coding = values.get(b"content-encoding")
     if coding is not None:
         hold = hold or memory.hold(client)
-        body = await _decoded(coding, body, max_bytes, hold)
+        body = await _decoded(coding, body, max_bytes, hold, memory.turn)
     if not body:
         message_text = "The request has no body."
         raise InvalidRequest(message_text)
     return body, hold
 
 
-async def _decoded(coding: bytes, body: bytes, max_bytes: int, hold: BodyHold) -> bytes:
+async def _decoded(coding: bytes, body: bytes, max_bytes: int, hold: BodyHold, turn: asyncio.Lock) -> bytes:
     """The body without its coding; both are held while it is decoded.
 
-    If there is no room, nothing is kept while waiting for it: the body is measured first, and decoded again.
+    Where there is no room, nothing is kept while waiting for it: the body is decoded anew then.
     """
-    decoded = await _run(decode(coding, body, max_bytes), lambda made: hold.resize_at_once(len(body) + made))
-    if decoded is None:
+    wanted = 0
+
+    def grow(made: int) -> bool:
+        nonlocal wanted
+        wanted = len(body) + made
+        return wanted <= hold.size or hold.resize_at_once(wanted)
+
+    while (decoded := await run_in_slices(_while(grow, decode(coding, body, max_bytes)), turn=turn)) is None:
         hold.resize_at_once(len(body))
-        size = 0
-
-        def measure(made: int) -> bool:
-            nonlocal size
-            size = made
-            return True
-
-        await _run(decode(coding, body, max_bytes, keep=False), measure)
-        await hold.resize(len(body) + size)
-        decoded = cast("bytes", await _run(decode(coding, body, max_bytes), lambda _: True))
+        await hold.resize(wanted)
     hold.resize_at_once(len(decoded))
     return decoded
 
 
-async def _run(steps: Steps, go_on: Callable[[int], bool]) -> bytes | None:
-    """What the steps come to, with other work between them; None when `go_on` said no."""
-    while True:
-        try:
-            made = next(steps)
-        except StopIteration as end:
-            return cast("bytes", end.value)
-        if not go_on(made):
-            return None
-        await asyncio.sleep(0)
+def _while(go_on: Callable[[int], bool], steps: Steps) -> Generator[None, None, bytes | None]:
+    """What the steps come to; None as soon as `go_on` says no to how many bytes were made."""
+    try:
+        while go_on(next(steps)):
+            yield
+    except StopIteration as end:
+        return cast("bytes", end.value)
+    return None
 
 
 def bounded(receive: Receive, max_bytes: int) -> Receive:

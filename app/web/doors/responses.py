@@ -78,7 +78,7 @@ class ResponsesEndpoint:
             facts = None
             if not reads_quickly(body):
                 exchange.record.bytes_in = len(body)
-                facts = await read_in_steps(body, downstream.gone)
+                facts = await read_in_steps(body, downstream.gone, self._memory.turn)
         except (ClientLeft, AbandonedError):
             exchange.leave()
             return

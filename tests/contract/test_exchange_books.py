@@ -23,6 +23,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from app.domain.errors import UpstreamProtocolError
 from app.domain.records import Record
+from app.gateway.exchange.ending import Ending
 from app.gateway.usage_query import UsageQuery
 from app.gateway.usage_reconciler import UsageReconciler
 from app.store.query.reports import SqlReports
@@ -169,6 +170,16 @@ class BooksMachine(RuleBasedStateMachine):
         if call.life == self.life and call.visit.client.ending is None:
             self.run(go())
 
+    def lose_patience(self, call: OneCall) -> None:
+        """What was read on towards nobody is given up."""
+
+        async def give_up() -> None:
+            call.visit.exchange.end_by(Ending.CLIENT_LEFT)
+            await self.hang_up()
+
+        if call.life == self.life:
+            self.run(give_up())
+
     @rule()
     def refuse(self) -> None:
         """A body that goes nowhere."""
@@ -265,6 +276,7 @@ class BooksMachine(RuleBasedStateMachine):
         self.unlock()
         for call in self.all:
             self.leave(call)
+            self.lose_patience(call)
         self.house.time.advance(60.0)
         for _ in range(200):
             self.ask_the_books(10.0)

@@ -90,7 +90,10 @@ def _details(value: dict[object, object], name: str, chat_name: str) -> dict[obj
 
 
 def _first_count(value: dict[object, object], name: str, chat_name: str) -> int | None:
-    count = count_of(value.get(name))
+    count = value.get(name)
+    if type(count) is int and 0 <= count <= MAX_TOKENS:  # as in most answers, without a call
+        return count
+    count = count_of(count)
     return count_of(value.get(chat_name)) if count is None else count
 
 

@@ -42,10 +42,10 @@ class AnswerMeter:
         "_head",
         "_looks_right",
         "_meter",
-        "_nothing",
         "_says_stream",
         "_stumbled",
         "feed",
+        "reading",
         "watch",
     )
 
@@ -58,8 +58,9 @@ class AnswerMeter:
         self._coded: CodedWatch | None = None
         self._complete = False
         self._looks_right = True  # it begins as events or JSON do
-        self._nothing = False  # it ended empty
         self._stumbled = False
+        self.reading: AnswerReading = _READ_BEFORE_KNOWN
+        """What has been seen so far. An attribute: a property cost three calls an answer."""
         self.feed: Callable[[bytes], bool] = self._feed_first
         """Takes a chunk; True once: this chunk makes the answer's end visible. Never raises."""
 
@@ -68,13 +69,6 @@ class AnswerMeter:
         """Was there something that could not be read?"""
         unread = self._coded is not None and self._coded.blind
         return self._stumbled or unread or (self._meter is not None and self._meter.errors > 0)
-
-    @property
-    def reading(self) -> AnswerReading:
-        """What has been seen so far."""
-        if self._meter is not None:
-            return self._meter.reading
-        return _NO_ANSWER if self._nothing else _READ_BEFORE_KNOWN
 
     @property
     def is_document(self) -> bool:
@@ -132,6 +126,7 @@ class AnswerMeter:
             if self._meter is None:
                 return False
             chunk = self._take_head()
+        self.reading = self._meter.reading
         self.feed = self._meter.feed
         return self.feed(chunk)
 
@@ -140,8 +135,11 @@ class AnswerMeter:
         try:
             if self._meter is None:
                 self._meter = self._choose(text)
-                text = self._take_head() if self._meter is not None else b""
-            return self._meter is not None and self._meter.feed(text)
+                if self._meter is None:
+                    return False
+                self.reading = self._meter.reading
+                text = self._take_head()
+            return self._meter.feed(text)
         except Exception:  # noqa: BLE001 - watching cannot hurt: whatever is wrong here, the bytes go on
             self._stumbled = True
             return False
@@ -150,14 +148,16 @@ class AnswerMeter:
         """The body ended."""
         if self._meter is None and self._head:  # too short to tell
             self._meter = StreamMeter(orjson.loads) if self._says_stream else BodyMeter(orjson.loads)
+            self.reading = self._meter.reading
             self._meter.feed(self._take_head())
         if self._meter is None:
-            self._nothing = self._coded is None
+            if self._coded is None:
+                self.reading = _NO_ANSWER
             return
         try:
             self._complete = self._meter.end()
-            if not self._looks_right and self._meter.reading == _READ_BEFORE_KNOWN:
-                self._meter.reading.no_answer = True
+            if not self._looks_right and self.reading == _READ_BEFORE_KNOWN:
+                self.reading.no_answer = True
         except Exception:  # noqa: BLE001 - as above
             self._stumbled = True
 

@@ -19,7 +19,7 @@ class UpstreamWire:
     """One upstream with its key. Made on the loop it is used on; closed with close()."""
 
     def __init__(self, name: str, target: Target, key: str, timeouts: WireTimeouts) -> None:
-        self._name = name
+        self.name = name  # as in the ledger
         self._prefix = target.prefix
         self._query = target.query
         self._pool = Pool(target.origin, timeouts)
@@ -28,12 +28,7 @@ class UpstreamWire:
         ).encode("ascii")
 
     def __repr__(self) -> str:
-        return f"Wire({self._name!r})"
-
-    @property
-    def name(self) -> str:
-        """As in the ledger."""
-        return self._name
+        return f"UpstreamWire({self.name!r})"
 
     def open(self, request: "UpstreamRequest", listener: "UpstreamListener") -> WireCall:
         """Send the call. Faults go to the listener, never before this returns."""

@@ -1,4 +1,4 @@
-"""When to ask again: waiting times that double, with some chance in them so that many askers do not come at once."""
+"""Waiting times between attempts: they double, with jitter so that many callers do not come at once."""
 
 FIRST_SECONDS = 1.0
 LONGEST_SECONDS = 60.0
@@ -7,6 +7,6 @@ _DOUBLINGS = 6  # 64 s: beyond the longest
 
 
 def backoff_seconds(attempts: int, chance: float) -> float:
-    """How long to wait after so many attempts: 1 s, 2, 4 ... 60, each a quarter more or less by `chance` (0 to 1)."""
+    """The wait after so many attempts: 1 s, 2, 4 ... 60, each up to a quarter more or less by `chance` (0 to 1)."""
     planned = min(FIRST_SECONDS * 2.0 ** min(attempts, _DOUBLINGS), LONGEST_SECONDS)
     return planned * (1 + SPREAD * (2 * chance - 1))

@@ -1,6 +1,6 @@
-"""The `error_detail` of a record: why the call failed, in one short sentence that holds no secret."""
+"""The `error_detail` of a record: why the call failed, in one short sentence without secrets."""
 
-from app.domain.masking import masked
+from app.domain.masking import mask_secrets
 
 LONGEST_DETAIL = 256
 """Characters."""
@@ -9,12 +9,12 @@ _LONGEST_READ = 4 * LONGEST_DETAIL
 
 
 def short_detail(text: str) -> str:
-    """One printable line of at most 256 characters, with whatever looks like a secret masked.
+    """One printable line of at most 256 characters, with everything masked that looks like a secret.
 
-    Masked before it is cut: half a key at the end would not be known for one.
+    It is masked before it is cut, since half a key would not be recognised.
     """
     line = " ".join(text[:_LONGEST_READ].split())
     if not line.isprintable():
         line = "".join(character if character.isprintable() else "?" for character in line)
-    line = masked(line)
+    line = mask_secrets(line)
     return line if len(line) <= LONGEST_DETAIL else line[: LONGEST_DETAIL - 3] + "..."

@@ -1,4 +1,4 @@
-"""Every refusal and failure that Weighbridge itself answers, as one tree.
+"""All errors that Weighbridge itself answers, as one tree.
 
     ApiError                      status  error_type
     ├── InvalidRequest            400     invalid_request
@@ -15,7 +15,7 @@
     ├── QuotaSpent                429     insufficient_quota        x-should-retry: false
     ├── HeadersTooLarge           431     headers_too_large
     ├── InternalError             500     internal_error
-    ├── UpstreamFault                     (what went wrong behind us)
+    ├── UpstreamFault                     (upstream's faults)
     │   ├── UpstreamUnreachable   502     upstream_unreachable
     │   ├── UpstreamProtocolError 502     upstream_protocol_error
     │   ├── UpstreamAuthFailed    502     upstream_auth             x-should-retry: false
@@ -26,8 +26,8 @@
     ├── Draining                  503     draining                  retry-after
     └── StorageUnavailable        503     storage_unavailable       retry-after
 
-Each class knows its status, ``error_type``, OpenAI ``type`` and headers; `app.web.errors` is the one place that
-renders them. Messages are for the caller: they never hold a key, a header value or a path of the server.
+Each class has its status, ``error_type``, OpenAI ``type`` and headers. Only `app.web.errors` renders them. Messages
+are for the caller and never hold a key, a header value or a path of the server.
 """
 
 from typing import ClassVar
@@ -36,10 +36,9 @@ NO_RETRY = (("x-should-retry", "false"),)
 
 
 class ApiError(Exception):
-    """A failure with an HTTP answer. `param` names the request field at fault, if one is.
+    """A failure with an HTTP answer. `param` names the request field at fault, if any.
 
-    `detail` is for the operator, in the record and the log: why it failed, in one sentence. Without one it is the
-    message.
+    `detail` tells the operator, in the record and the log, why the call failed. It defaults to the message.
     """
 
     status: ClassVar[int] = 500
@@ -63,7 +62,7 @@ class ApiError(Exception):
 
 
 class InternalError(ApiError):
-    """A fault of our own; the log has the details, the caller does not."""
+    """A fault of Weighbridge. The log has the details; the caller gets none."""
 
 
 class InvalidRequest(ApiError):
@@ -73,7 +72,7 @@ class InvalidRequest(ApiError):
 
 
 class AuthenticationFailed(ApiError):
-    """No key, an unknown, expired or revoked one, or a credential carried some other way."""
+    """No key, an unknown, expired or revoked one, or a credential outside of `Authorization: Bearer`."""
 
     status, error_type, type = 401, "authentication", "invalid_request_error"
     headers = (*NO_RETRY, ("www-authenticate", "Bearer"))
@@ -118,19 +117,19 @@ class UnsupportedMediaType(ApiError):
 
 
 class MisdirectedRequest(ApiError):
-    """The Host is none of ours."""
+    """The Host is not one that this server answers for."""
 
     status, error_type, type = 421, "misdirected_request", "invalid_request_error"
 
 
 class UpgradeNotSupported(ApiError):
-    """A WebSocket is asked for where there is none; 426 makes Codex fall back to HTTP at once."""
+    """A WebSocket upgrade where there is none. 426 makes Codex fall back to HTTP at once."""
 
     status, error_type, type = 426, "upgrade_not_supported", "invalid_request_error"
 
 
 class RateLimited(ApiError):
-    """Requests, tokens or calls at once over the client's rate."""
+    """Too many requests, tokens or concurrent calls."""
 
     status, error_type, type = 429, "rate_limited", "rate_limit_error"
 
@@ -149,7 +148,7 @@ class HeadersTooLarge(ApiError):
 
 
 class UpstreamFault(ApiError):
-    """Something behind us went wrong. Before the first byte it is answered; after it, the stream is broken off."""
+    """Upstream failed. Before the first byte the client gets this error; after it, the stream is broken off."""
 
     status = 502
 
@@ -161,20 +160,20 @@ class UpstreamUnreachable(UpstreamFault):
 
 
 class UpstreamProtocolError(UpstreamFault):
-    """The connection broke, or what came was not HTTP. The call may have been billed."""
+    """The connection broke, or the answer was not HTTP. The call may have been billed."""
 
     error_type = "upstream_protocol_error"
 
 
 class UpstreamAuthFailed(UpstreamFault):
-    """Upstream refused the server's key. An operator must act; the caller cannot."""
+    """Upstream refused the server's key. Only an operator can mend this."""
 
     error_type = "upstream_auth"
     headers = NO_RETRY
 
 
 class UpstreamRedirected(UpstreamFault):
-    """Upstream answered with a redirect or a protocol switch; neither is followed, since the key would go with it."""
+    """Upstream answered with a redirect or a protocol switch. Following one would send the key elsewhere."""
 
     error_type = "upstream_redirect"
 
@@ -186,14 +185,14 @@ class UpstreamErrorReplaced(UpstreamFault):
 
 
 class UpstreamTimedOut(UpstreamFault):
-    """No first byte in time, or silence in mid-stream for too long."""
+    """No first byte in time, or too long a silence in mid-stream."""
 
     status, error_type = 504, "upstream_timeout"
-    headers = NO_RETRY  # upstream may still be at work on it
+    headers = NO_RETRY  # upstream may still be working on the call
 
 
 class Overloaded(ApiError):
-    """As many streams as this process takes."""
+    """The process has no room for another call, or its event loop is late."""
 
     status, error_type = 503, "overloaded"
     headers = (("retry-after", "1"),)
@@ -207,7 +206,7 @@ class Draining(ApiError):
 
 
 class StorageUnavailable(ApiError):
-    """A record of the call could not be kept."""
+    """The record of the call could not be stored."""
 
     status, error_type = 503, "storage_unavailable"
     headers = (("retry-after", "5"),)

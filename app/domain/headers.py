@@ -1,8 +1,8 @@
-"""Which headers cross, in either direction (protocol.md, sections 2 and 3).
+"""Which headers cross, in either direction.
 
-Towards upstream an allow-list holds: a header that nobody here knows could steer a gateway behind us, and the server's
-key with it. Towards the client everything crosses but what belongs to one hop, what would bind the client to upstream's
-site, and what names the server's account.
+Towards upstream there is an allow-list: an unknown header could steer a gateway behind us, and the server's key with
+it. Towards the client everything crosses except hop-by-hop headers, what would bind the client to upstream's site, and
+what names the server's account.
 """
 
 import re
@@ -49,7 +49,7 @@ _TO_OPENAI_PREFIXES = (b"x-codex-", b"x-oai-", b"x-openai-", b"x-responsesapi-")
 
 _OF_THIS_HOP = _HOP_BY_HOP | frozenset(
     (
-        # set by the wire, or no longer true of the body that is sent
+        # the wire sets them, or they are no longer true of the body that is sent
         b"accept-encoding",
         b"content-encoding",
         b"content-length",
@@ -97,9 +97,9 @@ _LENGTH_DIGITS = 18
 
 
 class HeaderRule:
-    """Decides by name, and remembers its decisions: real traffic has few names, and short ones.
+    """Decides by name and remembers its decisions: real traffic has few and short names.
 
-    `dropped` hears the name of a header that stays, once a name, and of no more than 256 names.
+    `dropped` is called once with each name that does not cross, for at most 256 names.
     """
 
     def __init__(self, may_cross: Callable[[bytes], bool], dropped: Callable[[str], None] | None = None) -> None:
@@ -108,7 +108,7 @@ class HeaderRule:
         self._crosses: dict[bytes, bool] = {}
 
     def select(self, headers: Iterable[tuple[bytes, bytes]]) -> Headers:
-        """The headers that cross, in order. Names are in lower case; those that a `Connection` header lists stay."""
+        """The headers that cross, in order. Names are in lower case; names in a `Connection` header do not cross."""
         crosses = self._crosses
         selected: Headers = []
         listed: frozenset[bytes] = frozenset()
@@ -138,12 +138,12 @@ class HeaderRule:
 def towards_upstream(
     *, openai: bool = False, more: Collection[str] = (), dropped: Callable[[str], None] | None = None
 ) -> HeaderRule:
-    """The rule for requests. What passes may be sent as it is, behind the wire's own headers.
+    """The rule for requests.
 
     Args:
-        openai: whether upstream is OpenAI or Azure, to whom some more headers mean something.
-        more: globs of further names in lower case. What never_crosses() does not pass by them either.
-        dropped: is told each name that is dropped, once.
+        openai: whether upstream is OpenAI or Azure, which read some more headers.
+        more: globs of further names in lower case. never_crosses() overrules them.
+        dropped: called once with each name that is dropped.
 
     """
     exact = _TO_EVERY_UPSTREAM | (_TO_OPENAI if openai else frozenset())
@@ -160,13 +160,13 @@ def towards_upstream(
 
 
 def never_crosses(name: bytes) -> bool:
-    """Whether a header stays here whatever the operator says: credentials, tracing, and what belongs to one hop."""
+    """Whether a header is never forwarded, whatever the settings say: credentials, tracing, hop-by-hop headers."""
     known = name in _NEVER_UPSTREAM or name.startswith(_NEVER_UPSTREAM_PREFIXES)
     return known or _CREDENTIAL.search(name) is not None
 
 
 def towards_client() -> HeaderRule:
-    """The rule for answers. `content-length` and `content-encoding` cross, since the body's bytes do."""
+    """The rule for answers. `content-length` and `content-encoding` cross, since the body's bytes do not change."""
     return HeaderRule(lambda name: name not in _NOT_DOWNSTREAM and not name.startswith(_NOT_DOWNSTREAM_PREFIXES))
 
 
@@ -179,5 +179,5 @@ def value_of(headers: Headers, name: bytes) -> bytes | None:
 
 
 def announced_length(value: bytes | None) -> int | None:
-    """The bytes that a Content-Length announces; None when there is none, or none that is a length."""
+    """The bytes that a Content-Length announces; None if there is none, or it is not a number."""
     return int(value) if value is not None and value.isdigit() and len(value) <= _LENGTH_DIGITS else None

@@ -19,7 +19,7 @@ def rfc3339(microseconds: int) -> str:
     return f"{_second(seconds)}.{fraction:06d}Z"
 
 
-@lru_cache(maxsize=16)  # neighbouring records share their seconds; the calendar costs more than the rest of the line
+@lru_cache(maxsize=16)  # neighbouring records share their seconds, and the calendar is the most expensive part
 def _second(seconds: int) -> str:
     year, month, day, hour, minute, second = gmtime(seconds)[:6]
     return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"
@@ -28,7 +28,7 @@ def _second(seconds: int) -> str:
 def record_fields(record: Record) -> dict[str, object]:
     """The record's public fields: text, whole numbers, booleans, milliseconds to the microsecond; None means unknown.
 
-    `cost_usd` is decimal text, exact to the nano-dollar. The price that made it stays in the ledger.
+    `cost_usd` is decimal text, exact to the nano-dollar.
     """
     cost, cost_source = record.cost_nanousd, record.cost_source
     return {

@@ -1,4 +1,4 @@
-"""A Record is one exchange in the ledger: what was called, what came of it, what it weighed.
+"""A Record is one exchange in the ledger: what was called, how it ended, what it used and cost.
 
 Units: times are integer microseconds since 1970 UTC, durations float milliseconds, money integer
 nano-dollars (1e-9 US dollar), sizes bytes. ``None`` means unknown, never zero.
@@ -11,7 +11,7 @@ from app.domain.money.worst_case import WorstCase
 
 
 class Outcome(StrEnum):
-    """How an exchange ended. Closed set: reports, metrics and clients of `usage --json` rely on it."""
+    """How an exchange ended. Reports, metrics and readers of `usage --json` rely on this closed set."""
 
     COMPLETED = "completed"
     INCOMPLETE = "incomplete"
@@ -26,20 +26,20 @@ class Outcome(StrEnum):
 
 
 NOTHING_TO_TELL = frozenset((Outcome.IN_PROGRESS, Outcome.REJECTED, Outcome.UPSTREAM_ERROR))
-"""Where upstream's books have nothing to add: the call is not over, or upstream did not begin to work."""
+"""Outcomes for which upstream's usage records have nothing to add: the call is open, or upstream did no work."""
 
 
 class UsageSource(StrEnum):
     """Where the token counts come from."""
 
     REPORTED = "reported"
-    SETTLED = "settled"  # from upstream's books, afterwards
+    SETTLED = "settled"  # from upstream's usage records, after the end
     ESTIMATED = "estimated"
     NONE = "none"
 
 
 class CostSource(StrEnum):
-    """Where the cost comes from; absent when the cost is unknown."""
+    """Where the cost comes from; None if the cost is unknown."""
 
     REPORTED = "reported"
     PRICED = "priced"
@@ -47,19 +47,18 @@ class CostSource(StrEnum):
 
 
 class Book(StrEnum):
-    """The two books of the ledger: calls that cost money, and calls of `serve --demo`, which cost play money."""
+    """The two parts of the ledger: calls that cost money, and calls of `serve --demo`, which do not."""
 
     REAL = "real"
     DEMO = "demo"
 
 
 DEMO_UPSTREAM = "mock"
-"""The upstream inside `serve --demo`. No other may have this name: roll-ups, which know a call's upstream, keep the
-books apart by it."""
+"""The upstream inside `serve --demo`. No other may have this name: roll-ups know a call's Book by it."""
 
 
 def book_of(upstream: str) -> Book:
-    """The book of the calls of an upstream."""
+    """The Book of an upstream's calls."""
     return Book.DEMO if upstream == DEMO_UPSTREAM else Book.REAL
 
 
@@ -69,7 +68,7 @@ HTTP = "http"
 
 @dataclass(slots=True)
 class Record:
-    """One exchange. Opened at admission, changed only by the exchange that owns it, settled once."""
+    """One exchange. Only the exchange that owns it changes it, from admission to its one settlement."""
 
     request_id: str
     started_at: int
@@ -82,8 +81,8 @@ class Record:
     model_requested: str | None = None
     model_served: str | None = None
     stream: bool = False
-    background: bool = False  # upstream goes on with it without us, and its response tells the usage later
-    http_status: int | None = None  # what the client was answered
+    background: bool = False  # upstream works on without us, and its stored response tells the usage later
+    http_status: int | None = None  # the status that the client got
     outcome: Outcome = Outcome.IN_PROGRESS
     usage_source: UsageSource = UsageSource.NONE
     input_tokens: int | None = None
@@ -94,10 +93,10 @@ class Record:
     total_tokens: int | None = None
     cost_nanousd: int | None = None
     cost_source: CostSource | None = None
-    price: str | None = None  # the price the cost was made with, as JSON (Price.as_json)
+    price: str | None = None  # the price that made the cost, as JSON (Price.as_json)
     response_id: str | None = None
     generation_id: str | None = None
-    retry_count: int = 0  # our own repeats towards upstream
+    retry_count: int = 0  # how often we sent it again
     bytes_in: int = 0  # request body as forwarded
     bytes_out: int = 0  # answer body as passed on
     time_to_first_byte_ms: float | None = None
@@ -113,14 +112,14 @@ class Record:
     program: str | None = None  # product name of the caller's user agent
     tags: str | None = None  # as JSON: an object of text to text
     phases_ms: str | None = None  # as JSON: an object of phase name to milliseconds
-    demo: bool = False  # a call of `serve --demo`: play money
-    worst_case: WorstCase | None = None  # while a call with a budget is open: what it counts for should we die
+    demo: bool = False  # a call of `serve --demo`
+    worst_case: WorstCase | None = None  # while a call with a budget is open: what it counts for if the process dies
     service_tier: str | None = None  # while it is open: what the call asked for
-    max_output_tokens: int | None = None  # while it is open: as the call has it
-    held: bool = False  # nobody has told what it came to, and so it counts by its worst case
+    max_output_tokens: int | None = None  # while it is open: what the call asked for
+    held: bool = False  # its cost is unknown, so that it counts by its worst case
 
     def count_worst_case(self, worst: WorstCase) -> None:
-        """Nobody has told what the call came to: it counts by what was set aside for it, until somebody does."""
+        """Count the call by its worst case until its cost is known."""
         self.held = True
         self.usage_source = UsageSource.ESTIMATED
         self.input_tokens, self.output_tokens, self.total_tokens = worst.input_tokens, worst.output_tokens, worst.tokens
@@ -128,6 +127,6 @@ class Record:
         self.cost_source = None if worst.cost_nanousd is None else CostSource.ESTIMATED
 
     @property
-    def has_books(self) -> bool:
-        """Whether upstream's books may tell afterwards what it weighed: they know it by one id or the other."""
+    def has_usage_record(self) -> bool:
+        """Whether the record has an id by which upstream's usage records can be asked about it."""
         return self.generation_id is not None or (self.background and self.response_id is not None)

@@ -11,12 +11,12 @@ _LATEST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=
 
 
 def is_span(text: str) -> bool:
-    """Whether parse_span() reads it."""
+    """Whether parse_span() can read the text."""
     return _SPAN.fullmatch(text.strip().lower()) is not None
 
 
 def parse_span(text: str) -> int:
-    """A span in microseconds. Raises ValueError with a sentence for the person who typed it."""
+    """A span in microseconds. Raises ValueError with a message for the user."""
     found = _SPAN.fullmatch(text.strip().lower())
     if found is None:
         message = f"{text!r} is not a span of time: write a number and s, m, h, d or w, as in 90d."
@@ -27,8 +27,8 @@ def parse_span(text: str) -> int:
 def parse_moment(text: str, now_us: int) -> int:
     """A moment in microseconds UTC: so long ago, or a date or time of ISO 8601 (UTC unless it says otherwise).
 
-    A month or a day stands for its beginning. Never before 1970 or after 9999, where nothing was recorded and not
-    everything can be stored or shown.
+    A month or a day means its beginning. The result lies between 1970 and 9999. Raises ValueError with a message for
+    the user.
     """
     if is_span(text):
         return max(0, now_us - parse_span(text))

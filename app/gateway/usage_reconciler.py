@@ -46,7 +46,7 @@ _OPEN_SOURCES = frozenset((UsageSource.NONE, UsageSource.ESTIMATED))
 
 def wants(record: Record) -> bool:
     """Whether upstream's books may tell more of a settled call than the ledger knows."""
-    return record.usage_source in _OPEN_SOURCES and record.has_books and record.outcome not in NOTHING_TO_TELL
+    return record.usage_source in _OPEN_SOURCES and record.has_usage_record and record.outcome not in NOTHING_TO_TELL
 
 
 @dataclass(slots=True)

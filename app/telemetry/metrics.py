@@ -115,7 +115,7 @@ class Metrics:
 
     def _count(self, record: Record, route: str, model: str) -> None:
         self._requests[route, record.outcome.value] += 1
-        if record.usage_source is not UsageSource.ESTIMATED or not record.has_books:
+        if record.usage_source is not UsageSource.ESTIMATED or not record.has_usage_record:
             self._count_usage(record, model)
         if record.time_to_first_byte_ms is not None:
             self.time_to_first_byte.observe(record.time_to_first_byte_ms / 1000)

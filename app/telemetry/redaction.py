@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from app.domain.masking import MASK, masked
+from app.domain.masking import MASK, mask_secrets
 
 SHORTEST_SECRET = 4
 """A shorter "secret" guards nothing, and blotting it out would leave no line readable."""
@@ -29,7 +29,7 @@ class Redactor:
         # Known secrets before patterns: a pattern may swallow the first half of a secret and leave the second.
         for secret in self._secrets:
             text = text.replace(secret, MASK)
-        return masked(text)
+        return mask_secrets(text)
 
     def suspects(self, text: str) -> bool:
         """False when redacting and escaping would change nothing. Quick: a few searches, no pattern."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from app.domain.answer.usage import Usage
 from app.domain.money.pricing import Price, cost
-from app.domain.money.worst_case import MOST_OUTPUT_TOKENS, Assumptions, dearest, worst_case
+from app.domain.money.worst_case import MOST_OUTPUT_TOKENS, Assumptions, highest_cost, worst_case
 
 ASSUMED = Assumptions(bytes_per_token=3, output_ceiling=1000)
 PRICES = {"cheap": Price(input=1_000_000_000, output=2_000_000_000), "dear": Price(input=9_000_000_000, output=9)}
@@ -33,7 +33,7 @@ def test_no_call_within_its_tokens_costs_more(
     cached = data.draw(st.integers(0, into))
     written = data.draw(st.integers(0, into - cached))
     usage = Usage(into, cached, written, out)
-    assert (cost(usage, tiered) or 0) <= dearest(tiered, input_tokens, output_tokens)
+    assert (cost(usage, tiered) or 0) <= highest_cost(tiered, input_tokens, output_tokens)
 
 
 def _fields(price: Price) -> dict[str, Any]:
@@ -69,7 +69,7 @@ def test_what_builds_on_something_upstream_keeps_may_fill_the_context() -> None:
 
 def test_the_dearest_of_all_models_that_may_answer() -> None:
     call = {"model": "cheap", "models": ["dear"], "max_output_tokens": 10}
-    assert judged(call)[2] == dearest(PRICES["dear"], 100, 10)
+    assert judged(call)[2] == highest_cost(PRICES["dear"], 100, 10)
 
 
 def test_one_unknown_price_makes_it_unknown() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from app.domain.identity.key_marks import masked
+from app.domain.masking import mask_keys
 from tests.gateway.house import UPSTREAM_KEY, House, event, response, usage
 
 OURS = "sk-wb-0123456789abcdefghijABCDEFGHIJ0123456789abcdefghij012345"
@@ -40,4 +40,4 @@ def test_a_refused_call_as_well(house: House) -> None:
     "name", ["openai/gpt-5.5", "task-optimized-model", "desk-assistant-large", "sk-small", "risk-assessor-9"]
 )
 def test_names_of_models_stay(name: str) -> None:
-    assert masked(name) == name
+    assert mask_keys(name) == name

@@ -1,4 +1,4 @@
-"""Upstream's own word for an error, and its message, wherever they stand: in an event, its response, a body."""
+"""Finds the code and the message of upstream's error in an event, a response or a body."""
 
 import re
 from collections.abc import Iterable
@@ -11,19 +11,19 @@ Json = dict[str, object]
 
 
 def error_word(*documents: Json) -> str | None:
-    """The best word, as an identifier of at most 64 characters out of [A-Za-z0-9_.:-]: `code`, then `type`, others."""
+    """The error's code as text: at most 64 characters out of [A-Za-z0-9_.:-]. `code` goes before `type` and others."""
     return _first_code(value for value in _codes_in(documents) if isinstance(value, str))
 
 
 def error_code(*documents: Json) -> str | None:
-    """The same, or the number where there is no word: numbers only repeat an HTTP status."""
+    """The same; a number only if there is no text, since numbers repeat the HTTP status."""
     return error_word(*documents) or _first_code(str(value) for value in _codes_in(documents) if type(value) is int)
 
 
 def error_message(*documents: Json) -> str | None:
-    """What upstream says of the error in words, as far as it is read: 2,048 characters.
+    """Upstream's error message, cut at 2,048 characters.
 
-    OpenRouter's own words may only be "Provider returned error"; the provider's stand beside them.
+    OpenRouter may only say "Provider returned error"; then the provider's own message is added.
     """
     errors = [object_of(document.get("error")) for document in documents]
     values = [source.get("message") for source in (*errors, *documents)]
@@ -32,8 +32,8 @@ def error_message(*documents: Json) -> str | None:
     if message is None:
         return None
     details = [object_of(error.get("metadata")) for error in errors]
-    told = [f"{detail.get('provider_name') or 'provider'}: {raw}" for detail in details if (raw := detail.get("raw"))]
-    return (f"{message} ({told[0]})" if told else message)[:MESSAGE_LIMIT]
+    raw_messages = [f"{d.get('provider_name') or 'provider'}: {raw}" for d in details if (raw := d.get("raw"))]
+    return (f"{message} ({raw_messages[0]})" if raw_messages else message)[:MESSAGE_LIMIT]
 
 
 def _codes_in(documents: Iterable[Json]) -> list[object]:
@@ -47,11 +47,11 @@ def _codes_in(documents: Iterable[Json]) -> list[object]:
 
 
 def _first_code(values: Iterable[str]) -> str | None:
-    """The first of the values that has an identifier in it, made safe to store and to show."""
+    """The first value that contains an identifier, made safe to store and to show."""
     codes = (_NOT_IN_CODE.sub("_", value[: 4 * CODE_LIMIT])[:CODE_LIMIT].strip("_") for value in values)
     return next((code for code in codes if code), None)
 
 
 def object_of(value: object) -> Json:
-    """A JSON object, empty when the value is none."""
+    """The value if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}

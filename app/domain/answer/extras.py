@@ -1,7 +1,7 @@
-"""What an answer says beside its usage of what it costs: the service tier, hosted tools, tokens of other kinds.
+"""What else in an answer decides its cost: the service tier, hosted tools, tokens of other kinds.
 
-Where it stands: `service_tier`, `tool_usage` and `output` beside `usage` (OpenAI), `server_tool_use_details` within it
-(OpenRouter). An answer that is too large to be decoded has its `output` passed over.
+OpenAI puts `service_tier`, `tool_usage` and `output` beside `usage`; OpenRouter puts `server_tool_use_details` into it.
+The `output` of an answer that is too large to be decoded is not read.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ _HOSTED = {
     "image_generation_call": IMAGES,
     "code_interpreter_call": "code interpreter calls",
 }
-"""Items of an output that upstream's own tools have made, and may charge for."""
+"""Output items of upstream's own tools, which may cost a fee."""
 
 _PLAIN_DETAILS = frozenset(("cached_tokens", "cache_write_tokens", "cache_write_tokens_details", "reasoning_tokens"))
 _OTHER_TOKENS = ("audio_tokens", "image_tokens", "video_tokens")
@@ -24,7 +24,7 @@ _LONGEST_TIER = 32
 
 
 class Extras(NamedTuple):
-    """Counts, None where nothing tells. `seen` counts the items of hosted tools in the output, by their plain name."""
+    """Counts; None means unknown. `seen` counts the items of hosted tools in the output, by their plain name."""
 
     service_tier: str | None = None
     web_searches: int | None = None
@@ -32,7 +32,7 @@ class Extras(NamedTuple):
     image_output_tokens: int = 0
     seen: tuple[tuple[str, int], ...] = ()
     other_tokens: tuple[str, ...] = ()
-    unread: bool = False  # the output was too large to be looked through, and nothing else tells of tools
+    unread: bool = False  # the output was too large to be read, and nothing else counts the tools
 
 
 NO_EXTRAS = Extras()
@@ -40,7 +40,7 @@ _DEFAULT_TIER = Extras(service_tier="default")
 
 
 def read_extras(response: Json) -> Extras:
-    """Those of a decoded response. Never raises."""
+    """The extras of a decoded response. Never raises."""
     output = response.get("output")
     seen: dict[str, int] = {}
     if isinstance(output, list):
@@ -49,7 +49,7 @@ def read_extras(response: Json) -> Extras:
             if isinstance(kind, str) and kind in _HOSTED:
                 seen[_HOSTED[kind]] = seen.get(_HOSTED[kind], 0) + 1
     tools = response.get("tool_usage")
-    if output == {} and not tools:  # what a JsonTap leaves of it
+    if output == {} and not tools:  # a JsonExtractor leaves this of a long output
         return NO_EXTRAS._replace(unread=True, service_tier=_tier(response))
     usage = response.get("usage")
     details = usage if isinstance(usage, dict) else {}

@@ -1,25 +1,25 @@
-"""Reads a few values out of a JSON document of any size while it passes by.
+"""Reads a few values out of a JSON document of any size while it passes.
 
-A terminal event can be one line of twenty megabytes, an image in base64, with forty bytes of usage behind it. The tap
-follows quotes and brackets over such a line, chunk by chunk, and keeps only the raw text of the values asked for.
-Time is linear in the bytes; memory is the values kept. Nesting is counted, not recursed into.
+A terminal event can be one line of twenty megabytes, an image in base64, with forty bytes of usage behind it. The
+extractor follows quotes and brackets chunk by chunk, and keeps only the raw text of the wanted values. Its time is
+linear in the bytes, and its memory is the kept values. It counts nesting and does not recurse.
 
-It is lenient: it does not check what it skips. Keys are compared as written, so one spelt with escapes is not found.
+It does not check what it skips. It compares keys as they are written, so it does not find a key spelt with escapes.
 """
 
 import re
 from collections.abc import Callable, Mapping
 
 Wanted = Mapping[bytes, "Wanted"]
-"""Keys of an object whose values are kept: whole where a key maps to {}, else the keys of the object in turn.
+"""Keys of an object whose values are kept. {} keeps the whole value, another mapping those keys of the object in it.
 
-Where no object comes although one is looked into, what comes is kept whole.
+A value that is no object is always kept whole.
 """
 
 Kept = dict[bytes, "bytes | Kept"]
 
 KEEP_LIMIT_BYTES = 64 * 1024
-"""The most that is kept of one value; a longer one counts as an empty object."""
+"""The longest value that is kept; a longer one becomes an empty object."""
 
 TOO_LONG = b"{}"
 QUOTE, COLON, COMMA, OPEN_BRACE = b'":,{'
@@ -29,15 +29,15 @@ TOKEN = re.compile(rb'["{}\[\],:]')
 SPACE = re.compile(rb"[ \t\r\n]*+")
 STRING_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
 
-# What leaves the depth as it is: strings, brackets with nothing but strings and scalars inside, and what lies between.
-# One match takes the place of hundreds of steps. It only saves steps: where it stops, one byte at a time goes on. The
-# counts bound what a match can try in vain, and the frames it keeps: an open repeat keeps one for every round.
+# Matches a run that does not change the depth: strings, flat containers, and what lies between. One match saves
+# hundreds of steps; where it stops, the scan goes on byte by byte. The counts bound backtracking and the frames that
+# a match keeps: an unbounded repeat keeps one for each round.
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _BETWEEN = rb'[^"{}\[\]]*+'
 _FLAT = rb"[{\[]%b(?:%b%b){0,16}[}\]]" % (_BETWEEN, _STRING, _BETWEEN)
 LEVEL_RUN = re.compile(rb"%b(?:(?:%b|%b)%b){0,64}" % (_BETWEEN, _STRING, _FLAT, _BETWEEN), re.DOTALL)
 
-# Where the tap stands among the members of an object it looks into.
+# The position within the members of an object that is looked into.
 BEFORE_KEY, AFTER_KEY, BEFORE_VALUE, IN_VALUE = range(4)
 
 
@@ -65,8 +65,8 @@ class JsonExtractor:
         self._wanted = wanted
         self._dead = False  # the document is no object or array
         self._depth = 0  # brackets open
-        self._scopes: list[Wanted] = []  # the objects looked into, outermost first; equal to the depth inside one
-        self._kept: list[Kept] = [{}]  # what was kept of them; the first is the whole result
+        self._scopes: list[Wanted] = []  # the open objects that are looked into, outermost first
+        self._kept: list[Kept] = [{}]  # the values kept of each; the first is the whole result
         self._place = BEFORE_KEY
         self._key = b""
         self._in_string = False
@@ -76,7 +76,7 @@ class JsonExtractor:
         self._too_long = False
 
     def feed(self, chunk: bytes, start: int, stop: int) -> bool:
-        """Take `chunk[start:stop]`; returns `closed`. What follows the closing byte is ignored."""
+        """Read `chunk[start:stop]`; returns `closed`. What follows the closing byte is ignored."""
         position = self._keep_from = start
         while position < stop and not self.closed and not self._dead:
             if self._in_string:
@@ -94,7 +94,7 @@ class JsonExtractor:
         return self.closed
 
     def document(self, loads: Callable[[bytes], object]) -> dict[str, object]:
-        """The values kept, decoded, nested as they were. One that cannot be decoded is an empty object."""
+        """The kept values, decoded and nested as they were. A value that cannot be decoded is an empty object."""
         return _decode(self._kept[0], loads)
 
     def _open(self, chunk: bytes, position: int, stop: int) -> int:
@@ -109,7 +109,7 @@ class JsonExtractor:
         return position + 1
 
     def _pass_string(self, chunk: bytes, position: int, stop: int) -> int:
-        """Go to the end of the string that `position` is inside of."""
+        """Move to the end of the string that contains `position`."""
         if self._escaped:
             self._escaped = False
             position += 1
@@ -130,7 +130,7 @@ class JsonExtractor:
         return end + 1
 
     def _pass_nested(self, chunk: bytes, position: int, stop: int) -> int:
-        """Go on inside a value that is not looked into, to its end or into a string that goes on in the next chunk."""
+        """Move through a value that is not looked into, to its end or into a string that the next chunk continues."""
         depth, outside = self._depth, len(self._scopes)
         while position < stop and depth > outside and not self._in_string:
             found = LEVEL_RUN.match(chunk, position, stop)
@@ -147,7 +147,7 @@ class JsonExtractor:
         return position
 
     def _pass_member(self, chunk: bytes, position: int, stop: int) -> int:
-        """Go to the next token of an object looked into, and past it."""
+        """Move past the next token of an object that is looked into."""
         found = TOKEN.search(chunk, position, stop)
         if found is None:
             return stop
@@ -205,7 +205,7 @@ class JsonExtractor:
         self._keeping, self._keep_from, self._too_long = bytearray(), position, False
 
     def _keep(self, chunk: bytes, stop: int) -> None:
-        """Add the chunk's part of what is being kept, unless that grows too long."""
+        """Add this chunk's part of the value, unless the value is too long."""
         if self._keeping is None or self._too_long:
             return
         if len(self._keeping) + stop - self._keep_from > KEEP_LIMIT_BYTES:

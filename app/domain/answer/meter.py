@@ -1,13 +1,12 @@
-"""The meter watches an answer from the side, as it is passed on, and says what it weighed.
+"""The meter reads an answer from the side while it passes, and finds its usage.
 
-    bytes, cut anywhere ──► StreamMeter ──► DataLines ──► Document ──► Reading      (server-sent events)
-                            BodyMeter   ────────────────► Document ──► Reading      (one JSON document)
-                                                             └── JsonExtractor            (what is larger than 256 KiB)
+    bytes, cut anywhere ──► StreamMeter ──► DataLines ──► JsonDocument ──► AnswerReading     (server-sent events)
+                            BodyMeter   ────────────────► JsonDocument ──► AnswerReading     (one JSON document)
+                                                              └── JsonExtractor              (more than 256 KiB)
 
-It costs next to nothing for what says nothing: most chunks of a stream are looked through once for the few keys and
-types that matter, and forgotten. Inside a JSON string a quote is escaped, so text of a model that quotes a terminal
-event does not match; what does match is decoded and judged by its structure. The meter never raises and never changes
-a byte; what it cannot read it counts in `errors`.
+Most chunks of a stream are searched once for the few keys and types that matter, and forgotten. Quotes within a JSON
+string are escaped, so a model's text that quotes a terminal event does not match. What matches is decoded and judged
+by its structure. The meter never raises and never changes a byte; it counts in `errors` what it cannot read.
 """
 
 import json
@@ -22,18 +21,18 @@ from app.domain.money.estimate import delta_bytes
 
 __all__ = ["AnswerReading", "BodyMeter", "Loads", "Meter", "StreamMeter"]
 
-# What every event that can end, name or fail an answer has in it.
+# Every event that can end, name or fail an answer matches this.
 CANDIDATE = re.compile(rb'"(?:response(?:\.(?:completed|incomplete|failed|done|error))?|error)"')
 
-# What every event that can end or fail an answer has in it: this spares us the long `response.in_progress`.
+# Every event that can end or fail an answer matches this. It leaves out the long `response.in_progress`.
 DECISIVE = re.compile(
     rb'"(?:(?:response\.)?(?:completed|incomplete|failed|cancelled)"|response\.(?:done|error)"|error"(?!\s*:\s*null\b))'
 )
 
 HOLD_LIMIT_BYTES = 1024
-"""An open event up to this size is joined with the next chunk and searched again: cheaper than following it."""
+"""An open event up to this size is joined with the next chunk and searched again: that costs less than following it."""
 
-# What a Reading is made of, for documents too large to decode.
+# The values that an AnswerReading needs, for documents that are too large to decode.
 LEAF: Wanted = {}
 CODES: Wanted = {b"code": LEAF, b"type": LEAF, b"error_type": LEAF, b"message": LEAF}
 ERROR: Wanted = {**CODES, b"metadata": {b"error_type": LEAF}}
@@ -43,24 +42,24 @@ EVENT: Wanted = {**CODES, b"error": ERROR, b"response": ANSWER}
 
 
 class Meter(Protocol):
-    """What the gateway asks of either meter."""
+    """What the gateway asks of either meter. `errors` counts what could not be read."""
 
     reading: AnswerReading
-    errors: int  # how often something could not be read
+    errors: int
 
     def feed(self, chunk: bytes) -> bool:
-        """True exactly once: this chunk completes the terminal event, or the JSON document."""
+        """Read a chunk. True exactly once: when the chunk completes the terminal event, or the JSON document."""
 
     def end(self) -> bool:
-        """The body has ended. True when only this made the terminal event, or the document, count."""
+        """The body has ended. True when only its end completes the terminal event, or the document."""
 
 
 class StreamMeter:
-    """Weighs a stream of server-sent events.
+    """Meters a stream of server-sent events.
 
-    The first terminal event counts and nothing after it is looked at. feed() says True as soon as the bytes of that
-    event's JSON are closed at the end of a line or of the chunk, without waiting for the blank line: a client that
-    reads lines, or raw bytes, has it then. Memory is 256 KiB and a chunk at most, whatever the size of an event.
+    The first terminal event counts; nothing after it is read. feed() returns True as soon as that event's JSON closes
+    at the end of a line or of the chunk. It does not wait for the blank line, since a client that reads lines or raw
+    bytes has the event by then. Memory is at most 256 KiB and a chunk, whatever the size of an event.
     """
 
     __slots__ = ("_document", "_finished", "_held", "_idle", "_lines", "_loads", "_started", "errors", "reading")
@@ -69,11 +68,11 @@ class StreamMeter:
         self.reading = AnswerReading()
         self.errors = 0
         self._loads = loads
-        self._lines: DataLines | None = None  # with _document: the event that is open
+        self._lines: DataLines | None = None  # with _document: the open event
         self._document: JsonDocument | None = None
-        self._held = b""  # the start of a small event that says nothing yet, to be put before the next chunk
-        self._idle = False  # in mid-stream, no event open but what is held
-        self._started = False  # past where a byte order mark may stand
+        self._held = b""  # the start of a small event that does not matter yet, to be put before the next chunk
+        self._idle = False  # in mid-stream, and no event is open except what is held
+        self._started = False  # past the place of a byte order mark
         self._finished = False
 
     def feed(self, chunk: bytes) -> bool:
@@ -85,17 +84,17 @@ class StreamMeter:
                 self.reading.output_bytes += delta_bytes(chunk)
                 return False
             return self._scan(chunk)
-        except Exception:  # noqa: BLE001 - watching must not hurt the stream
-            return self._stumble()
+        except Exception:  # noqa: BLE001 - metering must not hurt the stream
+            return self._count_error()
 
     def end(self) -> bool:
         document, self._document = self._document, None
         finished, self._finished, self._idle = self._finished, True, False
         try:
-            # A cut-off event is not whole, and no error of ours.
+            # A cut-off event is not whole, and not counted as an error.
             return not (finished or document is None or document.whole) and self._read(document, document.finish())
         except Exception:  # noqa: BLE001 - as above
-            return self._stumble()
+            return self._count_error()
 
     def _scan(self, chunk: bytes) -> bool:
         if self._finished:
@@ -115,7 +114,7 @@ class StreamMeter:
         return False
 
     def _strip_mark(self, chunk: bytes) -> bytes:
-        """The chunk without a byte order mark; nothing while it could still become one."""
+        """The chunk without a byte order mark; empty while it could still become one."""
         if len(chunk) < len(BYTE_ORDER_MARK) and BYTE_ORDER_MARK.startswith(chunk):
             self._held = chunk
             return b""
@@ -125,8 +124,8 @@ class StreamMeter:
     def _seek(self, chunk: bytes, position: int) -> int:
         """Open the next event that matters, or the last one if the chunk does not end it; returns where it starts.
 
-        `position` is the start of some event. Each byte is searched once, however many events a chunk holds. The last
-        one is held back as it is, and not opened, if it is small and says nothing: most often it was cut in two.
+        `position` is the start of some event. Each byte is searched once, however many events a chunk holds. A small
+        last event that does not matter is held back and not opened: most often it was cut in two.
         """
         passed, found = position, CANDIDATE.search(chunk, position)
         position = event_start(chunk, position, found.start() if found else len(chunk))
@@ -139,7 +138,7 @@ class StreamMeter:
         return position
 
     def _follow(self, chunk: bytes, position: int) -> int:
-        """Take the open event's bytes; returns where the next one starts, or the chunk's length."""
+        """Read the open event's bytes; returns where the next event starts, or the chunk's length."""
         lines, document = self._lines, self._document
         if lines is None or document is None:
             return len(chunk)
@@ -149,7 +148,7 @@ class StreamMeter:
         if not document.whole:
             collected = document.collected
             whole = document.finish() if ended else document.look()
-            if collected is not None and (whole or ended):  # a delta whose text is a name that matters
+            if collected is not None and (whole or ended):  # a delta whose text looks like a name that matters
                 self.reading.output_bytes += delta_bytes(collected)
             if self._read(document, whole):
                 self._finished, self._idle = True, False
@@ -162,15 +161,15 @@ class StreamMeter:
     def _read(self, document: JsonDocument, whole: bool) -> bool:  # noqa: FBT001 - the answer of finish() or look()
         return whole and self.reading.note_event(document.value)
 
-    def _stumble(self) -> bool:
-        """Count a fault and go on with the next chunk as if an event started there."""
+    def _count_error(self) -> bool:
+        """Count an error and go on with the next chunk as if an event started there."""
         self.errors += 1
         self._document = self._lines = None
         return False
 
 
 class BodyMeter:
-    """Weighs an answer that is one JSON document. Memory is bounded as in StreamMeter."""
+    """Meters an answer that is one JSON document. Memory is bounded as in StreamMeter."""
 
     __slots__ = ("_document", "_finished", "_loads", "errors", "reading")
 
@@ -191,8 +190,8 @@ class BodyMeter:
                 self._document = JsonDocument(self._loads, ANSWER)
             self._document.add(chunk, 0, len(chunk))
             return self._document.look() and self._read(self._document)
-        except Exception:  # noqa: BLE001 - watching must not hurt the answer
-            return self._stumble()
+        except Exception:  # noqa: BLE001 - metering must not hurt the answer
+            return self._count_error()
 
     def end(self) -> bool:
         try:
@@ -203,12 +202,12 @@ class BodyMeter:
                 return self._read(document)
             self.errors += document.unreadable
         except Exception:  # noqa: BLE001 - as above
-            return self._stumble()
+            return self._count_error()
         self._document, self._finished = None, True
         return False
 
     def _read_whole(self, chunk: bytes) -> bool:
-        """Most answers come in one piece, and need none of what a Document does. False when this one did not."""
+        """Decode an answer that came in one piece, as most do. False if it did not."""
         try:
             value = self._loads(chunk)
         except (ValueError, RecursionError, MemoryError):
@@ -222,7 +221,7 @@ class BodyMeter:
         self.reading.note_body(document.value)
         return True
 
-    def _stumble(self) -> bool:
+    def _count_error(self) -> bool:
         self.errors += 1
         self._document, self._finished = None, True
         return False

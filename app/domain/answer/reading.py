@@ -1,8 +1,8 @@
-"""A Reading is what the meter has seen of one answer, and the rules by which events and bodies are read.
+"""What the meter has read of one answer, and the rules by which events and bodies are read.
 
 Upstreams differ in how an answer ends: `response.completed`, `.incomplete` or `.failed`, in an old dialect
-`response.done`, and `error` events in three shapes, which may or may not be followed by `response.failed`. So an event
-ends the answer by its `response.status` or its type; an error alone does not, it only marks the answer as failed.
+`response.done`, and `error` events in three shapes, which `response.failed` may follow. So an event ends the answer by
+its `response.status` or its type. An error alone only marks the answer as failed.
 """
 
 from dataclasses import dataclass, field
@@ -22,20 +22,18 @@ STATUS_OF_TYPE = {
 ERROR_TYPES = frozenset({"error", "response.error"})
 
 NAME_LIMIT = 256
-"""Longer names of models are taken for none: they would go into the ledger."""
+"""A longer name of a model is ignored: it would go into the ledger."""
 
 
 @dataclass(slots=True)
 class AnswerReading:
-    """What has been seen so far; every field may stay None.
+    """What has been read so far; every field may stay None.
 
-    `status` comes from the terminal event alone: completed, incomplete, failed or cancelled. `usage` too: what earlier
-    events say of usage is a seed, not a count. `model` is the one that served. `error_code` is an identifier of at
-    most 64 characters out of [A-Za-z0-9_.:-], `error_message` text of at most 2,048. `failed` says that an error was
-    seen within the answer. `extras` decide about a cost that upstream does not tell. `no_answer`: what ended was no
-    answer of the API, so nothing was made. `output_bytes` is about how much text the deltas of a stream held: it
-    depends on how the stream was cut into chunks, so it is no part of what makes two readings equal, nor are words for
-    people.
+    `status` (completed, incomplete, failed or cancelled) and `usage` come from the terminal event alone: earlier events
+    carry no final usage. `model` is the one that served. `error_code` has at most 64 characters out of
+    [A-Za-z0-9_.:-], `error_message` at most 2,048. `failed`: the answer held an error. `extras` price a call whose cost
+    upstream does not report. `no_answer`: the body was no answer of the API, so nothing was made. `output_bytes` is
+    about how much text the deltas of a stream held; it depends on how the stream was cut into chunks.
     """
 
     status: str | None = None
@@ -51,11 +49,11 @@ class AnswerReading:
 
     @property
     def named(self) -> bool:
-        """Whether id and model are known, so that only the terminal event or an error could add anything."""
+        """Whether id and model are known, so that only the terminal event or an error can add anything."""
         return self.response_id is not None and self.model is not None
 
     def note_event(self, event: object) -> bool:
-        """Read one decoded event; True when it is terminal. Not to be called again after that."""
+        """Read one decoded event; True when it is terminal. Must not be called again after that."""
         if not isinstance(event, dict):
             return False
         kind = _text(event.get("type"))
@@ -72,7 +70,7 @@ class AnswerReading:
         return False
 
     def note_body(self, body: object) -> None:
-        """Read the one document of an answer that is no stream: a response, a compaction or an error."""
+        """Read the document of an unstreamed answer: a response, a compaction or an error."""
         if not isinstance(body, dict):
             return
         usage = read_usage(body.get("usage"))

@@ -1,29 +1,29 @@
 """Server-sent events as bytes: where an event starts, and which of its bytes are data.
 
-Only LF, CR and CRLF end a line, as the HTML standard has it; U+2028 and its like are ordinary text inside JSON. Nothing
-here copies, decodes or holds a line: the relay's bytes are looked at where they lie, in chunks cut anywhere.
+Only LF, CR and CRLF end a line, as the HTML standard says; U+2028 and the like are ordinary text inside JSON. Nothing
+here copies, decodes or keeps a line: it reads the passing chunks in place, however they are cut.
 """
 
 import re
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""May open a stream, and is no part of its first line."""
+"""A stream may begin with it. It is no part of the first line."""
 
 DATA_FIELD = b"data:"
 LF, CR = b"\n\r"
 LINE_END = re.compile(rb"[\r\n]")
 SHORT_LINE_BYTES = 256
 
-# Whole lines that can be no data, in a row: comments above all. One match takes the place of a step for each. An
-# upstream that sent 20 MB of short comments without a blank line would else keep everybody waiting for seconds.
+# Whole lines in a row that cannot be data, mostly comments. One match replaces a step for each: without it, 20 MB of
+# short comments without a blank line would block all calls for seconds.
 OTHER_LINES = re.compile(rb"(?:[^\r\nd][^\r\n]*+(?:\r\n|\n|\r(?=[^\n])))++")
 
 
 def event_start(chunk: bytes, low: int, high: int) -> int:
-    """Where the event that covers or follows `chunk[high - 1]` starts, when some event starts at `low`.
+    """Where the event that covers or follows `chunk[high - 1]` starts, if some event starts at `low`.
 
-    That is just after the last blank line in `chunk[low:high]`, else `low`. A line feed left over from the CRLF of
-    that blank line may come first; DataLines takes it for an event without data.
+    That is just after the last blank line in `chunk[low:high]`, else `low`. The line feed of that blank line's CRLF may
+    come first; DataLines reads it as an event without data.
     """
     blank = chunk.rfind(b"\n\n", low, high)
     if chunk.find(b"\r", low, high) >= 0:
@@ -32,10 +32,10 @@ def event_start(chunk: bytes, low: int, high: int) -> int:
 
 
 class DataLines:
-    """Walks over one event in pieces and points out its data; state is a few bytes whatever the event's size.
+    """Finds the data of one event that comes in pieces. Its state is a few bytes whatever the event's size.
 
-    `end` is the index just after the blank line that ended the event in the last chunk fed, or -1 while the event is
-    open. After the end a new event needs a new DataLines.
+    `end` is the index just after the blank line that ended the event in the last chunk, or -1 while the event is open.
+    The next event needs a new DataLines.
     """
 
     __slots__ = ("_after_cr", "_head", "_is_data", "end")
@@ -43,14 +43,14 @@ class DataLines:
     def __init__(self) -> None:
         self.end = -1
         self._head = b""  # the line's first bytes, while they are too few to name its field
-        self._is_data: bool | None = None  # None until the field of the line under way is known
+        self._is_data: bool | None = None  # None until the field of the current line is known
         self._after_cr = False  # the last chunk ended in CR: a LF now belongs to it
 
     def feed(self, chunk: bytes, start: int) -> list[tuple[int, int]]:
         """The spans of `chunk[start:]` that are data, up to the event's end, in order.
 
-        A span holds what follows the colon and, where the line ends in this chunk, one byte of the line end: so that
-        spans put together are the data with its lines kept apart. The space after the colon, if any, is inside.
+        A span begins after the colon, with the space if there is one. It includes one byte of the line end if that is
+        in this chunk, so that joined spans keep their lines apart.
         """
         spans: list[tuple[int, int]] = []
         position, size = start, len(chunk)
@@ -73,7 +73,7 @@ class DataLines:
         return spans
 
     def _read_field(self, chunk: bytes, position: int, stop: int) -> int:
-        """Find out whether this line is data; returns where its value starts if so."""
+        """Decide whether this line is data; returns where its value starts if so."""
         value = position + len(DATA_FIELD) - len(self._head)
         self._head += chunk[position : min(value, stop)]
         if stop < len(chunk) or len(self._head) == len(DATA_FIELD):
@@ -95,8 +95,8 @@ class DataLines:
 def _line_end(chunk: bytes, start: int) -> int:
     """Index of the CR or LF that ends the line, or the chunk's length.
 
-    A pattern for short lines; for long ones two plain finds over a growing window, which are many times faster over
-    megabytes, and do not search the whole chunk again and again where a stream uses only one of the two.
+    Short lines use a pattern. Long ones use two plain finds over a growing window: they are many times faster over
+    megabytes, and do not search the whole chunk again for each line of a stream that uses only one of the two.
     """
     window = SHORT_LINE_BYTES
     found = LINE_END.search(chunk, start, start + window)

@@ -1,8 +1,8 @@
-"""Usage is what one exchange weighed, read from the `usage` object that upstream put into its answer.
+"""Usage is the tokens of one exchange, read from the `usage` object in upstream's answer.
 
-Upstreams differ: details may be null or absent, numbers may be floats, some leak the names of Chat Completions. What
-cannot be read as a count is unknown, never zero; a zero that was reported stays zero (a hit in OpenRouter's response
-cache is all zeros).
+Upstreams differ: details may be null or absent, numbers may be floats, some use the names of Chat Completions. What
+cannot be read as a count is unknown, never zero. A reported zero stays zero: a hit in OpenRouter's response cache is
+all zeros.
 """
 
 from decimal import Decimal
@@ -20,9 +20,8 @@ TICKS_PER_USD = 10**10
 class Usage(NamedTuple):
     """Token counts, None where unknown.
 
-    Cached and cache-write tokens are parts of the input, reasoning tokens are part of the output. `total_tokens` is
-    what upstream reported as such; it is not added up here. `reported_cost_nanousd` is what upstream says
-    that the call cost.
+    Cached and cache-write tokens are parts of the input, reasoning tokens are part of the output. `total_tokens` is as
+    upstream reported it, no sum of ours. `reported_cost_nanousd` is the cost that upstream reports.
     """
 
     input_tokens: int | None = None
@@ -38,7 +37,7 @@ NOTHING = Usage()
 
 
 def read_usage(value: object) -> Usage | None:
-    """The Usage in a decoded JSON value; None when there is nothing usable inside. Never raises."""
+    """The Usage in a decoded JSON value; None if it has no count. Never raises."""
     if not isinstance(value, dict):
         return None
     get = value.get
@@ -57,9 +56,10 @@ def read_usage(value: object) -> Usage | None:
 
 
 def _reported_cost(value: dict[object, object]) -> int | None:
-    """What upstream says that the call cost: `cost` as a number, `cost.total_cost` (Perplexity), ticks (xAI).
+    """The cost that upstream reports: `cost` as a number, `cost.total_cost` (Perplexity), ticks (xAI).
 
-    With a provider key of one's own, OpenRouter's `cost` is its fee, mostly 0; the provider's bill stands beside it.
+    For calls with the operator's own provider key, OpenRouter's `cost` is only its fee, mostly 0; the provider's bill
+    stands beside it.
     """
     cost = value.get("cost")
     if isinstance(cost, dict):
@@ -75,7 +75,7 @@ def _reported_cost(value: dict[object, object]) -> int | None:
 
 
 def with_provider_bill(fee_nanousd: int | None, bill: object) -> int | None:
-    """OpenRouter's fee and what the provider charged the own key; None, so to be priced, when that is not told."""
+    """OpenRouter's fee plus the provider's bill; None, so that the call is priced, if the bill is unknown."""
     billed = parse_usd(bill)
     return None if fee_nanousd is None or billed is None else fee_nanousd + billed
 
@@ -98,7 +98,7 @@ def _first_count(value: dict[object, object], name: str, chat_name: str) -> int 
 
 
 def count_of(value: object) -> int | None:
-    """The `value` when it is a whole number from 0 to MAX_TOKENS. `type`, not isinstance: True is an int to Python."""
+    """The `value` if it is a whole number from 0 to MAX_TOKENS. `type`, not isinstance: True is an int to Python."""
     if type(value) is int:
         return value if 0 <= value <= MAX_TOKENS else None
     return count_of(int(value)) if type(value) is float and value.is_integer() else None

@@ -1,13 +1,13 @@
-"""A Key is a client's secret: random, recognisable, and checked for typing errors before anything looks it up.
+"""A Key is a client's secret: random, recognisable, and checked for typing errors before it is looked up.
 
     sk-wb-   0123456789   0123456789012345678901234567890123456789   012345
     prefix   key id       secret                                     checksum
     6        10           40                                         6          = 62 characters
 
 All but the prefix is base62. The key id names the key in lists and in the ledger and is no secret. The secret holds
-238 bits, so storing one SHA-256 of the whole text is safe; a slow hash would only slow us. The checksum is the CRC32 of
-the 56 characters before it, padded with zeros on the left. CRC32 sees every single wrong character and every swap of
-two neighbours.
+238 bits, so that one SHA-256 of the whole text is safe to store, without a slow hash. The checksum is the CRC32 of the
+56 characters before it, padded with zeros on the left: it detects every single wrong character and every swap of two
+neighbours.
 """
 
 import hmac
@@ -26,7 +26,7 @@ CHECKSUM_LENGTH = 6
 KEY_LENGTH = len(PREFIX) + KEY_ID_LENGTH + SECRET_LENGTH + CHECKSUM_LENGTH
 MAX_LABEL_CHARACTERS = 64
 ENTROPY_BYTES = 64
-"""Bytes asked of the random source for one key."""
+"""Random bytes that one key needs."""
 
 _DIGITS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _VALUES = bytes.maketrans(_DIGITS, bytes(range(62)))
@@ -38,7 +38,7 @@ _CLIENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 
 class KeyState(StrEnum):
-    """Whether a stored key opens anything."""
+    """Whether a stored key is valid."""
 
     ACTIVE = "active"
     EXPIRED = "expired"
@@ -53,7 +53,7 @@ class KeyFault(StrEnum):
 
 
 class KeyClaim(NamedTuple):
-    """What a well-formed key claims to be; storage decides whether it is. `digest` is the SHA-256 of the whole text."""
+    """A well-formed key before it is looked up. `digest` is the SHA-256 of the whole text."""
 
     key_id: str
     digest: bytes
@@ -64,7 +64,7 @@ class KeyClaim(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class MintedKey:
-    """A new key. `text` is shown to its owner once and kept nowhere; repr does not show it."""
+    """A new key. `text` is shown to its owner once and stored nowhere; repr does not show it."""
 
     text: str = field(repr=False)
     key_id: str
@@ -73,9 +73,9 @@ class MintedKey:
 
 @dataclass(slots=True, frozen=True)
 class StoredKey:
-    """A key as storage knows it. Times are microseconds since 1970 UTC; `replaced_by` is the id of the key after it.
+    """A key as it is stored. Times are microseconds since 1970 UTC; `replaced_by` is the id of the key after it.
 
-    `label` is what its maker calls it; it is no secret.
+    `label` is a name that its maker chose, no secret.
     """
 
     key_id: str
@@ -89,7 +89,7 @@ class StoredKey:
     last_used_at: int | None = None
 
     def state(self, now_us: int) -> KeyState:
-        """The state at `now_us`. Revoked is for good: a clock that steps back does not bring the key to life again."""
+        """The state at `now_us`. A revoked key stays revoked, also when the clock steps back."""
         if self.revoked_at is not None:
             return KeyState.REVOKED
         if self.expires_at is not None and now_us >= self.expires_at:
@@ -98,11 +98,11 @@ class StoredKey:
 
     @property
     def cuts(self) -> bool:
-        """Do its running calls end? Not by an expiry, nor by a revocation that lets them run: that sets both times."""
+        """Whether its running calls are ended. A revocation that lets them run sets both times."""
         return self.revoked_at is not None and self.revoked_at != self.expires_at
 
     def good(self, now_us: int) -> bool:
-        """Whether the key opens anything at `now_us`."""
+        """Whether the key is valid at `now_us`."""
         return self.revoked_at is None and (self.expires_at is None or now_us < self.expires_at)
 
     def matches(self, digest: bytes) -> bool:
@@ -111,10 +111,10 @@ class StoredKey:
 
 
 def mint(random_bytes: Callable[[int], bytes]) -> MintedKey:
-    """A new key from `random_bytes(n)`, which gives n fresh random bytes (`secrets.token_bytes`).
+    """A new key from `random_bytes(n)`, which returns n fresh random bytes (`secrets.token_bytes`).
 
-    The 50 digits are one number of 512 random bits modulo 62**50: the bias is under 2**-214, with nothing to reject and
-    draw again. Raises ValueError when the source gives another number of bytes than asked for.
+    The 50 digits are one number of 512 random bits modulo 62**50, with a bias under 2**-214. Raises ValueError if
+    `random_bytes` returns another number of bytes.
     """
     entropy = random_bytes(ENTROPY_BYTES)
     if len(entropy) != ENTROPY_BYTES:
@@ -125,7 +125,7 @@ def mint(random_bytes: Callable[[int], bytes]) -> MintedKey:
 
 
 def parse(token: bytes | str) -> KeyClaim | KeyFault:
-    """What `token` claims, or why it cannot be a key. Exact: no trimming, no change of case. Never raises."""
+    """The claim of `token`, or why it cannot be a key. It is compared exactly, untrimmed. Never raises."""
     if isinstance(token, str):
         if not token.isascii():
             return KeyFault.NOT_A_KEY
@@ -139,7 +139,7 @@ def parse(token: bytes | str) -> KeyClaim | KeyFault:
 
 
 def check_client_name(name: str) -> None:
-    """Raise ValueError unless `name` can name a client: it stands in reports, log lines, URLs and command lines."""
+    """Raise ValueError unless `name` can name a client in reports, log lines, URLs and command lines."""
     if name.startswith("sk-"):
         raise ValueError(f"{name[:6]!r}... cannot name a client: it looks like a key, and names are shown everywhere")
     if not _CLIENT_NAME.fullmatch(name):
@@ -154,7 +154,7 @@ def check_key_label(label: str) -> None:
 
 
 def check_group_name(name: str) -> None:
-    """Raise ValueError unless `name` can name a group; none is what takes a client out of one."""
+    """Raise ValueError unless `name` can name a group. `none` takes a client out of its group."""
     if name.lower() == "none":
         raise ValueError(f"{name!r} cannot name a group: `clients set --group none` leaves one")
     check_client_name(name)
@@ -170,6 +170,6 @@ def _base62(number: int, length: int) -> bytes:
 
 
 def _checksum(digits: bytes) -> int:
-    """The number that six base62 digits write. Spelled out: a loop takes three times as long, on every call."""
+    """The number of six base62 digits. It is written out because a loop takes three times as long, on every call."""
     a, b, c, d, e, f = digits.translate(_VALUES)
     return ((((a * 62 + b) * 62 + c) * 62 + d) * 62 + e) * 62 + f

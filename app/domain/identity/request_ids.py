@@ -1,8 +1,8 @@
-"""Ids of exchanges: `req_` + time + order + process, so that ids sort by time and are unique across processes."""
+"""Ids of exchanges: `req_` + time + counter + process. They sort by time and are unique across processes."""
 
 
 class RequestIds:
-    """A counter, not a random number: 0.5 us against uuid4's 6, measured. Not a secret and not to be used as one."""
+    """Counts rather than draws random numbers: 0.5 us against uuid4's 6, measured. An id is no secret."""
 
     def __init__(self, process: int) -> None:
         """`process` is any 32 random bits, new for each process."""
@@ -12,7 +12,7 @@ class RequestIds:
     def next(self, now_us: int) -> str:
         """The id of a call that begins at `now_us` (microseconds UTC), unique however the clock is set.
 
-        Ids sort by these times. (The store relies on it: after a step back, new ones sort among older ones.)
+        Ids sort by these times; the store relies on it. After the clock steps back, new ids sort among older ones.
         """
         self._count = count = (self._count + 1) & 0xFFFFFF
         return f"req_{now_us // 1000:012x}{count:06x}{self._suffix}"

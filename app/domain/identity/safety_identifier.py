@@ -1,6 +1,6 @@
-"""The safety identifier: who of many behind one key is calling, told to upstream as a hash.
+"""The safety identifier: a hash that tells upstream which of many clients behind one key is calling.
 
-Without one, a provider that finds one client abusive blocks the whole account (protocol.md 6.2).
+Without it, a provider that finds one client abusive blocks the whole account.
 """
 
 import json
@@ -14,18 +14,25 @@ _LENGTH = 32
 
 
 def safety_identifier(client: str) -> str:
-    """The client's, always the same: 32 hexadecimal digits of the SHA-256 of its name."""
+    """The client's identifier: 32 hexadecimal digits of the SHA-256 of its name."""
     return sha256(f"weighbridge client {client}".encode()).hexdigest()[:_LENGTH]
 
 
 def with_safety_identifier(
     body: bytes, identifier: str, *, has_one: bool, span: tuple[int, int] | None = None
 ) -> bytes:
-    """The body, one well-formed JSON object with different keys, with this identifier and nothing else changed.
+    """The body with this identifier and nothing else changed.
 
-    `has_one`: the object has the field already; its value is replaced, which stands at `span` if that is known. Else it
-    comes first. Raises ValueError or RecursionError when it would have to be looked for, and the body nests too deeply
-    or has a number out of bounds.
+    Args:
+        body: one well-formed JSON object with unique keys.
+        identifier: the value to set.
+        has_one: whether the object has the field; then its value is replaced, else the field is put first.
+        span: where the old value stands, if that is known.
+
+    Raises:
+        ValueError, RecursionError: the field must be searched, and the body nests too deeply or has a number out of
+            bounds.
+
     """
     if span is not None:
         view = memoryview(body)

@@ -1,8 +1,8 @@
-"""A Budget is how much may be spent in a window, and an Account is what has been spent and set aside of it.
+"""A Budget is how much may be spent in a window, and an Account is what has been spent and reserved of it.
 
     limit  |=== spent ===|--- reserved ---|      left      |
-                          ^ calls under way, at the most that each may come to; of the last call of a window that may
-                            be more than is left: what it goes `beyond` is kept free for it as others come to less
+                          ^ the worst case of each open call. The last call of a window may need more than is left:
+                            its part `beyond` the limit is kept free for it as other calls come to less
 
 Amounts are whole nano-dollars or tokens (input and output together).
 """
@@ -44,7 +44,7 @@ class Budget:
 
 
 def parse_budget(text: str, unit: Unit) -> Budget:
-    """Read `5/day` or `1000000/total`. Raises ValueError with a sentence for the person who typed it."""
+    """Read `5/day` or `1000000/total`. Raises ValueError with a message for the user."""
     amount_text, slash, period_text = text.strip().partition("/")
     if not slash or period_text.strip().lower() not in set(Period):
         raise ValueError(f"{text[:40]!r} is not a budget: write AMOUNT/PERIOD, PERIOD being day, week, month or total")
@@ -52,7 +52,7 @@ def parse_budget(text: str, unit: Unit) -> Budget:
 
 
 def parse_amount(text: str, unit: Unit) -> int:
-    """An amount as people write it, in nano-dollars or tokens. Raises ValueError with a sentence for that person."""
+    """An amount as people write it, in nano-dollars or tokens. Raises ValueError with a message for the user."""
     if unit is Unit.USD:
         amount = parse_usd(text.removeprefix("$"))
         if amount is None:
@@ -64,9 +64,9 @@ def parse_amount(text: str, unit: Unit) -> int:
 
 
 class Account:
-    """What one client or group has spent of a unit in the window under way, and what its open calls hold of it.
+    """What one client or group has spent of a unit in the current window, and what its open calls reserve.
 
-    A window is only ever followed by a later one: a clock that steps back does not give a spent budget back.
+    A window is only followed by a later one: a clock that steps back does not give a spent budget back.
     """
 
     __slots__ = ("beyond", "period", "reserved", "spent", "window")
@@ -76,10 +76,10 @@ class Account:
         self.window: Window = window_of(period, at_us)
         self.spent = spent
         self.reserved = 0
-        self.beyond = 0  # what open calls may come to beyond what is set aside for them: kept free for them
+        self.beyond = 0  # what open calls may come to beyond their reservations; it is kept free for them
 
     def advance(self, at_us: int) -> None:
-        """Begin the next window if the old one is over. What calls of the old one hold and spend belongs to that."""
+        """Begin the next window if the old one is over. What calls of the old window reserve and spend stays there."""
         ends_at = self.window.ends_at
         if ends_at is not None and at_us >= ends_at:
             self.window = window_of(self.period, at_us)
@@ -87,7 +87,7 @@ class Account:
 
 
 class BudgetReservation:
-    """What an account sets aside for one call, from now on. The call may come to so much `beyond`."""
+    """What an account reserves for one call. The call may come to `beyond` more."""
 
     __slots__ = ("account", "amount", "beyond", "window")
 
@@ -101,7 +101,7 @@ class BudgetReservation:
             account.beyond += beyond
 
     def settle(self, spent: int) -> None:
-        """Give it back and count what the call came to instead. To be called once."""
+        """Release the reservation and count what the call came to. Must be called once."""
         account = self.account
         if self.window is account.window:
             account.reserved -= self.amount

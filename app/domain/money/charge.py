@@ -1,6 +1,6 @@
-"""What a call costs by a price: its tokens, at the service tier that served it, and what upstream's own tools charge.
+"""What a call costs by a price: its tokens at the service tier that served it, and the fees of upstream's own tools.
 
-What the price does not cover is named, so that a cost which leaves something out never passes for a whole one.
+A charge names what its price does not cover.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ _NO_FEES = NO_EXTRAS[1:6]
 
 
 class Charge(NamedTuple):
-    """Nano-dollars, the price that made them, and in words what is not in them or not sure."""
+    """Nano-dollars, the price that made them, and in words what is missing or uncertain."""
 
     cost_nanousd: int
     price: Price
@@ -21,7 +21,7 @@ class Charge(NamedTuple):
 
 
 def charge(usage: Usage, extras: Extras, price: Price, asked_tier: str | None) -> Charge | None:
-    """None when the input or output tokens are unknown. `asked_tier` is the call's own `service_tier`."""
+    """None if the input or output tokens are unknown. `asked_tier` is the `service_tier` of the request."""
     missing: list[str] = []
     rates = price
     if extras.service_tier not in STANDARD_TIERS or (extras.service_tier is None and asked_tier not in STANDARD_TIERS):

@@ -10,14 +10,14 @@ _REQUIRED = ("input", "output")
 
 
 def price_from_config(mapping: Mapping[str, object], source: str = "config") -> Price:
-    """The Price that an operator wrote: US dollars as text or number, per million tokens (FEES: per call).
+    """The Price in an operator's table: US dollars as text or number, per million tokens (FEES: per call).
 
-        input, output     needed
-        other AMOUNTS     may be left out
+        input, output     required
+        other AMOUNTS     optional
         tiers             a list of tables of the above, each with `above`: input tokens
-        service_tiers     a table of tables of all the above, by name; fees that one lacks are those of the price
+        service_tiers     a table of tables of all the above, by name; missing fees are those of the price
 
-    Raises ValueError naming everything that is wrong.
+    Raises ValueError with all faults.
     """
     faults: list[str] = []
     tiers = _read_tiers(mapping.get("tiers", ()), source, faults, "")
@@ -52,7 +52,7 @@ def _read_service_tiers(
 def _read_amounts(
     mapping: Mapping[str, object], others: tuple[str, ...], where: str, faults: list[str]
 ) -> dict[str, int]:
-    """The amounts in `mapping`, which may have `others` besides; what is wrong goes to `faults`."""
+    """The amounts in `mapping`, which may also have the keys `others`. Faults are appended to `faults`."""
     known = ", ".join([*AMOUNTS, *others])
     unknown = sorted(mapping.keys() - {*AMOUNTS, *others})
     faults.extend(f"{where}{name} is not part of a price (known: {known})" for name in unknown)

@@ -1,8 +1,7 @@
 """A Price turns Usage into money, in integers: rates are nano-dollars per million tokens, a cost is nano-dollars.
 
 Upstreams report tokens that overlap: cached and cache-write tokens are parts of the input, reasoning is part of the
-output. Charging each number by itself counts tokens twice, so a cost is made from disjoint buckets only. They sum to
-the totals, whatever upstream claims about the parts.
+output. So a cost is made from disjoint buckets, which sum to the totals whatever upstream says about the parts.
 """
 
 import json
@@ -20,7 +19,7 @@ FEES = ("per_request", "web_search", "file_search")
 AMOUNTS = RATES + FEES
 
 STANDARD_TIERS = frozenset((None, "", "auto", "default", "standard"))
-"""Service tiers at which the price itself holds."""
+"""Service tiers to which the price itself applies."""
 
 
 class Buckets(NamedTuple):
@@ -37,15 +36,15 @@ class Buckets(NamedTuple):
 class Price:
     """What a model costs.
 
-    `input`, `output`, `cached_input` and `cache_write` are nano-dollars per million tokens; the last two are None where
-    such tokens cost as much as other input. Reasoning costs what output costs. `image_input` and `image_output` are the
-    same of an image tool's own tokens. `per_request`, `web_search` and `file_search` are nano-dollars a call, and a
-    call of the tool. Of both kinds None says that it is not known.
+    `input`, `output`, `cached_input` and `cache_write` are nano-dollars per million tokens; the last two are None if
+    such tokens cost as much as other input. Reasoning costs what output costs. `image_input` and `image_output` are
+    rates of an image tool's own tokens. `per_request` is nano-dollars a call, `web_search` and `file_search` are
+    nano-dollars a call of the tool. None of these is unknown.
 
-    `source` says whose price it is, `date` since when it is known, if that is known. `tiers` are (threshold, price)
-    pairs, thresholds rising: a call with more input tokens than the threshold is charged by that price as a whole, as
-    providers do. `service_tiers` are (name, price) pairs. Raises ValueError for amounts below zero, for tiers that do
-    not rise or have tiers themselves, and for service tiers within service tiers.
+    `source` says whose price it is, `date` since when it is known. `tiers` are (threshold, price) pairs with rising
+    thresholds: a call with more input tokens than the threshold is charged by that price as a whole, as providers do.
+    `service_tiers` are (name, price) pairs. Raises ValueError for amounts below zero, for tiers that do not rise or
+    have tiers themselves, and for service tiers within service tiers.
     """
 
     input: int
@@ -71,7 +70,7 @@ class Price:
             raise ValueError("the tiers of a price rise by their thresholds and have no tiers themselves")
         if any(price.service_tiers for _, price in (*self.tiers, *self.service_tiers)):
             raise ValueError("a service tier of a price has no service tiers itself")
-        # A price serves many calls and its text goes into the record of each: made here once.
+        # Made once: the text goes into the record of each call.
         named = {"source": self.source} if self.date is None else {"source": self.source, "date": self.date}
         text = json.dumps({**as_mapping(self, service_tiers=False), **named}, separators=(",", ":"))
         object.__setattr__(self, "_json", text)
@@ -82,30 +81,27 @@ class Price:
         return cls(**cast("dict[str, Any]", amounts), **rest)
 
     def at(self, input_tokens: int) -> "Price":
-        """The price that holds for a call with so many input tokens: the highest tier that they exceed, or this one."""
+        """The price for a call with so many input tokens: the highest tier that they exceed, or this price."""
         for threshold, price in reversed(self.tiers):
             if input_tokens > threshold:
                 return price
         return self
 
     def as_json(self) -> str:
-        """The price as kept beside the cost it made: what `price_from_config` reads, the source and the date.
-
-        Without the service tiers: it is the price of one of them.
-        """
+        """The price as stored beside its cost: for `price_from_config`, without service tiers, with source and date."""
         return self._json
 
     def at_service_tier(self, name: str | None) -> "Price | None":
-        """The price of a service tier; None when it is not known."""
+        """The price of a service tier; None if it is unknown."""
         if name in STANDARD_TIERS:
             return self
         return next((price for known, price in self.service_tiers if known == name), None)
 
 
 def buckets(input_tokens: int, output_tokens: int, usage: Usage) -> Buckets:
-    """The totals divided by the parts that `usage` gives.
+    """The totals divided into the parts that `usage` reports.
 
-    A part that is unknown is empty; one larger than what is left of its total is cut to that, cached before written.
+    An unknown part is empty. A part is at most what is left of its total; cached goes before written.
     """
     cached = min(usage.cached_input_tokens or 0, input_tokens)
     written = min(usage.cache_write_tokens or 0, input_tokens - cached)
@@ -129,13 +125,13 @@ def cost(usage: Usage, price: Price) -> int | None:
 
 
 def _amounts(price: Price) -> dict[str, int]:
-    """The amounts that are known, by name, in the order in which they are written."""
+    """The known amounts by name, in the order in which they are written."""
     values = {name: getattr(price, name) for name in AMOUNTS}
     return {name: value for name, value in values.items() if value is not None}
 
 
 def as_mapping(price: Price, *, service_tiers: bool = True) -> dict[str, object]:
-    """What `price_from_config` would read this price from."""
+    """The table from which `price_from_config` reads this price."""
     mapping: dict[str, object] = {name: format_usd(amount) for name, amount in _amounts(price).items()}
     if not price.per_request:
         del mapping["per_request"]

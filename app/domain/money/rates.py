@@ -1,9 +1,9 @@
 """A Rate counts what was taken within the last minute, in integers, by a monotonic clock.
 
-The minute slides in parts of a quarter of a second: what is taken counts for 60 to 60.25 s. So in no 60 s is more
-taken than the limit, all of which may be taken at once, and who takes all that there is gets 99.6 % of it each
-minute. (GCRA, whose state is one number, can promise only the one or the other: with a burst of the whole limit it
-lets twice the limit through in a minute, with a small one it refuses the second of two calls that come together.)
+The minute slides in parts of a quarter of a second, so that each unit counts for 60 to 60.25 s. No 60 s have more than
+the limit, the whole limit may be taken at once, and steady use gets 99.6 % of it. GCRA, the usual algorithm with one
+number as its state, cannot do both: with a burst of the whole limit it allows twice the limit in a minute, and with a
+small burst it refuses the second of two calls that come together.
 """
 
 from collections import deque
@@ -27,7 +27,7 @@ _NO_PART = RatePart(-1)
 
 
 class Rate:
-    """Requests or tokens of one client or group. Times in nanoseconds, never falling."""
+    """Requests or tokens of one client or group. Times are nanoseconds and never fall."""
 
     __slots__ = ("_last", "_parts", "free_at_ns", "used")
 
@@ -35,17 +35,17 @@ class Rate:
         self._parts: deque[RatePart] = deque()
         self._last = _NO_PART
         self.used = 0
-        self.free_at_ns = 0  # from then on nothing of what was taken counts any more
+        self.free_at_ns = 0  # from then on nothing that was taken counts
 
     def advance(self, now_ns: int) -> None:
-        """Forget what was taken more than a minute ago. To be called before the rest, at least once in each part."""
+        """Forget what was taken more than a minute ago. Must be called first, at least once in each part."""
         parts = self._parts
         oldest = now_ns // PART_NS - _PARTS
         while parts and parts[0].number < oldest:
             self.used -= parts.popleft().units
 
     def take(self, units: int, now_ns: int) -> RatePart:
-        """Take so many; whether there is room is asked before, with wait_ns()."""
+        """Take so many units. Ask wait_ns() first whether there is room."""
         number = now_ns // PART_NS
         part = self._last
         if part.number != number:
@@ -57,14 +57,14 @@ class Rate:
         return part
 
     def correct(self, part: RatePart, units: int) -> None:
-        """It were so many more (or fewer) than was taken. Changes nothing once that is a minute ago."""
+        """Add so many units (or remove them) to what was taken. Does nothing after a minute."""
         parts = self._parts
         if parts and part.number >= parts[0].number:
             part.units += units
             self.used += units
 
     def wait_ns(self, units: int, limit: int, now_ns: int) -> int:
-        """How long until there is room for so many; 0 when there is now. `units` are no more than the limit."""
+        """Nanoseconds until there is room for so many units, which must not exceed the limit."""
         excess = self.used + units - limit
         if excess <= 0:
             return 0
@@ -76,5 +76,5 @@ class Rate:
 
 
 def next_part_ns(now_ns: int) -> int:
-    """When the next part begins: until then there is nothing more to forget."""
+    """When the next part begins. Until then advance() forgets nothing more."""
     return (now_ns // PART_NS + 1) * PART_NS

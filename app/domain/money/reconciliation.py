@@ -1,7 +1,7 @@
 """Reconciliation: our sums beside upstream's, by day and model, and whether they agree.
 
-The verdict is on each model over the whole span, and on all together: a call at midnight may stand in different days
-of the two books without being a difference. Days are there to see where a difference comes from.
+Each model must agree over the whole span, and so must the total. Days only show where a difference comes from: the two
+sides may count a call at midnight on different days.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -10,14 +10,14 @@ from fractions import Fraction
 from typing import NamedTuple
 
 MEASURES = ("input_tokens", "output_tokens", "cost_nanousd")
-"""What must agree. Requests are shown only: the two sides count calls that failed in different ways."""
+"""What must agree. Requests are only shown: the two sides count failed calls in different ways."""
 
 Cell = tuple[str, str]
 """A UTC day as 2026-11-22, and a model."""
 
 
 class Sums(NamedTuple):
-    """What some calls come to."""
+    """The sums of some calls."""
 
     requests: int = 0
     input_tokens: int = 0
@@ -25,7 +25,7 @@ class Sums(NamedTuple):
     cost_nanousd: int = 0
 
     def plus(self, other: "Sums") -> "Sums":
-        """Both together."""
+        """The sum of both."""
         return Sums(*(mine + its for mine, its in zip(self, other, strict=True)))
 
 
@@ -34,18 +34,18 @@ Sheet = Mapping[Cell, Sums]
 
 @dataclass(slots=True, frozen=True)
 class Comparison:
-    """The two sides of something."""
+    """Our sums and upstream's of the same calls."""
 
     ours: Sums
     theirs: Sums
 
     def difference(self, measure: str) -> int:
-        """By how much upstream has more; below zero, by how much we have."""
+        """Upstream's value minus ours."""
         difference: int = getattr(self.theirs, measure) - getattr(self.ours, measure)
         return difference
 
     def differing(self, tolerance: Fraction = Fraction(0)) -> list[str]:
-        """The measures in which the sides differ by more than so much of the larger one."""
+        """The measures that differ by more than this share of the larger side."""
         return [measure for measure in MEASURES if self._share(measure) > tolerance]
 
     def _share(self, measure: str) -> Fraction:
@@ -55,7 +55,7 @@ class Comparison:
 
 @dataclass(slots=True, frozen=True)
 class Reconciliation:
-    """Two sheets compared. All are in order; every cell and model that either side has is there."""
+    """Two sheets compared. It has every cell and model of either side, in order."""
 
     cells: Mapping[Cell, Comparison]
     models: Mapping[str, Comparison]
@@ -69,12 +69,12 @@ class Reconciliation:
 
     @property
     def within(self) -> bool:
-        """Whether the books agree."""
+        """Whether both sides agree."""
         return not self.outside and not self.total.differing(self.tolerance)
 
 
 def reconcile(ours: Sheet, theirs: Sheet, tolerance: Fraction) -> Reconciliation:
-    """Compare our sums with upstream's. `tolerance` is a share of the larger side, 0 for none."""
+    """Compare our sums with upstream's. `tolerance` is a share of the larger side."""
     cells = {cell: Comparison(ours.get(cell, Sums()), theirs.get(cell, Sums())) for cell in sorted({*ours, *theirs})}
     models = _summed(cells, lambda cell: cell[1])
     total = _summed(cells, lambda _: "").get("", Comparison(Sums(), Sums()))
@@ -82,7 +82,7 @@ def reconcile(ours: Sheet, theirs: Sheet, tolerance: Fraction) -> Reconciliation
 
 
 def sheet_of(lines: Iterable[tuple[Cell, Sums]]) -> dict[Cell, Sums]:
-    """A sheet of lines, of which several may belong to one cell."""
+    """A sheet from lines; several lines may belong to one cell."""
     sheet: dict[Cell, Sums] = {}
     for cell, sums in lines:
         sheet[cell] = sheet.get(cell, Sums()).plus(sums)

@@ -1,4 +1,4 @@
-"""Terms: everything that is agreed with a client or a group, as one value; as JSON it is what storage keeps."""
+"""Terms: everything that an operator agreed with a client or a group, as one value, which is stored as JSON."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _COUNTS = ("rpm", "tpm", "concurrency")
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class GroupTerms:
-    """What holds for the clients of a group together. `models` are globs, None allows every model."""
+    """The terms of all clients of a group together. `models` are globs, None allows every model."""
 
     limits: Limits = NO_LIMITS
     models: tuple[str, ...] | None = None
@@ -22,11 +22,11 @@ class GroupTerms:
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class ClientTerms:
-    """What holds for a client. `models` are globs, None allows every model.
+    """The terms of one client. `models` are globs, None allows every model.
 
-    `output_ceiling` is how many output tokens a call without `max_output_tokens` is taken to make at the most; with
-    `hard_stop` a stream is broken off there, and at what budgets have set aside for it. With `safety_identifier`
-    upstream is told a hash of the client's name. `let_run` was said when it was disabled: its running calls go on.
+    `output_ceiling` is the worst case of output tokens for a call without `max_output_tokens`. With `hard_stop` a
+    stream is ended there, and where its budget reservation is used up. With `safety_identifier` upstream gets a hash of
+    the client's name. `let_run`: its running calls go on after it was disabled.
     """
 
     limits: Limits = NO_LIMITS
@@ -43,7 +43,7 @@ NO_TERMS = ClientTerms()
 
 
 def client_terms_json(terms: ClientTerms) -> str:
-    """The terms as text; what is as in NO_TERMS is left out."""
+    """The terms as text, without what is as in NO_TERMS."""
     fields: dict[str, object] = _shared(terms.limits, terms.models)
     if terms.on_disconnect != DEFAULT_POLICY:
         fields["on_disconnect"] = str(terms.on_disconnect)
@@ -61,7 +61,7 @@ def client_terms_json(terms: ClientTerms) -> str:
 
 
 def read_client_terms(text: str | None) -> ClientTerms:
-    """The terms that a text holds, or none. Raises ValueError, KeyError or TypeError for what is no such text."""
+    """The terms in a text, or NO_TERMS. Raises ValueError, KeyError or TypeError if the text holds none."""
     if text is None:
         return NO_TERMS
     fields = json.loads(text)
@@ -78,12 +78,12 @@ def read_client_terms(text: str | None) -> ClientTerms:
 
 
 def group_terms_json(terms: GroupTerms) -> str:
-    """The same of a group."""
+    """The same for a group."""
     return json.dumps(_shared(terms.limits, terms.models), separators=(",", ":"))
 
 
 def read_group_terms(text: str) -> GroupTerms:
-    """The same of a group."""
+    """The same for a group."""
     fields = json.loads(text)
     return GroupTerms(limits=_limits(fields), models=_models(fields))
 
@@ -102,7 +102,7 @@ def _limits(fields: Mapping[str, object]) -> Limits:
     counts = {name: fields.get(name) for name in _COUNTS}
     budgets = fields.get("budgets", [])
     if not isinstance(budgets, list) or not all(value is None or type(value) is int for value in counts.values()):
-        raise TypeError("these are no terms")
+        raise TypeError("the stored terms are not well-formed")
     return Limits(**counts, budgets=tuple(map(_budget, budgets)))  # type: ignore[arg-type]  # as just seen
 
 

@@ -1,4 +1,4 @@
-"""A Window is the stretch of time that a budget is for: a day, a week, a month of the calendar in UTC, or all time."""
+"""A Window is the stretch of time of a budget: a day, a week, a calendar month in UTC, or all time."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ class Period(StrEnum):
 
 @dataclass(slots=True, frozen=True)
 class Window:
-    """From (inclusive) until (exclusive), microseconds UTC; no end for all time."""
+    """From (inclusive) until (exclusive), microseconds UTC. All time has no end."""
 
     begins_at: int
     ends_at: int | None
@@ -29,7 +29,7 @@ ALL_TIME = Window(0, None)
 
 
 def window_of(period: Period, at_us: int) -> Window:
-    """The window of this period in which a moment lies."""
+    """The window of this period that contains a moment."""
     if period is Period.TOTAL:
         return ALL_TIME
     moment = _EPOCH + timedelta(microseconds=at_us)

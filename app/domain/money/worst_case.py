@@ -1,15 +1,14 @@
-"""The worst case of a call: the most that it is taken to come to, set aside before it goes upstream.
+"""The worst case of a call: the most that it may come to, reserved before it goes upstream.
 
-    input    a token for each `bytes_per_token` bytes of the body; the model's whole context where the call builds on
-             what upstream keeps (an earlier response, a conversation, a stored prompt)
+    input    a token for each `bytes_per_token` bytes of the body; the model's whole context if the call builds on what
+             upstream stores (an earlier response, a conversation, a stored prompt)
     output   `max_output_tokens`; without one the client's ceiling, or else that of all clients
-    both     never more than the model's context, where that is known
-    money    the dearest of the models that may answer, input at the dearer of plain and cache-writing rates; at the
-             dearer of the service tier that the call asks for and the standard one
+    both     never more than the model's context, if that is known
+    money    the most expensive of the models that may answer, input at the highest of its rates, at the more expensive
+             of the service tier that the call asks for and the standard one
 
-It is a bound as far as these are. Not in it: what upstream adds to the input (pictures and files behind addresses,
-results of hosted tools, one round after another), fees for tools, service tiers without a known price. docs/limits.md
-says so.
+It leaves out what upstream adds to the input (pictures and files behind addresses, results of hosted tools, one round
+after another), fees for tools, and service tiers without a known price (docs/limits.md).
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,14 +19,14 @@ from app.domain.money.pricing import STANDARD_TIERS, TOKENS_PER_RATE, Price
 from app.domain.request.input_items import has_reference
 
 MOST_OUTPUT_TOKENS = 10**9
-"""Whoever asks for more gets no more: no model makes as many in one answer."""
+"""No model makes as many in one answer, so that a larger request counts as this."""
 
 _LONGEST_TIER = 32
 _KEPT_UPSTREAM = ("previous_response_id", "conversation", "prompt")
 
 
 class WorstCase(NamedTuple):
-    """Tokens, and nano-dollars: None when a price is not known."""
+    """Tokens, and nano-dollars: None if a price is unknown."""
 
     input_tokens: int
     output_tokens: int
@@ -35,13 +34,13 @@ class WorstCase(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """Of both kinds together."""
+        """Input and output tokens together."""
         return self.input_tokens + self.output_tokens
 
 
 @dataclass(slots=True, frozen=True)
 class Assumptions:
-    """What is taken for granted where a call does not say it."""
+    """What is assumed if a call does not say it."""
 
     bytes_per_token: int
     output_ceiling: int
@@ -54,7 +53,7 @@ def worst_case(
     price_of: Callable[[str], Price | None],
     context_of: Callable[[str], int | None],
 ) -> WorstCase:
-    """The worst case of a request body, as parsed, of so many bytes. Never raises."""
+    """The worst case of a parsed request body of so many bytes. Never raises."""
     models = models_named(call)
     context = _largest(map(context_of, models)) if len(models) != 1 else context_of(models[0])
     into = -(-body_bytes // assumed.bytes_per_token)
@@ -74,25 +73,25 @@ def worst_case(
         price = price_of(model)
         if price is None:
             return WorstCase(into, out, None)
-        cost = max(cost or 0, dearest(price, into, out))
+        cost = max(cost or 0, highest_cost(price, into, out))
         if tier is not None and (at_tier := price.at_service_tier(tier)) is not None:
-            cost = max(cost, dearest(at_tier, into, out))
+            cost = max(cost, highest_cost(at_tier, into, out))
     return WorstCase(into, out, cost)
 
 
 def tier_asked(call: Mapping[str, object]) -> str | None:
-    """The service tier that a request body asks for, if it is not the standard one."""
+    """The service tier that a request body asks for, if it is no standard one."""
     tier = call.get("service_tier")
     return tier if isinstance(tier, str) and tier not in STANDARD_TIERS and len(tier) <= _LONGEST_TIER else None
 
 
-def dearest(price: Price, input_tokens: int, output_tokens: int) -> int:
-    """Nano-dollars, rounded up, of so many tokens at the dearest rates that may apply to so many or fewer."""
-    dear = _cost(price, input_tokens, output_tokens)
+def highest_cost(price: Price, input_tokens: int, output_tokens: int) -> int:
+    """Nano-dollars, rounded up, of so many tokens at the highest rates that may apply to so many or fewer."""
+    highest = _cost(price, input_tokens, output_tokens)
     for above, tier in price.tiers:
         if input_tokens > above:
-            dear = max(dear, _cost(tier, input_tokens, output_tokens))
-    return dear
+            highest = max(highest, _cost(tier, input_tokens, output_tokens))
+    return highest
 
 
 def _cost(rates: Price, input_tokens: int, output_tokens: int) -> int:
@@ -101,17 +100,17 @@ def _cost(rates: Price, input_tokens: int, output_tokens: int) -> int:
 
 
 def models_named(call: Mapping[str, object]) -> list[str]:
-    """The models that may answer, as far as the body names them; nothing if that cannot be told."""
+    """The models that may answer, as far as the body names them; empty if that is unknown."""
     named, model = call.get("models"), call.get("model")
     if named is None and isinstance(model, str):
         return [model]
     if named is not None and not isinstance(named, list):
-        return []  # too long to be read, or none: who might answer is not known
+        return []  # too long to be read, or no list
     return list(dict.fromkeys(name for name in (model, *(named or ())) if isinstance(name, str)))
 
 
 def _largest(numbers: Iterable[int | None]) -> int | None:
-    """None when one is not known, or there is none."""
+    """The largest number; None if one is unknown, or there is none."""
     largest = None
     for number in numbers:
         if number is None:
@@ -122,7 +121,7 @@ def _largest(numbers: Iterable[int | None]) -> int | None:
 
 
 def tokens_asked(value: object) -> int | None:
-    """A number of tokens; what cannot be one is upstream's to refuse. Some take 0 for none, so that is not believed."""
+    """A number of tokens; None if it is none, and for 0, which some upstreams read as no limit."""
     if type(value) is int and 0 < value <= MOST_OUTPUT_TOKENS:
         return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 1:

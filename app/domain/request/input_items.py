@@ -1,4 +1,4 @@
-"""Input items that stand for what upstream has kept: their own bytes do not say how long they are."""
+"""Input items that refer to what upstream has stored: their bytes do not tell their length."""
 
 from collections.abc import Mapping
 
@@ -12,11 +12,11 @@ _USUAL = ITEM_NAMES | frozenset(
         *("summary", "encrypted_content", "action", "queries", "results", "tools"),
     )
 )
-"""An item with these keys alone has no look-alike: no closer look is needed."""
+"""An item that has only these keys has no look-alike and needs no check."""
 
 
 def check_items(call: Mapping[str, object]) -> None:
-    """Raise InvalidRequest if an item may be read in two ways."""
+    """Raise InvalidRequest if an item is ambiguous."""
     items = call.get("input")
     if isinstance(items, list):
         for item in items:
@@ -25,12 +25,12 @@ def check_items(call: Mapping[str, object]) -> None:
 
 
 def has_reference(items: object) -> bool:
-    """Whether an item in the value of `input` stands for one that upstream has kept."""
+    """Whether an item in the value of `input` is a reference."""
     return isinstance(items, list) and any(map(is_reference, items))
 
 
 def is_reference(item: object) -> bool:
-    """Whether it is an id that says nothing by itself."""
+    """Whether the item only names what upstream has stored."""
     return (
         isinstance(item, dict)
         and item.get("id") is not None

@@ -1,11 +1,11 @@
-"""The outline of a large value: what judging looks at, built while a JsonScan passes over the rest.
+"""The outline of a large value: only the parts that decide something, built while a JsonScan skips the rest.
 
-It gives the same answers as the value itself to what judges it (app.domain.request.input_items and models_asked), and
-its size is bounded however large the value is:
+The checks in app.domain.request.input_items and models_asked give the same results for it as for the value itself. Its
+size is bounded however large the value is:
 
-    input            the first reference to a kept item, and the first item that may be read in two ways
-    tools, plugins   the entries that name a model, until there are too many names; of them the objects and lists that
-                     lead to a name, or that lie deeper than anybody looks
+    input            the first reference to a stored item, and the first ambiguous item
+    tools, plugins   the entries that name a model, until there are too many names; of these entries the objects and
+                     lists that lead to a name, or that lie deeper than models_asked looks
     models           its first names
 """
 
@@ -20,10 +20,10 @@ from app.domain.request.judged_names import ITEM_NAMES, NAMING, RepeatedKeys, lo
 from app.domain.request.models_asked import DEEPEST, MAX_NAMES, of_plugin, of_tool
 
 NOT_TEXT = 0
-"""Stands for a value of which only matters that it is there, and is no text."""
+"""Replaces a value that is no text and whose content does not matter."""
 
 _OTHER = ""
-"""Stands for all keys of an object that are not judged."""
+"""Replaces all keys of an object that are not judged."""
 
 _WHOLE_BYTES = 4096
 """A text of more bytes has more than MAX_NAME_LENGTH characters, however it is spelt."""
@@ -55,19 +55,19 @@ class _Open:
 
 
 class Outline:
-    """Of one value. The scan tells what it meets, except inside of what enter() declines."""
+    """The outline of one value. The scan reports all tokens, except those within a container that enter() declines."""
 
     def __init__(self, key: str) -> None:
         self.value: object = None
         self._key = key
         self._open: list[_Open] = []
-        self._found = 0  # names in the entry that is open, and what else refuses it: beyond MAX_NAMES no more is kept
+        self._found = 0  # names in the open entry, and other reasons to refuse it: nothing is kept beyond MAX_NAMES
         self._keeps: Callable[[object], bool] = {"plugins": _Naming(of_plugin), "tools": _Naming(of_tool)}.get(
-            key, _Doubtful()
+            key, _Ambiguous()
         )
 
     def key(self, key: str) -> None:
-        """What comes next is the value of this key."""
+        """The value of this key comes next."""
         top = self._open[-1]
         top.key = key
         if key in top.keys:
@@ -75,7 +75,7 @@ class Outline:
         top.keys.add(key)
 
     def scalar(self, body: bytes, start: int, stop: int) -> None:
-        """A value that is no container, or an empty one, stands in `body[start:stop]`."""
+        """`body[start:stop]` is a value that is no container, or an empty one."""
         first = body[start : start + 1]
         if first == b'"':
             self._put(head_of(body, start) if stop - start > _WHOLE_BYTES else json.loads(body[start:stop]))
@@ -83,7 +83,7 @@ class Outline:
             self._put([] if first == b"[" else None if first == b"n" else NOT_TEXT)
 
     def enter(self, *, is_object: bool) -> bool:
-        """A container begins; False: what is inside decides nothing."""
+        """A container begins. False if its content does not matter."""
         top = self._open[-1] if self._open else None
         kind = self._kind_of_first(is_object=is_object) if top is None else self._kind_within(top, is_object=is_object)
         if kind is None:
@@ -94,7 +94,7 @@ class Outline:
         return True
 
     def leave(self) -> None:
-        """The container that was entered last ends."""
+        """The container entered last ends."""
         top = self._open.pop()
         if top.repeated and self._found <= MAX_NAMES:
             self._found = MAX_NAMES + 1
@@ -119,7 +119,7 @@ class Outline:
         return _Kind.NODE if top.depth < DEEPEST else None
 
     def _put(self, value: object) -> None:
-        """Add a whole value to the container that it stands in."""
+        """Add a whole value to its container."""
         if not self._open:
             self.value = value
             return
@@ -140,7 +140,7 @@ class Outline:
             top.entries.append(value)
 
     def _put_member(self, top: _Open, value: object) -> None:
-        """Into an object within a tool or a plugin."""
+        """Add a whole value to an object within a tool or a plugin."""
         key, members = top.key, top.members
         if key in NAMING:
             if value is not None and value != [] and self._counts(len(value) if isinstance(value, list) else 1):
@@ -156,7 +156,7 @@ class Outline:
             members[_OTHER] = None
 
     def _counts(self, names: int = 1) -> bool:
-        """Whether these are to be kept."""
+        """Count names; returns whether they are kept."""
         kept = self._found <= MAX_NAMES
         self._found += names
         return kept
@@ -167,7 +167,7 @@ def _leads_on(value: object) -> bool:
 
 
 class _Naming:
-    """Keeps the entries that name a model, and the first that may be read in two ways; nothing after that decides."""
+    """Keeps the entries that name a model, up to the first ambiguous one, which refuses the call."""
 
     def __init__(self, names_of: Callable[[object], Iterator[object]]) -> None:
         self._names_of = names_of
@@ -184,8 +184,8 @@ class _Naming:
         return names > 0
 
 
-class _Doubtful:
-    """Keeps the first reference, and the first item that may be read in two ways."""
+class _Ambiguous:
+    """Keeps the first reference and the first ambiguous item."""
 
     def __init__(self) -> None:
         self._seen: set[bool] = set()
@@ -193,14 +193,14 @@ class _Doubtful:
     def __call__(self, item: object) -> bool:
         if not isinstance(item, dict):
             return False
-        doubtful = _is_doubtful(item)
-        if doubtful in self._seen or not (doubtful or is_reference(item)):
+        ambiguous = _is_ambiguous(item)
+        if ambiguous in self._seen or not (ambiguous or is_reference(item)):
             return False
-        self._seen.add(doubtful)
+        self._seen.add(ambiguous)
         return True
 
 
-def _is_doubtful(item: Mapping[str, object]) -> bool:
+def _is_ambiguous(item: Mapping[str, object]) -> bool:
     try:
         check_items({"input": [item]})
     except InvalidRequest:
@@ -209,7 +209,7 @@ def _is_doubtful(item: Mapping[str, object]) -> bool:
 
 
 def head_of(body: bytes, start: int) -> object:
-    """What is kept of a long value: of a text more characters than a name may have, else that it is there."""
+    """What is kept of a long value: the start of a text, longer than a name may be, or NOT_TEXT."""
     if body[start : start + 1] != b'"':
         return NOT_TEXT
     found = _HEAD.match(body[start : start + _WHOLE_BYTES])

@@ -1,8 +1,8 @@
-"""Reads the outermost members of a JSON object of any size, in small steps, building nothing of what it passes over.
+"""Reads the outermost members of a JSON object of any size in small steps, and builds none of the values it skips.
 
-A parser that builds values takes thirty times the bytes of `[{},{},...` in memory, and seconds in which nothing else
-goes on. The scan keeps a stack of brackets, the outermost keys and the few values asked for. It knows the whole
-grammar, so that what it lets pass is JSON for any other reader too: strings end where all readers see them end.
+A parser that builds all values takes thirty times the bytes of `[{},{},...` in memory, and blocks the loop for seconds.
+The scan keeps a stack of brackets, the outermost keys and the few wanted values. It checks the whole grammar, so that
+every other reader sees the same strings and members.
 
     value ──scalar, string──> after ──,──> key or value    (by the bracket it stands in)
       └──{──> key ──:──> value   └──} ]──> after
@@ -18,22 +18,22 @@ from app.domain.request.judged_names import lookalike, lookalike_message
 
 MAX_DEPTH = 1000
 MAX_CONTAINERS = 500_000
-"""Objects and arrays that hold something. They bound the time: a step more for each, 0.5 us."""
+"""Objects and arrays that are not empty. The limit bounds the time: each costs a step of 0.5 us."""
 
 MAX_KEYS = 10_000
 """Of the outermost object."""
 
 MAX_OUTLINED = 500_000
-"""Keys and values that an outline is told of."""
+"""Keys and values that an outline gets."""
 
 KEEP_LIMIT_BYTES = 64 * 1024
-"""The longest key that is read, and the longest value that is kept of those asked for."""
+"""The longest key that is read, and the longest wanted value that is kept."""
 
 _SLICE_BYTES = 128 * 1024
 _STEP = 2000
-_BYTES_A_TOKEN = 64
-_TOKENS_A_TELLING = 4
-"""A step is so many tokens; every so many bytes count as one more, what an outline is told of as so many more."""
+_BYTES_PER_TOKEN = 64
+_TOKENS_PER_OUTLINED = 4
+"""A step is 2,000 tokens. 64 bytes count as one token more, each key or value for an outline as four more."""
 
 _BLANK = b" \t\r\n"
 _LONGEST_ESCAPE = 6
@@ -44,7 +44,7 @@ State = Callable[[], "State"]
 
 
 class JsonFault(Exception):
-    """Why the bytes are refused, in words for the caller. `key` is the one that stands there twice."""
+    """Why the bytes are refused, with a message for the caller. `key` is the member at fault, if one is."""
 
     def __init__(self, message: str, key: str | None = None) -> None:
         super().__init__(message)
@@ -53,34 +53,34 @@ class JsonFault(Exception):
 
 
 class JsonScan:
-    """One document. Equal outermost keys are refused however they are spelt, and names that pass for one asked for.
+    """Scans one document. It refuses equal outermost keys however they are spelt, and look-alikes of wanted keys.
 
-    Of a wanted value over 64 KiB only the head is kept if it is a text, else that it is there; of those `outlined` an
-    Outline is made. After the last step `spans` says where each of them stands.
+    Of a wanted value over 64 KiB, only the start of a text is kept. Values of `outlined` keys become an Outline. After
+    the last step, `spans` has the positions of all kept values.
     """
 
     def __init__(self, body: bytes, wanted: frozenset[str], outlined: frozenset[str] = frozenset()) -> None:
         self.spans: dict[str, tuple[int, int]] = {}
         self._outlined = outlined
-        self._outline: Outline | None = None  # of the outermost value that is read
-        self._told = 0
-        self._declined: int | None = None  # the brackets open around what the outline does not look into
+        self._outline: Outline | None = None  # of the outermost value that is being read
+        self._outlined_count = 0
+        self._declined: int | None = None  # the depth of the container that the outline does not look into
         self._members: dict[str, object] = {}
         self._body = body
         self._wanted = wanted
         self._at = 0
-        self._stack = bytearray()  # closing brackets that are due
+        self._stack = bytearray()  # the closing brackets to come
         self._containers = 0
         self._keys: set[str] = set()
-        self._keeping: str | None = None  # the wanted key whose value is read
-        self._value_from = self._value_to = 0  # where the outermost value stands
+        self._keeping: str | None = None  # the wanted key whose value is being read
+        self._value_from = self._value_to = 0  # where the outermost value is
         self._string_from = self._string_to = 0
         self._behind_string: State
         self._behind_spaces: State
         self._done = False
 
     def steps(self) -> Generator[None, None, dict[str, object]]:
-        """Do the work, a millisecond or two a step; returns the outermost values that were wanted. Raises JsonFault."""
+        """Scan in steps of a millisecond or two; returns the wanted values. Raises JsonFault."""
         self._behind_string = self._behind_spaces = self._after
         try:
             yield from self._check_utf8()
@@ -88,12 +88,13 @@ class JsonScan:
             while not self._done:
                 work = 0
                 while work < _STEP and not self._done:
-                    before, told = self._at, self._told
+                    before, outlined = self._at, self._outlined_count
                     state = state()
-                    work += 1 + (self._at - before) // _BYTES_A_TOKEN + (self._told - told) * _TOKENS_A_TELLING
+                    work += 1 + (self._at - before) // _BYTES_PER_TOKEN
+                    work += (self._outlined_count - outlined) * _TOKENS_PER_OUTLINED
                 yield
             return self._members
-        finally:  # the states are methods of this object: it would hold the body until a collection
+        finally:  # the states are methods of this object: a cycle would keep the body until a collection
             self._body = b""
             del self._behind_string, self._behind_spaces
 
@@ -108,7 +109,7 @@ class JsonScan:
         except UnicodeDecodeError:
             raise JsonFault("The request body is not UTF-8.") from None
 
-    # -- states: each takes one token and names the next state ---------------------------------------------------
+    # -- states: each reads one token and returns the next state -------------------------------------------------
 
     def _open(self) -> State:
         found = VALUE.match(self._body, self._at)
@@ -135,7 +136,7 @@ class JsonScan:
         found = COLON.match(self._body, self._at)
         if found is None:
             return self._spaces(self._colon)
-        if len(self._stack) == 1 or self._telling:
+        if len(self._stack) == 1 or self._outlining:
             if self._string_to - self._string_from > KEEP_LIMIT_BYTES:
                 raise JsonFault("The request body is JSON that cannot be read: a key is too long.")
             self._note_key(self._body[self._string_from : self._string_to])
@@ -143,7 +144,7 @@ class JsonScan:
         return self._value
 
     def _value(self) -> State:
-        alone = len(self._stack) == 1 or self._telling
+        alone = len(self._stack) == 1 or self._outlining
         pattern = VALUE if alone else VALUES if self._stack[-1] == _BRACKET else MEMBERS
         found = pattern.match(self._body, self._at)
         if found is None:
@@ -161,7 +162,7 @@ class JsonScan:
         return self._go_in(found.end(), mark[0])
 
     def _text_end(self) -> State:
-        """A long text, or one with escapes, has ended."""
+        """A text that is long or has escapes has ended."""
         self._note_scalar(self._string_from, self._at)
         return self._after
 
@@ -178,7 +179,7 @@ class JsonScan:
         return self._key if self._stack[-1] == _BRACE else self._value
 
     def _in_string(self) -> State:
-        """Pass over a slice of a string that is long, or has escapes."""
+        """Skip a slice of a string that is long or has escapes."""
         stop = min(self._at + _SLICE_BYTES, len(self._body))
         found = STRING_REST.match(self._body, self._at, stop)
         at = found.end() if found is not None else self._at
@@ -214,7 +215,7 @@ class JsonScan:
         if self._containers > MAX_CONTAINERS:
             raise JsonFault(f"The request body has over {MAX_CONTAINERS} objects and arrays.")
         self._at = at
-        if self._telling and not self._tell().enter(is_object=opener == _OPEN_BRACE):
+        if self._outlining and not self._next_outlined().enter(is_object=opener == _OPEN_BRACE):
             self._declined = len(self._stack)
         self._stack.append(_CLOSER_OF[opener])
         return self._key if opener == _OPEN_BRACE else self._value
@@ -226,8 +227,8 @@ class JsonScan:
         depth = len(self._stack)
         if self._declined == depth:
             self._declined = None
-        elif self._telling and depth:
-            self._tell().leave()
+        elif self._outlining and depth:
+            self._next_outlined().leave()
         if depth == 1:
             self._value_to = at
         return self._after if self._stack else self._end
@@ -239,7 +240,7 @@ class JsonScan:
         return self._in_string
 
     def _spaces(self, again: State) -> State:
-        """No token is here: pass over white space if there is any, else the bytes are no JSON."""
+        """There is no token here: skip white space, or raise JsonFault if there is none."""
         if self._body[self._at : self._at + 1] not in (b" ", b"\t", b"\r", b"\n"):
             raise self._fault("it breaks off" if self._at >= len(self._body) else "something else was expected")
         self._behind_spaces = again
@@ -248,27 +249,28 @@ class JsonScan:
     # -- what is kept --------------------------------------------------------------------------------------------
 
     @property
-    def _telling(self) -> bool:
+    def _outlining(self) -> bool:
         return self._outline is not None and self._declined is None
 
-    def _tell(self) -> Outline:
-        assert self._outline is not None  # noqa: S101 - asked for while telling only
-        self._told += 1
-        if self._told > MAX_OUTLINED:
+    def _next_outlined(self) -> Outline:
+        """The outline, for one more key or value."""
+        assert self._outline is not None  # noqa: S101 - only called while outlining
+        self._outlined_count += 1
+        if self._outlined_count > MAX_OUTLINED:
             raise JsonFault(f"`{self._keeping}` has over {MAX_OUTLINED} members.", self._keeping)
         return self._outline
 
     def _note_scalar(self, start: int, stop: int) -> None:
         if len(self._stack) == 1:
             self._value_from, self._value_to = start, stop
-        if self._telling:
-            self._tell().scalar(self._body, start, stop)
+        if self._outlining:
+            self._next_outlined().scalar(self._body, start, stop)
 
     def _note_key(self, raw: bytes) -> None:
         if len(self._stack) == 1:
             self._note_outermost(json.loads(raw))
-        elif self._telling:
-            self._tell().key(json.loads(raw))
+        elif self._outlining:
+            self._next_outlined().key(json.loads(raw))
 
     def _note_outermost(self, key: str) -> None:
         if key in self._keys:

@@ -1,9 +1,9 @@
-"""The names within a request body whose values decide something, and the names that pass for one of them elsewhere.
+"""Judged names are the names in a request body whose values decide something. Look-alikes of them are refused.
 
-Some upstreams read names in any case of letters: Go's encoding/json takes `Model` for `model` and keeps the last of the
-two, and so do JSON readers for .NET and Java when they are told to. It folds Unicode as well: the Kelvin sign is a k,
-the long s an s. What we judge must be what such an upstream reads, so a name that equals a judged one but for case is
-refused. So is a name that stands twice in an object that is judged, of which some readers take the first.
+Some upstreams ignore the case of names: Go's encoding/json reads `Model` as `model` and keeps the last of the two, and
+JSON readers for .NET and Java can be set to do so. They fold Unicode as well: the Kelvin sign is a k, the long s an s.
+Weighbridge must judge what such an upstream reads, so it refuses a name that differs from a judged one only in case. It
+also refuses a name that a judged object has twice, since some readers keep the first.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,13 +18,13 @@ TOP_NAMES = frozenset(
         *("background", "max_output_tokens", "safety_identifier"),
     )
 )
-"""Of the body itself."""
+"""Judged names of the body itself."""
 
 NAMING = frozenset(("model", "models", "allowed_models", "analysis_models", "fallback_models"))
-"""Their values name models, wherever they stand in a plugin or a hosted tool."""
+"""Their values name models, anywhere within a plugin or a hosted tool."""
 
 ITEM_NAMES = frozenset(("id", "type"))
-"""Of an input item."""
+"""Judged names of an input item."""
 
 USUAL_NAMES = TOP_NAMES | frozenset(
     (
@@ -41,14 +41,14 @@ USUAL_NAMES = TOP_NAMES | frozenset(
         *("cache_control", "modalities", "image_config", "frequency_penalty", "presence_penalty", "generate"),
     )
 )
-"""Names that callers send and that are no look-alikes: they need no closer look."""
+"""Names that callers usually send. They are no look-alikes and need no check."""
 
 _LONGEST = max(map(len, TOP_NAMES | NAMING))
 _DOT_ABOVE = "\u0307"
 
 
 class RepeatedKeys(dict[str, object]):
-    """An object in which keys stood twice; `repeated` are those."""
+    """An object that had the keys `repeated` twice."""
 
     __slots__ = ("repeated",)
 
@@ -58,7 +58,7 @@ class RepeatedKeys(dict[str, object]):
 
 
 def lookalike(keys: Iterable[str], judged: frozenset[str]) -> str | None:
-    """The first key that is none of the judged names and equals one but for case."""
+    """The first key that differs from a judged name only in case."""
     for key in keys:
         if len(key) > _LONGEST or (key.islower() and key.isascii()):
             continue  # folding may lengthen a name, and never shortens one
@@ -68,12 +68,12 @@ def lookalike(keys: Iterable[str], judged: frozenset[str]) -> str | None:
 
 
 def lookalike_message(key: str) -> str:
-    """What a caller is told of a look-alike of a judged name."""
+    """The error message for a look-alike of a judged name."""
     return f"The request body has the key {key!r}, which differs from `{_folded(key)}` only in the case of letters."
 
 
 def check_keys(value: dict[str, object], judged: frozenset[str], param: str) -> None:
-    """Raise InvalidRequest if a key of an object passes for a judged one, or a judged one stood there twice."""
+    """Raise InvalidRequest if an object has a look-alike of a judged name, or a judged name twice."""
     if type(value) is RepeatedKeys and (repeated := value.repeated & judged):
         raise repeated_key(repeated, param)
     if (key := lookalike(value, judged)) is not None:
@@ -81,10 +81,10 @@ def check_keys(value: dict[str, object], judged: frozenset[str], param: str) -> 
 
 
 def repeated_key(keys: Iterable[str], param: str) -> InvalidRequest:
-    """What a call gets in whose `param` an object has these keys twice."""
+    """The error for a call with an object in `param` that has these keys twice."""
     return InvalidRequest(f"`{param}` has the key {min(keys)[:64]!r} twice in one object.", param=param)
 
 
 def _folded(key: str) -> str:
-    """As the most generous reader folds it: Java's takes even the dotless and the dotted i of Turkish for an i."""
+    """The key as the most lenient reader folds it: Java reads even the dotless and the dotted i of Turkish as i."""
     return key.upper().casefold().replace(_DOT_ABOVE, "")

@@ -1,9 +1,8 @@
-"""Which models a client may use: globs against every name in a call that can make upstream use a model.
+"""Which models a client may use: globs for every name in a call that can make upstream use a model.
 
-A name must match as a whole, in any case of letters: `openai/gpt-5` does not allow `openai/gpt-5:online`, and
-`openai/gpt-5:*` does. `*` is any text, `?` any one character, nothing else is special. A preset of OpenRouter's stands
-for a model that nobody here knows: only a pattern that itself begins a preset's name (`@preset/...`) allows it.
-What is judged is bounded first (app.domain.request.models_asked).
+A name must match as a whole, in any case: `openai/gpt-5` does not allow `openai/gpt-5:online`, and `openai/gpt-5:*`
+does. `*` is any text, `?` any one character, nothing else is special. The model behind an OpenRouter preset is
+unknown: only a pattern that contains `@preset` allows one. app.domain.request.models_asked bounds the names first.
 """
 
 import re
@@ -23,16 +22,16 @@ class ModelPatterns:
         self._presets = _any_of([text for text in texts if PRESET in text])
 
     def allows(self, name: str) -> bool:
-        """Whether a model of this name may be used."""
+        """Whether a model with this name may be used."""
         lower = name.lower()
         return (self._presets if PRESET in lower else self._plain).fullmatch(lower) is not None
 
     def judge(self, call: Mapping[str, object]) -> None:
-        """Raise ModelNotAllowed for the first thing in a request body that may lead to another model."""
+        """Raise ModelNotAllowed for the first name in a request body that the list does not allow."""
         judge_models((self,), call)
 
     def judge_name(self, param: str, name: object) -> None:
-        """Raise ModelNotAllowed unless this name, which stands in the field `param`, may be used."""
+        """Raise ModelNotAllowed unless this name, from the field `param`, may be used."""
         if not isinstance(name, str):
             raise ModelNotAllowed(f"`{param}` must name a model that this client may use.", param=param)
         if not self.allows(name):
@@ -40,7 +39,7 @@ class ModelPatterns:
 
 
 def judge_models(lists: Iterable[ModelPatterns], call: Mapping[str, object]) -> None:
-    """Raise ModelNotAllowed for the first thing in a request body that one of the allow-lists does not allow."""
+    """Raise ModelNotAllowed for the first name in a request body that one of the allow-lists does not allow."""
     asked = models_asked(call)
     if not asked:
         raise ModelNotAllowed("This client may use certain models only: name one in `model`.", param="model")
@@ -62,10 +61,10 @@ def _any_of(texts: Sequence[str]) -> re.Pattern[str]:
 
 
 def _glob(text: str) -> str:
-    """A glob as a pattern that never tries a star twice: each takes as little as lets what follows it come first.
+    """A glob as a pattern whose stars never backtrack, except the last one.
 
-    Only what stands behind the last star may come late, and is looked for at the end. So the time is at most the length
-    of the name times that of the glob; with a plain `.*` for a star it grows by the length with every further star.
+    So the time is at most the length of the name times that of the glob; with plain `.*` it would grow by the length
+    with every further star.
     """
     first, *rest = (re.escape(part).replace(r"\?", ".") for part in re.sub(r"\*+", "*", text).split("*"))
     if not rest:

@@ -1,4 +1,4 @@
-"""Every name in a request body that can make upstream use a model, with the field it stands in."""
+"""Every name in a request body that can make upstream use a model, with its field."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -15,23 +15,23 @@ MAX_NAMES = 64
 PRESET = "@preset"
 
 _SCHEMAS = frozenset(("function", "custom", "namespace", "mcp", "tool_search", "local_shell", "shell", "apply_patch"))
-"""Tools that the client runs, or another server: what they call a model is no model of upstream's."""
+"""Tools that the client or another server runs: a model named in them is not upstream's."""
 
 _OWN_MODEL_PLUGINS = frozenset(("web", "file-parser", "response-healing", "context-compression"))
 _OWN_MODEL_TOOLS = frozenset(("openrouter:web_search", "openrouter:web_fetch", "openrouter:datetime"))
-"""What OpenRouter adds to a call without asking another model; whatever else it has is taken to ask one."""
+"""OpenRouter's additions that ask no other model; all others are assumed to ask one."""
 
 _TOOL_KIND, _PLUGIN_KIND = frozenset(("type",)), frozenset(("id",))
 _IMAGE_TOOL, _IMAGE_MODEL = "image_generation", "gpt-image-1"
 DEEPEST = 8
-"""Levels of a tool or plugin that are searched; what lies deeper counts as a name that cannot be read."""
+"""Levels of a tool or plugin that are searched; anything deeper counts as a name that cannot be read."""
 
 Asked = tuple[str, object]
-"""A field, and what it gives as a name; whatever is no text cannot be judged."""
+"""A field, and the name in it. A value that is no text is allowed by no pattern."""
 
 
 def models_asked(call: Mapping[str, object]) -> list[Asked]:
-    """All of them. Raises InvalidRequest for too many, for one that is too long, and for what reads in two ways."""
+    """All names. Raises InvalidRequest for too many names, a name that is too long, and what is ambiguous."""
     asked = list(islice(_all_asked(call), MAX_NAMES + 1))
     if len(asked) > MAX_NAMES:
         raise too_many(asked[-1][0])
@@ -41,7 +41,7 @@ def models_asked(call: Mapping[str, object]) -> list[Asked]:
 
 
 def check_models(model: str | None, models: object) -> None:
-    """Raise InvalidRequest if the outermost `model` and `models` together are more, or longer, than can be judged."""
+    """Raise InvalidRequest if `model` and `models` have too many names, or one that is too long."""
     if model is not None:
         check_length("model", model)
     if isinstance(models, list):
@@ -58,7 +58,7 @@ def check_length(param: str, name: object) -> None:
 
 
 def too_many(param: str) -> InvalidRequest:
-    """What a call gets that names more models than can be judged."""
+    """The error for a call that names too many models."""
     return InvalidRequest(f"The request body names more than {MAX_NAMES} models.", param=param)
 
 
@@ -115,7 +115,7 @@ def _entries(call: Mapping[str, object], key: str) -> Sequence[object]:
 
 
 def _named_in(root: object, param: str, outermost: frozenset[str]) -> Iterator[object]:
-    """Values of NAMING keys, however deep. With a list of what is to be searched: nothing is searched twice."""
+    """Values of NAMING keys at any depth, found without recursion."""
     waiting: list[tuple[object, int]] = [(root, 0)]
     while waiting:
         value, depth = waiting.pop()

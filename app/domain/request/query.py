@@ -1,4 +1,4 @@
-"""The query string of a call, which goes upstream as it came: no credential may be in it."""
+"""The query string of a call goes upstream unchanged, so that it must hold no credential."""
 
 import re
 from urllib.parse import unquote_to_bytes
@@ -13,7 +13,7 @@ _SEPARATORS = re.compile(rb"[&;]")
 
 
 def holds_credential(query: bytes) -> bool:
-    """Whether a parameter is named as credentials are, or a client's key stands anywhere in the query."""
+    """Whether a parameter has the name of a credential, or a client's key is anywhere in the query."""
     if unquote_to_bytes(query).find(_CLIENT_KEY) >= 0:
         return True
     for parameter in _SEPARATORS.split(query):

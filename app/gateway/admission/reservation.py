@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from app.domain.answer.meter import AnswerReading
 from app.domain.answer.usage import Usage
 from app.domain.money.estimate import estimate
-from app.domain.money.worst_case import WorstCase, dearest
+from app.domain.money.worst_case import WorstCase, highest_cost
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.gateway.clients.directory import EffectiveTerms
 from app.gateway.exchange.settlement import write_usage
@@ -81,7 +81,7 @@ class Reservation:
         return Usage(input_tokens=into, output_tokens=out, total_tokens=into + out)
 
     def _write(self, record: Record, guess: Usage, prices: PriceBook) -> None:
-        """At the dearest rates that may apply: what was set aside for the input was priced so as well."""
+        """Write the estimate at the highest rates that may apply, as its reservation was priced."""
         write_usage(record, guess, UsageSource.ESTIMATED, prices)
         most = self._asked.worst.cost_nanousd
         if record.cost_source is not CostSource.ESTIMATED or most is None:
@@ -93,7 +93,7 @@ class Reservation:
             price = prices.price(model) if model else None
             if price is not None:
                 price = price.at_service_tier(record.service_tier) or price
-                record.cost_nanousd = min(most, dearest(price, guess.input_tokens or 0, guess.output_tokens or 0))
+                record.cost_nanousd = min(most, highest_cost(price, guess.input_tokens or 0, guess.output_tokens or 0))
                 return
 
 

@@ -11,7 +11,7 @@ import re
 from binascii import a2b_qp
 from typing import Protocol
 
-from app.domain.identity.key_marks import JWT, MASK, SK, masked
+from app.domain.masking import JWT_START, KEY_START, MASK, mask_keys
 from app.domain.records import Record
 
 SHORTEST_SECRET = 16
@@ -96,20 +96,20 @@ class KeyGuard:
 
     def mask(self, text: str) -> str:
         """The text as a record may hold it: without the beginning of the key, and without what looks like any key."""
-        if SK in text or JWT in text:
-            text = masked(text)
+        if KEY_START in text or JWT_START in text:
+            text = mask_keys(text)
         return MASK if self._telling and self._telling in text else text
 
     def keep_out(self, record: Record) -> None:
         """Take from a record what upstream has told and no record may hold, as mask() says."""
         told = f"{record.model_served} {record.response_id} {record.error_type} {record.error_detail}"
         told = f"{told} {record.generation_id} {record.upstream_request_id} {record.cost_detail}"
-        if SK in told or JWT in told or (self._telling and self._telling in told):
+        if KEY_START in told or JWT_START in told or (self._telling and self._telling in told):
             for name in _TOLD_BY_UPSTREAM:
                 value = getattr(record, name)
                 if value is not None:
                     holds = bool(self._telling) and self._telling in value
-                    setattr(record, name, None if holds else masked(value))
+                    setattr(record, name, None if holds else mask_keys(value))
 
     def watch(self) -> "KeyWatch":
         """A watch over one answer."""

@@ -31,7 +31,7 @@ _FEES = {"per_request": "request", "web_search": "web_search"}
 
 
 @dataclass(slots=True, frozen=True)
-class Told:
+class LearnedPrice:
     """What upstream says of one model."""
 
     price: Price
@@ -43,9 +43,9 @@ class LearnedPrices:
     """What upstream has named, by names in lower case; `date` is when."""
 
     date: str | None = None
-    models: Mapping[str, Told] = field(default_factory=dict)
+    models: Mapping[str, LearnedPrice] = field(default_factory=dict)
 
-    def find(self, model: str) -> Told | None:
+    def find(self, model: str) -> LearnedPrice | None:
         """By the name as it is, then without a wish about routing."""
         if not self.models:
             return None
@@ -60,9 +60,9 @@ NOTHING_LEARNED = LearnedPrices()
 def read_models(document: object, source: str, date: str) -> LearnedPrices:
     """The prices in an answer to `GET /models`, whatever it is. Never raises."""
     entries = document.get("data") if isinstance(document, dict) else None
-    found: dict[str, Told] = {}
+    found: dict[str, LearnedPrice] = {}
     for entry in entries[:MOST_MODELS] if isinstance(entries, list) else ():
-        told = _told(entry, source, date) if isinstance(entry, dict) else None
+        told = _read_entry(entry, source, date) if isinstance(entry, dict) else None
         if told is not None:
             for name in (entry.get("canonical_slug"), entry.get("id")):
                 if isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and name.isprintable():
@@ -70,7 +70,7 @@ def read_models(document: object, source: str, date: str) -> LearnedPrices:
     return LearnedPrices(date, found)
 
 
-def _told(entry: Mapping[str, object], source: str, date: str) -> Told | None:
+def _read_entry(entry: Mapping[str, object], source: str, date: str) -> LearnedPrice | None:
     pricing = entry.get("pricing")
     if not isinstance(pricing, dict):
         return None
@@ -81,7 +81,7 @@ def _told(entry: Mapping[str, object], source: str, date: str) -> Told | None:
     known = {name: amount for name, amount in amounts.items() if amount is not None}
     context = entry.get("context_length")
     window = context if type(context) is int and context > 0 else None
-    return Told(Price.of(known, source=source, date=date), window)
+    return LearnedPrice(Price.of(known, source=source, date=date), window)
 
 
 def _nanousd(amount: object, times: int) -> int | None:

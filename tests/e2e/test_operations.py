@@ -65,6 +65,7 @@ def test_storage_in_trouble_is_named_and_calls_go_on(start_gateway: GatewayStart
 
     with closing(sqlite3.connect(gateway.state_dir / "weighbridge.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
+        (gateway.state_dir / "spool").rename(gateway.folder / "aside")
         (gateway.state_dir / "spool").touch()  # no directory: nothing can be written there
         for _ in range(3):
             call()

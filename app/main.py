@@ -105,27 +105,27 @@ async def _open(
         await stack.enter_async_context(key_use)
     clients = KeyService(store.clients, directory, clock.wall_us, defaults, limiter.prepare, key_use.last_used)
     await clients.load()
-    agreements = TermsService(store.clients, directory.roster, limiter, clock.wall_us)
-    await agreements.load(prepare=log is not None)  # a server; commands let no call in
-    wire, documents, key_guard, key_health = _upstream(app, settings, stack)
+    terms_service = TermsService(store.clients, directory.clients, limiter, clock.wall_us)
+    await terms_service.load(prepare=log is not None)  # a server; commands let no call in
+    wire, upstream_api, key_guard, key_health = _upstream(app, settings, stack)
     estimates = settings.ledger.missing_usage == "estimate"
     services = Services(wire, store.ledger, prices, metrics, clock, towards_client(), key_guard, estimates, key_health)
-    unsettled = app.state.unsettled = UnsettledCalls(store.reports, services, agreements.amended)
+    unsettled = app.state.unsettled = UnsettledCalls(store.reports, services, terms_service.amended)
     admission = Admission(services, limiter, _admission_rules(settings), unsettled)
     ids = RequestIds(process)
     gateway = Gateway(services, directory, admission, ids, _header_rule(settings), settings.server.max_streams)
     stack.push_async_callback(gateway.close, GRACE_SECONDS)
-    bookkeeper: UsageReconciler | None = None
-    if log is not None and documents is not None:  # a server; commands settle nothing
-        bookkeeper = _bookkeeper(documents, store, services, agreements, stack)
-        listeners.insert(0, bookkeeper.committed)
-        unsettled.settled = bookkeeper.forget
-    metrics.gauges = gauges(store, wire, log, bookkeeper, redis)
+    reconciler: UsageReconciler | None = None
+    if log is not None and upstream_api is not None:  # a server; commands settle nothing
+        reconciler = _usage_reconciler(upstream_api, store, services, terms_service, stack)
+        listeners.insert(0, reconciler.committed)
+        unsettled.settled = reconciler.forget
+    metrics.gauges = gauges(store, wire, log, reconciler, redis)
     if log is not None:  # a server; commands price nothing and block nobody
         _measure_lag(_lag_observer(metrics, gateway, OverloadDetector(settings.server.max_loop_lag)), stack)
-        _follow_changes(store, clients, agreements, gateway)
-    app.state.price_list = _price_list(prices, settings, documents, stack, serving=log is not None)
-    app.state.clients, app.state.agreements, app.state.clock = clients, agreements, clock
+        _follow_changes(store, clients, terms_service, gateway)
+    app.state.price_list = _price_list(prices, settings, upstream_api, stack, serving=log is not None)
+    app.state.clients, app.state.terms_service, app.state.clock = clients, terms_service, clock
     app.state.metrics, app.state.render_metrics = metrics, metrics.render
     _publish(app, settings, store, gateway, redis)
     if log is not None:
@@ -133,27 +133,27 @@ async def _open(
 
 
 def _price_list(
-    prices: BundledPrices, settings: Settings, documents: UpstreamApi | None, stack: AsyncExitStack, *, serving: bool
+    prices: BundledPrices, settings: Settings, upstream_api: UpstreamApi | None, stack: AsyncExitStack, *, serving: bool
 ) -> PriceListing:
     """The price book for operators. A server loads it in a thread, so that no call waits for it, and asks upstream."""
     learner = None
     if serving:
         warming = asyncio.get_running_loop().run_in_executor(None, prices.warm)
         stack.push_async_callback(asyncio.wait, (warming,))
-        if documents is not None:
-            learner = PriceLearner(documents, prices, settings.upstream.name).start()
+        if upstream_api is not None:
+            learner = PriceLearner(upstream_api, prices, settings.upstream.name).start()
             stack.push_async_callback(learner.close)
     return PriceListing(prices, learner)
 
 
-def _follow_changes(store: Store, clients: KeyService, agreements: TermsService, gateway: Gateway) -> None:
+def _follow_changes(store: Store, clients: KeyService, terms_service: TermsService, gateway: Gateway) -> None:
     """End running calls that changes of clients and keys end, and hear of those that other processes make."""
-    clients.revoked, agreements.changed = lambda key_id: gateway.end_keys((key_id,)), gateway.end_disabled
+    clients.revoked, terms_service.changed = lambda key_id: gateway.end_keys((key_id,)), gateway.end_disabled
 
     async def reload() -> None:
         await clients.load()
         gateway.end_keys(await clients.cut_keys(gateway.key_ids))
-        await agreements.load()
+        await terms_service.load()
 
     store.on_changes(reload)
 
@@ -164,12 +164,12 @@ def _measure_lag(observer: Callable[[float], None], stack: AsyncExitStack) -> No
     stack.callback(lag.stop)
 
 
-def _lag_observer(metrics: Metrics, gateway: Gateway, strain: OverloadDetector) -> Callable[[float], None]:
-    def lagged(seconds: float) -> None:
+def _lag_observer(metrics: Metrics, gateway: Gateway, detector: OverloadDetector) -> Callable[[float], None]:
+    def note(seconds: float) -> None:
         metrics.loop_lagged(seconds)
-        gateway.strained = strain.note(seconds)
+        gateway.overloaded = detector.note(seconds)
 
-    return lagged
+    return note
 
 
 def _store(
@@ -208,15 +208,15 @@ def _upstream(
     target = upstream.target()
     wire = UpstreamWire(upstream.name, target, key, WireTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle))
     stack.push_async_callback(wire.close)
-    documents = None if upstream.key is None else UpstreamApi(target, key)
+    upstream_api = None if upstream.key is None else UpstreamApi(target, key)
     app.state.account = app.state.key_check = None
-    if documents is not None:
-        stack.push_async_callback(documents.close)
-        app.state.account = OpenRouterAccount(documents)
-        app.state.key_check = UpstreamKeyCheck(documents)
+    if upstream_api is not None:
+        stack.push_async_callback(upstream_api.close)
+        app.state.account = OpenRouterAccount(upstream_api)
+        app.state.key_check = UpstreamKeyCheck(upstream_api)
     health = KeyHealth(app.state.key_check)
     stack.push_async_callback(health.close)
-    return wire, documents, KeyGuard(key), health
+    return wire, upstream_api, KeyGuard(key), health
 
 
 def _header_rule(settings: Settings) -> HeaderRule:
@@ -237,12 +237,12 @@ def _admission_rules(settings: Settings) -> AdmissionRules:
     )
 
 
-def _bookkeeper(
-    documents: UpstreamApi, store: Store, services: Services, agreements: TermsService, stack: AsyncExitStack
+def _usage_reconciler(
+    upstream_api: UpstreamApi, store: Store, services: Services, terms_service: TermsService, stack: AsyncExitStack
 ) -> UsageReconciler:
-    books, stats = UpstreamUsageLookup(documents), store.ledger.stats
+    lookup, stats = UpstreamUsageLookup(upstream_api), store.ledger.stats
     made = UsageReconciler(
-        books, store.reports, services, amended=agreements.amended, interrupted=lambda: stats.interrupted
+        lookup, store.reports, services, amended=terms_service.amended, interrupted=lambda: stats.interrupted
     )
     made.start()
     stack.push_async_callback(made.close)

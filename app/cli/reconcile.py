@@ -101,16 +101,16 @@ async def _statement(base_url: str, key: str, kind: BooksOf, wish: Wish) -> "Acc
     from app.upstream.api.client import UpstreamApi, UpstreamQueryFailed
     from app.upstream.api.statements import openai_statement, openrouter_statement
 
-    documents = UpstreamApi(wish.upstream.target(base_url), key)
+    api = UpstreamApi(wish.upstream.target(base_url), key)
     try:
         if kind is BooksOf.OPENAI:
-            return await openai_statement(documents, wish.since, wish.project)
-        return await openrouter_statement(documents, wish.since, wish.key_hash)
+            return await openai_statement(api, wish.since, wish.project)
+        return await openrouter_statement(api, wish.since, wish.key_hash)
     except UpstreamQueryFailed as silent:
         hint = " (does it take this management key?)" if silent.status in (401, 403) else ""
         raise CommandFailedError(f"{silent}{hint}") from None
     finally:
-        await documents.close()
+        await api.close()
 
 
 async def _compared(

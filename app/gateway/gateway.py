@@ -56,7 +56,7 @@ class Gateway:
         self._demo = book_of(services.upstream.name) is Book.DEMO
         self._open: set[Exchange] = set()
         self.draining = False
-        self.strained = False  # set by who looks at the event loop (app.domain.overload)
+        self.overloaded = False  # set by who looks at the event loop (app.domain.overload)
 
     @property
     def in_flight(self) -> int:
@@ -96,7 +96,7 @@ class Gateway:
 
     def end_disabled(self) -> None:
         """End the calls of clients that have been disabled, unless they are let run."""
-        terms = self._directory.roster.terms
+        terms = self._directory.clients.terms
         for exchange in list(self._open):
             held = terms.get(exchange.record.client)
             if held is not None and held.cut:
@@ -120,7 +120,7 @@ class Gateway:
                 "The query string seems to hold a credential. Send the key as `Authorization: Bearer` only."
             )
         key = self._directory.authenticate(authorization, self._services.clock.wall_us())
-        terms = self._directory.roster.terms.get(key.client)
+        terms = self._directory.clients.terms.get(key.client)
         if terms is None:
             return Ticket(key.client, key.key_id)
         if terms.disabled:
@@ -143,7 +143,7 @@ class Gateway:
         """Why no call of this client can be taken now, if so. The call is open already."""
         if self.draining:
             return Draining("This server is stopping. Try again in a moment.")
-        if self.strained:
+        if self.overloaded:
             return Overloaded("This server is too busy for more calls. Try again in a moment.")
         if len(self._open) > self._max_streams and not self._spared(client):
             return Overloaded("This server carries as many calls as it may. Try again in a moment.")

@@ -172,7 +172,7 @@ class UsageLookup(Protocol):
 
 
 @dataclass(slots=True, frozen=True)
-class SpendingSource:
+class UpstreamSpending:
     """What the server's key has spent, as upstream counts it, in nano-dollars. None is unknown.
 
     `day`, `week` and `month` are those under way in UTC; a week begins on Monday.
@@ -188,7 +188,7 @@ class SpendingSource:
 class UpstreamAccount(Protocol):
     """The account behind the server's key."""
 
-    async def spending(self) -> SpendingSource:
+    async def spending(self) -> UpstreamSpending:
         """What was spent so far. Raises when upstream could not be asked, in words for an operator."""
 
 

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from app.domain.answer.usage import Usage
 from app.domain.backoff import backoff_seconds
 from app.domain.records import NOTHING_TO_TELL, Record, UsageSource, book_of
-from app.gateway.exchange.settlement import settle_by_books
+from app.gateway.exchange.settlement import settle_by_upstream
 from app.gateway.ports import StillRunning, UnsettledReports, UpstreamUsage, UsageLookup, UsageNotKept
 from app.gateway.services import Services
 
@@ -66,7 +66,7 @@ class UsageReconciler:
 
     def __init__(  # noqa: PLR0913 - its neighbours, and chance
         self,
-        books: UsageLookup,
+        lookup: UsageLookup,
         reports: UnsettledReports,
         services: Services,
         chance: Callable[[], float] = random.random,
@@ -75,7 +75,7 @@ class UsageReconciler:
         interrupted: Callable[[], int] = lambda: 0,
     ) -> None:
         self._book = book_of(services.upstream.name)  # upstream knows nothing of the calls in the other one
-        self._books = books
+        self._lookup = lookup
         self._reports = reports
         self._ledger = services.ledger
         self._prices = services.prices
@@ -104,7 +104,7 @@ class UsageReconciler:
 
     def start(self) -> None:
         """Begin with what the ledger holds."""
-        self._task = asyncio.create_task(self._work(), name="bookkeeper")
+        self._task = asyncio.create_task(self._work(), name="usage-reconciler")
 
     async def close(self) -> None:
         """Stop at once. Nothing is lost: the ledger knows what is unsettled."""
@@ -207,7 +207,7 @@ class UsageReconciler:
         record = case.record
         try:
             async with asyncio.timeout(LOOK_UP_SECONDS):
-                entry = await self._books.look_up(record)
+                entry = await self._lookup.look_up(record)
         except UsageNotKept:
             self._pause()
             return
@@ -238,7 +238,7 @@ class UsageReconciler:
 
     def _settle(self, record: Record, usage: Usage, entry: UpstreamUsage) -> None:
         settled = replace(record)
-        settle_by_books(settled, usage, entry, self._prices)
+        settle_by_upstream(settled, usage, entry, self._prices)
         self._key_guard.keep_out(settled)
         self._ledger.amend(settled)
         self._observer.amended(settled)

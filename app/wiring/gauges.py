@@ -18,7 +18,7 @@ def gauges(
     store: Store,
     wire: UpstreamWire,
     log: LogOutput | None,
-    bookkeeper: UsageReconciler | None,
+    reconciler: UsageReconciler | None,
     redis: "RedisLimiter | None",
 ) -> Gauges:
     """The gauges of one process."""
@@ -31,7 +31,7 @@ def gauges(
         ledger_spooled=lambda: stats.spooled,
         ledger_dropped=lambda: stats.dropped,
         ledger_keeps=lambda: store.ledger.keeps,
-        unsettled_records=None if bookkeeper is None else lambda: bookkeeper.unsettled,
+        unsettled_records=None if reconciler is None else lambda: reconciler.unsettled,
         log_writes_dropped=None if log is None else lambda: log.sink.dropped,
         upstream_connections=wire.connections,
         limiter_errors=None if redis is None else lambda: redis.errors,

@@ -73,12 +73,12 @@ class House:
 
     def put_terms(self, **terms: Any) -> None:  # noqa: ANN401 - ClientTerms' own fields
         """Agree this with alice, and nothing else."""
-        self.directory.roster.put_client(StoredClient("alice", self.time.us, None, ClientTerms(**terms)))
+        self.directory.clients.put_client(StoredClient("alice", self.time.us, None, ClientTerms(**terms)))
 
     async def agree(self, **terms: Any) -> None:  # noqa: ANN401 - as above
         """The same, budgets among it."""
         self.put_terms(**terms)
-        await self.limiter.prepare(self.directory.roster.holders("alice"))
+        await self.limiter.prepare(self.directory.clients.holders("alice"))
 
     def visit(self, body: bytes = STREAM_CALL, headers: Headers | None = None) -> "Visit":
         """One call, sent upstream unless its body is refused."""
@@ -90,7 +90,7 @@ class House:
         """One call of that client that is not sent yet."""
         client = RecordingDownstream()
         ticket = Ticket(name, "key0123456")
-        if (terms := self.directory.roster.terms.get(name)) is not None:
+        if (terms := self.directory.clients.terms.get(name)) is not None:
             ticket = Ticket(name, "key0123456", terms.on_disconnect, terms if terms.judged else None)
         return Visit(self, self.gateway.open(ticket, "POST", "/v1/responses", client), client)
 

@@ -53,7 +53,7 @@ def worst(body: bytes, out: int = 30) -> int:
 
 
 async def standing(house: House) -> HolderReading:
-    (holder,) = house.directory.roster.holders("alice")
+    (holder,) = house.directory.clients.holders("alice")
     return await house.limiter.reading(holder, house.time.us)
 
 
@@ -90,9 +90,9 @@ def test_a_disabled_client_is_refused(house: House) -> None:
     key = house.make_key("alice")
     house.put_terms()
     house.gateway.admit(f"Bearer {key.text}".encode())
-    stored = house.directory.roster.client("alice")
+    stored = house.directory.clients.client("alice")
     assert stored is not None
-    house.directory.roster.put_client(StoredClient(stored.name, stored.created_at, house.time.us, stored.terms))
+    house.directory.clients.put_client(StoredClient(stored.name, stored.created_at, house.time.us, stored.terms))
     with pytest.raises(AuthenticationFailed, match="disabled"):
         house.gateway.admit(f"Bearer {key.text}".encode())
 

@@ -392,7 +392,7 @@ def test_much_that_is_held_makes_upstream_wait_for_the_commit(house: House) -> N
     assert not visit.upstream.paused.is_set()
     visit.upstream.data(FLOOD)
     assert visit.upstream.paused.is_set()
-    visit.exchange.held.resume()
+    visit.exchange.buffer.resume()
     assert visit.upstream.paused.is_set(), "the client's having caught up does not make room"
     visit.commit()
     assert not visit.upstream.paused.is_set()
@@ -404,10 +404,10 @@ def test_the_commit_does_not_wake_upstream_for_a_client_that_is_slow(house: Hous
     visit.upstream.stream_head()
     visit.upstream.data(COMPLETED, FLOOD)
     if earlier:
-        visit.exchange.held.pause()
+        visit.exchange.buffer.pause()
     else:  # slow because of what the commit lets go, as a door with a small buffer says it
-        visit.client.on_body = visit.exchange.held.pause
+        visit.client.on_body = visit.exchange.buffer.pause
     visit.commit()
     assert visit.upstream.paused.is_set()
-    visit.exchange.held.resume()
+    visit.exchange.buffer.resume()
     assert not visit.upstream.paused.is_set()

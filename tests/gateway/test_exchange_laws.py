@@ -147,7 +147,7 @@ class ExchangeLaws(RuleBasedStateMachine):
     @rule(slow=st.booleans())
     def the_client_is_slow_or_not(self, slow: bool) -> None:
         self.slow = slow
-        (self.visit.exchange.held.pause if slow else self.visit.exchange.held.resume)()
+        (self.visit.exchange.buffer.pause if slow else self.visit.exchange.buffer.resume)()
 
     @rule()
     def commit(self) -> None:

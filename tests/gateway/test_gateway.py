@@ -112,9 +112,9 @@ def test_the_room_is_bounded_and_a_newcomer_finds_a_place(most: int, comers: lis
 
 
 def test_a_loop_that_is_late_takes_no_calls(house: House) -> None:
-    house.gateway.strained = True
+    house.gateway.overloaded = True
     assert isinstance(house.gateway.room("alice"), Overloaded)
-    house.gateway.strained = False
+    house.gateway.overloaded = False
     assert house.gateway.room("alice") is None
 
 

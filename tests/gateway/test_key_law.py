@@ -115,7 +115,7 @@ def test_what_is_decoded_behind_the_terminal_event_is_not_kept() -> None:
     visit = house.visit(STREAM_CALL)
     visit.upstream.stream_head((b"content-encoding", b"gzip"))
     visit.upstream.data(gzip.compress(CREATED + COMPLETED))
-    watch = visit.exchange.tap.watch
+    watch = visit.exchange.meter.watch
     assert isinstance(watch, CodedWatch)
     for _ in range(3):
         visit.upstream.data(gzip.compress(b": x" * 10_000 + b"\n\n"))

@@ -83,7 +83,7 @@ def test_what_the_operator_says_wins_over_upstream_and_upstream_over_the_data() 
     assert book.context_tokens("openai/gpt-4o-mini") == 250_000
 
 
-class HandDocuments:
+class HandApi:
     """Answers to GET /models, given by a test."""
 
     def __init__(self) -> None:
@@ -99,9 +99,9 @@ class HandDocuments:
 
 async def test_what_goes_wrong_leaves_the_book_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    book, documents = BundledPrices(), HandDocuments()
-    learner = PriceLearner(documents, book, "openrouter", lambda: datetime(2026, 12, 1, tzinfo=UTC))  # type: ignore[arg-type]
-    documents.answers = [
+    book, api = BundledPrices(), HandApi()
+    learner = PriceLearner(api, book, "openrouter", lambda: datetime(2026, 12, 1, tzinfo=UTC))  # type: ignore[arg-type]
+    api.answers = [
         (200, json.dumps({"data": [ENTRY]}).encode()),
         UpstreamQueryFailed("GET /models: refused"),
         UpstreamQueryFailed("GET /models: refused"),

@@ -12,7 +12,7 @@ from app.domain.money.price_table import price_from_config
 from app.domain.money.pricing import Price, as_mapping
 from app.domain.money.windows import Period
 from app.domain.records import CostSource, Outcome, Record, UsageSource
-from app.gateway.exchange.settlement import settle_by_books
+from app.gateway.exchange.settlement import settle_by_upstream
 from app.gateway.ports import UpstreamUsage
 from app.upstream.prices.bundled import BundledPrices
 from tests.gateway.house import JSON_CALL, House, event, response, usage
@@ -198,7 +198,7 @@ async def test_what_is_no_answer_of_the_api_is_no_usage(asked: bytes, limited: b
     record = visit.record
     assert (record.usage_source, record.input_tokens, record.cost_nanousd) == (UsageSource.NONE, None, None)
     if limited:
-        (holder,) = house.directory.roster.holders("alice")
+        (holder,) = house.directory.clients.holders("alice")
         (budget,) = (await house.limiter.reading(holder, house.time.us)).budgets
         assert (budget.spent, budget.reserved) == (0, 0)
 
@@ -207,6 +207,6 @@ def test_what_is_told_afterwards_is_priced_in_the_same_way(house: House) -> None
     record = Record("req_1", 0, "alice", "k", "openai", "/responses", model_requested="m-served")
     entry = UpstreamUsage(Usage(1000, output_tokens=100), "m-served", Extras(service_tier="flex", web_searches=1))
     assert entry.usage is not None
-    settle_by_books(record, entry.usage, entry, house.prices)
+    settle_by_upstream(record, entry.usage, entry, house.prices)
     assert (record.usage_source, record.cost_source) == (UsageSource.SETTLED, CostSource.PRICED)
     assert record.cost_nanousd == 11_000_000

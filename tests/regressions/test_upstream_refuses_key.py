@@ -74,13 +74,13 @@ async def checked(answers: Answers) -> AsyncIterator[tuple[KeyHealth, list[bytes
             await peer.send(sized(b"{}", status=b"%d X" % answers[path]))
 
     server = await RawServer(script).start()
-    documents = UpstreamApi(Target.of(f"http://127.0.0.1:{server.port}/v1"), "sk-key")
-    health = KeyHealth(UpstreamKeyCheck(documents), check_seconds=0.005)
+    api = UpstreamApi(Target.of(f"http://127.0.0.1:{server.port}/v1"), "sk-key")
+    health = KeyHealth(UpstreamKeyCheck(api), check_seconds=0.005)
     try:
         yield health, asked
     finally:
         await health.close()
-        await documents.close()
+        await api.close()
         await server.close()
 
 

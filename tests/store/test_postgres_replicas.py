@@ -166,7 +166,7 @@ async def test_a_call_that_was_given_up_and_is_settled_after_all_is_believed(
             await until(lambda: not cut_off.health().ok)
             async with replica(postgres_url, tmp_path, 2, lease_seconds=0.0) as other:
                 await until(lambda: outcomes(postgres_url) == {call.request_id: "interrupted"})
-                await until(lambda: other.ledger.stats.interrupted == 1)  # its bookkeeper asks what the call came to
+                await until(lambda: other.ledger.stats.interrupted == 1)  # its reconciler asks what the call came to
                 ended = replace(call, outcome=Outcome.COMPLETED, input_tokens=7, output_tokens=1, duration_ms=60_000.0)
                 await settle(cut_off.ledger, replace(ended, model_served="served"))
                 relay.mend()

@@ -63,7 +63,7 @@ def make_app(house: House) -> Application:
     app.state.gateway = house.gateway
     store = MemoryClientStore()
     app.state.clients = KeyService(store, house.directory, house.time.clock.wall_us)
-    app.state.agreements = TermsService(store, house.directory.roster, house.limiter, house.time.clock.wall_us)
+    app.state.terms_service = TermsService(store, house.directory.clients, house.limiter, house.time.clock.wall_us)
     app.state.readiness = lambda: {"storage": HealthPart()}
     app.state.render_metrics = lambda: (b"# metrics\n", "text/plain; version=1.0.0")
     app.state.reports = EmptyReports()

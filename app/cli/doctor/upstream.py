@@ -162,10 +162,10 @@ def _asked_here(probe: Probe, key: "Secret") -> bool | None:
     from app.upstream.api.key_check import UpstreamKeyCheck
 
     async def asked() -> bool | None:
-        documents = UpstreamApi(probe.settings.target(probe.base_url), key.reveal())
+        api = UpstreamApi(probe.settings.target(probe.base_url), key.reveal())
         try:
-            return await UpstreamKeyCheck(documents).takes_key()
+            return await UpstreamKeyCheck(api).takes_key()
         finally:
-            await documents.close()
+            await api.close()
 
     return asyncio.run(asked())

@@ -31,7 +31,7 @@ from app.gateway.services import Services
 from app.gateway.unsettled import UnsettledCalls
 
 _IDENTIFIER = "safety_identifier"
-UNWEIGHED = WorstCase(0, 0, None)
+NO_WORST_CASE = WorstCase(0, 0, None)
 
 
 @dataclass(slots=True, frozen=True)
@@ -77,8 +77,8 @@ class Admission:
         """Raises ApiError when the call may not even ask."""
         if terms.budgeted and not self._ledger.keeps:
             raise StorageUnavailable("The ledger does not take records, and this client has a budget.")
-        worst = UNWEIGHED
-        if terms.weighed:
+        worst = NO_WORST_CASE
+        if terms.bounded:
             check_items(fields)
             worst = self._worst_case(terms, fields, len(request.body))
         if worst.cost_nanousd is None and terms.priced and self._rules.refuse_unknown_price:

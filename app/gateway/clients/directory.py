@@ -17,7 +17,7 @@ class EffectiveTerms:
     """What a client's calls are held to, its group's terms among it. Made at each change, read on every call.
 
     `cut`: it is disabled, and its running calls end.
-    `judged` says whether admission has anything to look at. `models` must all allow a call. `weighed`: does it matter
+    `judged` says whether admission has anything to look at. `models` must all allow a call. `bounded`: does it matter
     how many tokens a call may come to? `budgeted`: is there a budget? `priced`: is there somebody with budgets in US
     dollars alone, which hold nothing whose price is not known?
     """
@@ -32,7 +32,7 @@ class EffectiveTerms:
     output_ceiling: int | None
     hard_stop: bool
     holders: tuple[Holder, ...]
-    weighed: bool
+    bounded: bool
     budgeted: bool
     priced: bool
 
@@ -153,7 +153,7 @@ class ClientDirectory:
             output_ceiling=terms.output_ceiling,
             hard_stop=terms.hard_stop,
             holders=holders,
-            weighed=terms.hard_stop or any(h.limits.budgets or h.limits.tpm is not None for h in holders),
+            bounded=terms.hard_stop or any(h.limits.budgets or h.limits.tpm is not None for h in holders),
             budgeted=any(holder.limits.budgets for holder in holders),
             priced=any(h.limits.has_budget(Unit.USD) and not h.limits.has_budget(Unit.TOKENS) for h in holders),
         )

@@ -30,7 +30,7 @@ class KeyUse:
     def __init__(self, store: KeyUseStore) -> None:
         self._store = store
         self._latest: dict[str, int] = {}
-        self._untold: dict[str, int] = {}
+        self._unsaved: dict[str, int] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -44,33 +44,33 @@ class KeyUse:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        await self.store_untold()
+        await self.store_unsaved()
 
     def committed(self, records: Sequence[Record]) -> None:
         """These calls have ended. Any thread may say so, one at a time."""
-        untold = self._untold
+        unsaved = self._unsaved
         for record in records:
-            untold[record.key_id] = record.started_at
+            unsaved[record.key_id] = record.started_at
 
     def last_used(self, key_id: str, stored: int | None) -> int | None:
         """When a key was last used, given what the database says."""
-        known = (stored, self._latest.get(key_id), self._untold.get(key_id))
+        known = (stored, self._latest.get(key_id), self._unsaved.get(key_id))
         return max((at for at in known if at is not None), default=None)
 
-    async def store_untold(self) -> None:
+    async def store_unsaved(self) -> None:
         """Store what was not stored yet. What the database does not take now is tried again."""
-        untold, self._untold = self._untold, {}
-        if not untold:
+        unsaved, self._unsaved = self._unsaved, {}
+        if not unsaved:
             return
         try:
-            await self._store.note_use(dict(untold))  # a batch may be adding to it at this moment
+            await self._store.note_use(dict(unsaved))  # a batch may be adding to it at this moment
         except StorageUnavailable as error:
-            self._untold = {**untold, **self._untold}
-            _log.warning("the last use of %d keys could not be stored: %s", len(untold), error)
+            self._unsaved = {**unsaved, **self._unsaved}
+            _log.warning("the last use of %d keys could not be stored: %s", len(unsaved), error)
         else:
-            self._latest.update(untold)
+            self._latest.update(unsaved)
 
     async def _work(self) -> None:
         while True:
             await asyncio.sleep(INTERVAL_SECONDS)
-            await self.store_untold()
+            await self.store_unsaved()

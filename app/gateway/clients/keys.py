@@ -42,7 +42,7 @@ class KeyDirectory:
     def __init__(self) -> None:
         self._keys: dict[str, StoredKey] = {}
         self._by_digest: dict[bytes, StoredKey] = {}
-        self.roster = ClientDirectory()
+        self.clients = ClientDirectory()
         self.changes = 0  # how often put() was called
 
     def fill(self, keys: Sequence[StoredKey]) -> None:
@@ -149,11 +149,11 @@ class KeyService:
         minted = mint(secrets.token_bytes)
         expires_at = None if lifetime_us is None else now + lifetime_us
         key = StoredKey(minted.key_id, client, minted.digest, now, expires_at, None, label=label)
-        if self._prepare is not None and self._defaults.limits.any and self._directory.roster.client(client) is None:
+        if self._prepare is not None and self._defaults.limits.any and self._directory.clients.client(client) is None:
             await self._prepare([Holder(f"client:{client}", self._defaults.limits, (client,))], {})
         await self._store.add_key(key, self._defaults, client_is_new=client_is_new)
-        if self._directory.roster.client(client) is None:
-            self._directory.roster.put_client(StoredClient(client, now, None, self._defaults))
+        if self._directory.clients.client(client) is None:
+            self._directory.clients.put_client(StoredClient(client, now, None, self._defaults))
         self._directory.put(key)
         return minted
 
@@ -222,12 +222,12 @@ class KeyService:
 
     def terms_of(self, client: str) -> ClientTerms:
         """What is agreed with a client, or would be if it were made now."""
-        found = self._directory.roster.client(client)
+        found = self._directory.clients.client(client)
         return self._defaults if found is None else found.terms
 
     def _refuse_deleted(self, client: str) -> None:
         """A new client of the name would begin with what the old one has spent. Raises ValueError."""
-        found = self._directory.roster.client(client)
+        found = self._directory.clients.client(client)
         if found is not None and found.deleted_at is not None:
             raise ValueError(
                 f"there was a client {client!r} and it was deleted; its records stay under this name. "

@@ -1,6 +1,6 @@
 """Agreements: what operators agree with clients and groups. A change counts at once in this process.
 
-change ──> checked ──> the limiter is prepared ──> stored ──> in the roster
+change ──> checked ──> the limiter is prepared ──> stored ──> in the directory
 """
 
 import asyncio
@@ -21,29 +21,31 @@ class TermsService:
     """Changes of terms, one after the other. Times in microseconds UTC."""
 
     def __init__(
-        self, store: ClientStore, roster: ClientDirectory, limiter: Limiter, now_us: Callable[[], int]
+        self, store: ClientStore, directory: ClientDirectory, limiter: Limiter, now_us: Callable[[], int]
     ) -> None:
         self._store = store
-        self._roster = roster
+        self._directory = directory
         self._limiter = limiter
         self._now_us = now_us
-        self.changed: Callable[[], None] = lambda: None  # called after each change of the roster
+        self.changed: Callable[[], None] = lambda: None  # called after each change of the directory
         self._changing = asyncio.Lock()
 
     async def load(self, *, prepare: bool = True) -> None:
-        """Fill the roster from the store, again whenever somebody else may have changed that.
+        """Fill the directory from the store, again whenever somebody else may have changed that.
 
         Without `prepare` budgets are not looked up until someone asks: for commands, which let no call in.
         """
         async with self._changing:
             while True:
-                changes = self._roster.changes
+                changes = self._directory.changes
                 fresh = ClientDirectory()
                 fresh.fill(await self._store.list_clients(), await self._store.list_groups())
                 if prepare:
                     await self._prepare(fresh)
-                if changes == self._roster.changes:  # else a client came meanwhile, with a key: those do not wait here
-                    self._roster.fill(fresh.clients, fresh.groups)
+                if (
+                    changes == self._directory.changes
+                ):  # else a client came meanwhile, with a key: those do not wait here
+                    self._directory.fill(fresh.clients, fresh.groups)
                     self.changed()
                     return
 
@@ -67,11 +69,11 @@ class TermsService:
         """Change a group's terms by a function of them; make it if it is new. Raises ValueError for a bad name."""
         check_group_name(name)
         async with self._changing:
-            group = self._roster.group(name) or StoredGroup(name, self._now_us(), GroupTerms())
+            group = self._directory.group(name) or StoredGroup(name, self._now_us(), GroupTerms())
             changed = replace(group, terms=change(group.terms))
-            await self._prepare(self._roster.with_group(changed), changing=True)
+            await self._prepare(self._directory.with_group(changed), changing=True)
             await self._store.put_group(changed)
-            self._roster.put_group(changed)
+            self._directory.put_group(changed)
             return changed
 
     async def delete_client(self, name: str) -> StoredClient:
@@ -82,14 +84,14 @@ class TermsService:
     async def restore_client(self, name: str) -> StoredClient:
         """Take a deletion back: the client is as it was, but for its keys. Raises NotFound."""
         async with self._changing:
-            client = self._roster.client(name)
+            client = self._directory.client(name)
             if client is None or client.deleted_at is None:
                 raise NotFound(f"There is no deleted client {name[:64]!r}.")
             return await self._put(replace(client, deleted_at=None))
 
     def client(self, name: str) -> StoredClient:
         """A client. Raises NotFound."""
-        client = self._roster.client(name)
+        client = self._directory.client(name)
         if client is None:
             raise NotFound(f"There is no client {name[:64]!r}.")
         if client.deleted_at is not None:
@@ -100,14 +102,14 @@ class TermsService:
         """The group that terms name, if any. Raises ValueError when it is not there."""
         if terms.group is None:
             return None
-        found = self._roster.group(terms.group)
+        found = self._directory.group(terms.group)
         if found is None:
             raise ValueError(f"there is no group {terms.group!r}: make it with `weighbridge groups set`")
         return found
 
     def group(self, name: str) -> StoredGroup:
         """A group. Raises NotFound."""
-        group = self._roster.group(name)
+        group = self._directory.group(name)
         if group is None:
             raise NotFound(f"There is no group {name[:64]!r}.")
         return group
@@ -115,37 +117,37 @@ class TermsService:
     @property
     def groups(self) -> Sequence[StoredGroup]:
         """All groups, by name."""
-        return self._roster.groups
+        return self._directory.groups
 
     def members(self, group: str) -> Sequence[str]:
         """The names of a group's clients."""
-        return tuple(name for name in self._roster.members(group) if not self._is_deleted(name))
+        return tuple(name for name in self._directory.members(group) if not self._is_deleted(name))
 
     async def readings(self, client: str) -> list[tuple[Holder, HolderReading]]:
         """How a client, and its group, stand now; each only if it has limits."""
-        return [(holder, await self._reading(holder)) for holder in self._roster.holders(client)]
+        return [(holder, await self._reading(holder)) for holder in self._directory.holders(client)]
 
     async def group_reading(self, group: str) -> HolderReading:
         """How a group stands now. Raises NotFound."""
-        return await self._reading(self._roster.group_holder(self.group(group)))
+        return await self._reading(self._directory.group_holder(self.group(group)))
 
     def amended(self, before: Record, after: Record) -> None:
         """Upstream's books have told what a call of the ledger came to: the budgets that it counts for follow."""
         tokens = _more(before.input_tokens, after.input_tokens) + _more(before.output_tokens, after.output_tokens)
         cost = _more(before.cost_nanousd, after.cost_nanousd)
-        holders = self._roster.holders(before.client)
+        holders = self._directory.holders(before.client)
         given_up = before.outcome is Outcome.INTERRUPTED and before.duration_ms is None
         self._limiter.correct(Amendment(before.request_id, holders, before.started_at, tokens, cost, given_up))
 
     async def _put(self, changed: StoredClient) -> StoredClient:
-        await self._prepare(self._roster.with_client(changed), changing=True)
+        await self._prepare(self._directory.with_client(changed), changing=True)
         await self._store.change_client(changed)
-        self._roster.put_client(changed)
+        self._directory.put_client(changed)
         self.changed()
         return changed
 
     def _is_deleted(self, name: str) -> bool:
-        client = self._roster.client(name)
+        client = self._directory.client(name)
         return client is not None and client.deleted_at is not None
 
     def _reading(self, holder: Holder) -> Awaitable[HolderReading]:
@@ -153,7 +155,7 @@ class TermsService:
 
     async def _prepare(self, fresh: ClientDirectory, *, changing: bool = False) -> None:
         """Prepare the limiter for who is limited otherwise than before, or no more. `changing`: it is us who change."""
-        known = {holder.name: holder for holder in self._roster.all_holders()}
+        known = {holder.name: holder for holder in self._directory.all_holders()}
         coming = {holder.name: holder for holder in fresh.all_holders()}
         gone = [replace(holder, limits=NO_LIMITS) for name, holder in known.items() if name not in coming]
         changed = [holder for name, holder in coming.items() if known.get(name) != holder]

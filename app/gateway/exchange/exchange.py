@@ -8,7 +8,7 @@
 
 A client that leaves ends it, or all goes on as drawn for a while towards nobody (app.domain.disconnect).
 While passing, a chunk goes on in the callback that brought it. The chunk that makes the answer's end visible (the
-terminal event, the close of a JSON body) and what follows it wait in `held` until the record is durable: promise P2.
+terminal event, the close of a JSON body) and what follows it wait in `buffer` until the record is durable: promise P2.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ _log = logging.getLogger(__name__)
 class Exchange:
     """UpstreamListener for the wire. The door calls begin or reject, then leave at need. No method blocks or raises.
 
-    `phase` and `tap` are for others to read; `held` paces upstream. `terms` are there if the call is judged (see
+    `phase` and `meter` are for others to read; `buffer` paces upstream. `terms` are there if the call is judged (see
     app.gateway.admission.admission), `reservation` once limits have let it in; `asking`: the limiter has yet to answer.
     """
 
@@ -69,9 +69,9 @@ class Exchange:
         self._closes_at_head = False
         self.phase = Phase.WAITING
         self._call: UpstreamCall | None = None
-        self.tap = AnswerMeter(services.key_guard)
+        self.meter = AnswerMeter(services.key_guard)
         self._error_answer: ErrorAnswer  # while collecting
-        self.held = CommitBuffer()
+        self.buffer = CommitBuffer()
         self._announced_bytes: int | None = None
         self._ending: Callable[[], None] | None = None
 
@@ -82,7 +82,7 @@ class Exchange:
         self.record.bytes_in = len(request.body)
         self._services.ledger.admit(self.record)
         self._services.observer.overhead_measured(self._services.clock.monotonic() - self._started)
-        self._call = self.held.call = self._services.upstream.open(request, listener or self)
+        self._call = self.buffer.call = self._services.upstream.open(request, listener or self)
 
     def reject(self, error: ApiError) -> None:
         """Answer with our own error instead of asking upstream."""
@@ -100,7 +100,7 @@ class Exchange:
             return
         self._closes_at_head = not answering and self._policy.closes_at_head(stream=stream)
         self._downstream = NULL_DOWNSTREAM
-        self.held.resume()
+        self.buffer.resume()
         self._patience = asyncio.get_running_loop().call_later(wait, self.end_by, Ending.CLIENT_LEFT)
 
     def end_by(self, ending: Ending, last_event: bytes = b"") -> None:
@@ -109,7 +109,7 @@ class Exchange:
         Who has no answer yet is told why; an answer under way is broken off, or ends properly with a `last_event`.
         A server that stops leaves a call whose request is still being read to the door.
         """
-        phase, reading, call = self.phase, self.tap.reading, self._call
+        phase, reading, call = self.phase, self.meter.reading, self._call
         settled = phase in (Phase.COMMITTING, Phase.SETTLED)
         at_the_door = ending is Ending.SERVER_STOPPED and call is None and not self.asking
         if phase is Phase.OVER or at_the_door or (settled and ending.spares_the_settled):
@@ -128,7 +128,7 @@ class Exchange:
         elif phase is Phase.PASSING:
             if last_event:
                 self.record.bytes_out += len(last_event)
-                self.held.add(last_event)
+                self.buffer.add(last_event)
             self._ending = self._downstream.finish if last_event else self._downstream.abort
             self._settle(Outcome.INCOMPLETE if last_event else outcome_of(reading, ending.outcome))
         elif (refusal := ending.refusal()) is not None:
@@ -150,12 +150,12 @@ class Exchange:
             self._refuse(refusal, Outcome.UPSTREAM_ERROR)
         else:
             self.phase = Phase.COLLECTING  # judged as a whole
-            self._error_answer = self.tap.watch = ErrorAnswer(status, headers)
+            self._error_answer = self.meter.watch = ErrorAnswer(status, headers)
 
     def data(self, chunk: bytes) -> None:
         """Pass a chunk on, or hold it while the record is committed."""
         phase = self.phase
-        screened = self.tap.watch.screen(chunk)
+        screened = self.meter.watch.screen(chunk)
         if not screened:
             if screened is None:
                 self._forbid()
@@ -164,26 +164,26 @@ class Exchange:
         if phase is Phase.PASSING:
             record = self.record
             record.bytes_out += len(chunk)
-            if self.tap.feed(chunk):
-                self.held.add(chunk)
-                self._settle(outcome_of(self.tap.reading, Outcome.COMPLETED))
+            if self.meter.feed(chunk):
+                self.buffer.add(chunk)
+                self._settle(outcome_of(self.meter.reading, Outcome.COMPLETED))
             elif record.bytes_out == self._announced_bytes:  # an end that any client sees, whatever the meter does
-                self.held.add(chunk)
+                self.buffer.add(chunk)
                 self._settle_at_end()
             else:
                 self._last_chunk = chunk
                 if record.background:
-                    note_response(record, self.tap.reading, self._services.ledger)
+                    note_response(record, self.meter.reading, self._services.ledger)
                 self._downstream.body(chunk)
         elif phase is Phase.SETTLED:
             self._downstream.body(chunk)
         elif phase is Phase.COMMITTING:
-            self.held.add(chunk)
+            self.buffer.add(chunk)
 
     def end(self) -> None:
         """Upstream's answer is whole."""
-        if self.tap.watch.held:  # what seemed to begin the upstream key did not
-            self.data(self.tap.watch.release())
+        if self.meter.watch.held:  # what seemed to begin the upstream key did not
+            self.data(self.meter.watch.release())
         phase = self.phase
         if phase is Phase.PASSING:
             self._ending = self._downstream.finish
@@ -200,9 +200,9 @@ class Exchange:
         phase = self.phase
         if phase is Phase.PASSING:
             self._ending = self._downstream.abort
-            self.record.error_type = self.tap.reading.error_code or fault.error_type
+            self.record.error_type = self.meter.reading.error_code or fault.error_type
             self.record.error_detail = fault.detail
-            self._settle(outcome_of(self.tap.reading, outcome_of_fault(fault, answering=True)))
+            self._settle(outcome_of(self.meter.reading, outcome_of_fault(fault, answering=True)))
         elif phase in (Phase.COMMITTING, Phase.SETTLED):
             self._break_off()
         elif phase in (Phase.WAITING, Phase.COLLECTING):
@@ -219,7 +219,7 @@ class Exchange:
             self.end_by(Ending.CLIENT_LEFT)
             return
         self._announced_bytes = announced_length(values.get(b"content-length"))
-        self.tap.expect(record.stream, values)
+        self.meter.expect(record.stream, values)
         if self.reservation is not None:
             add_limit_headers(headers, values, self.reservation.grant.readings)
         add_stream_defaults(headers, values, asked_for=record.stream)
@@ -251,24 +251,24 @@ class Exchange:
             self._refuse_error_answer()
         else:
             _log.critical("the upstream key stands in upstream's answer to %s: broken off", self.record.request_id)
-            self.held.release()
+            self.buffer.release()
             self.end_by(Ending.UPSTREAM_KEY_SEEN)
 
     # -- settling ----------------------------------------------------------------------------------------------
 
     def _settle_at_end(self) -> None:
-        self.tap.end()
-        self._settle(outcome_of(self.tap.reading, self.tap.outcome_at_end))
+        self.meter.end()
+        self._settle(outcome_of(self.meter.reading, self.meter.outcome_at_end))
 
     def _settle(self, outcome: Outcome) -> None:
         """The one way into the ledger. What is held goes out when the record is durable."""
         self.phase = Phase.COMMITTING
         if self._downstream is NULL_DOWNSTREAM:
             outcome = outcome_unseen(outcome)
-        sent = self.tap.reading.usage is not None or (self._call is not None and self._call.sent)
-        close_record(self.record, outcome, self._elapsed_ms(), self.tap, self._services, sent=sent)
+        sent = self.meter.reading.usage is not None or (self._call is not None and self._call.sent)
+        close_record(self.record, outcome, self._elapsed_ms(), self.meter, self._services, sent=sent)
         if self.reservation is not None:
-            self.reservation.settle(self.record, self.tap.reading, self._services.prices, sent=sent)
+            self.reservation.settle(self.record, self.meter.reading, self._services.prices, sent=sent)
         self._on_over(self)
         self._services.ledger.settle(self.record, self._durable)
 
@@ -276,8 +276,8 @@ class Exchange:
         if self.phase is not Phase.COMMITTING:
             return  # the client left meanwhile
         self.phase = Phase.SETTLED
-        if self.held.size:
-            self._downstream.body(self.held.release())
+        if self.buffer.size:
+            self._downstream.body(self.buffer.release())
         if self._ending is not None:
             self._over(self._ending)
 
@@ -293,7 +293,7 @@ class Exchange:
         ending()
         if self._patience is not None:
             self._patience.cancel()
-        self._call = self.held.call = self._ending = None
+        self._call = self.buffer.call = self._ending = None
         self._downstream = NULL_DOWNSTREAM
 
     def _elapsed_ms(self) -> float:

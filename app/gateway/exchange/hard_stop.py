@@ -64,15 +64,15 @@ class HardStop:
         self._exchange.broken(fault, retry_count)
 
     def _pass(self, chunk: bytes) -> None:
-        exchange, tap = self._exchange, self._exchange.tap
+        exchange, meter = self._exchange, self._exchange.meter
         exchange.data(chunk)
-        if exchange.phase is not Phase.PASSING or tap.is_document:
+        if exchange.phase is not Phase.PASSING or meter.is_document:
             return
-        plain = tap.is_plain
+        plain = meter.is_plain
         if plain:
             self._follow(chunk)
         self._further_bytes += self._reached * len(chunk)
-        self._reached = self._reached or tap.reading.output_bytes > self._most_bytes
+        self._reached = self._reached or meter.reading.output_bytes > self._most_bytes
         if self._reached:
             self._stop(whole_events=plain and not self._sized)
 

@@ -57,7 +57,7 @@ def note_response(record: Record, reading: AnswerReading, ledger: Ledger) -> Non
 
 
 def close_record(  # noqa: PLR0913 - all that is known at the end
-    record: Record, outcome: Outcome, duration_ms: float, tap: AnswerMeter, services: Services, *, sent: bool
+    record: Record, outcome: Outcome, duration_ms: float, meter: AnswerMeter, services: Services, *, sent: bool
 ) -> None:
     """Make the record of an exchange final: how and when it ended, and what was read of it.
 
@@ -66,26 +66,26 @@ def close_record(  # noqa: PLR0913 - all that is known at the end
     record.outcome = outcome
     record.duration_ms = duration_ms
     record.finished_at = record.started_at + int(duration_ms * 1000)
-    _write_reading(record, tap.reading, services, sent=sent)
+    _write_reading(record, meter.reading, services, sent=sent)
     if record.error_type is None and outcome is Outcome.FAILED:
         record.error_type = "upstream_error"
     if record.error_type is not None or record.error_detail is not None or outcome is Outcome.TRUNCATED:
-        _explain(record, tap)
-    if tap.failed:
+        _explain(record, meter)
+    if meter.failed:
         services.observer.meter_failed()
     services.key_guard.keep_out(record)
 
 
-def _explain(record: Record, tap: AnswerMeter) -> None:
+def _explain(record: Record, meter: AnswerMeter) -> None:
     """Say in the record why the call failed: upstream's own words first, then ours."""
-    reading = tap.reading
+    reading = meter.reading
     why = reading.error_message or record.error_detail
     if why is None and reading.status is None and not reading.failed and record.outcome in _ODD:
-        why = tap.trouble
+        why = meter.trouble
     record.error_detail = None if why is None else short_detail(why)
 
 
-def settle_by_books(record: Record, usage: Usage, entry: UpstreamUsage, prices: PriceBook) -> None:
+def settle_by_upstream(record: Record, usage: Usage, entry: UpstreamUsage, prices: PriceBook) -> None:
     """Replace what a record says of its usage, nothing or an estimate, by what upstream's books say."""
     record.model_served = record.model_served or entry.model
     write_usage(record, usage, UsageSource.SETTLED, prices, entry.extras)

@@ -4,22 +4,22 @@ from collections.abc import Mapping
 
 from app.domain.money.amounts import parse_usd
 from app.domain.spans import parse_moment
-from app.gateway.ports import SpendingSource
+from app.gateway.ports import UpstreamSpending
 from app.upstream.api.client import UpstreamApi, UpstreamQueryFailed
 
 
 class OpenRouterAccount:
-    """The gateway's Account port; `documents` come with the server's key."""
+    """The gateway's Account port; `api` has the server's key."""
 
-    def __init__(self, documents: UpstreamApi) -> None:
-        self._documents = documents
+    def __init__(self, api: UpstreamApi) -> None:
+        self._api = api
 
-    async def spending(self) -> SpendingSource:
+    async def spending(self) -> UpstreamSpending:
         """What was spent so far. Raises UpstreamQueryFailed."""
-        data = (await self._documents.fetch_fields("/key")).get("data")
+        data = (await self._api.fetch_fields("/key")).get("data")
         if not isinstance(data, dict):
             raise UpstreamQueryFailed("GET /key: the answer has no data")
-        return SpendingSource(
+        return UpstreamSpending(
             day=_spent(data, "usage_daily"),
             week=_spent(data, "usage_weekly"),
             month=_spent(data, "usage_monthly"),

@@ -41,23 +41,23 @@ class AccountStatement:
         return any(cell[0] == day for cell in self.sheet)
 
 
-async def openrouter_statement(documents: UpstreamApi, since: date, key_hash: str | None = None) -> AccountStatement:
+async def openrouter_statement(api: UpstreamApi, since: date, key_hash: str | None = None) -> AccountStatement:
     """OpenRouter's activity from `since` on, of one key or of the whole account. Raises UpstreamQueryFailed."""
     query: Query = {} if key_hash is None else {"api_key_hash": key_hash}
-    data = (await documents.fetch_fields("/activity", query)).get("data")
+    data = (await api.fetch_fields("/activity", query)).get("data")
     if not isinstance(data, list):
         raise UpstreamQueryFailed("GET /activity: the answer has no data")
     if not all(isinstance(item, dict) and isinstance(item.get("date"), str) for item in data):
         raise UpstreamQueryFailed("GET /activity: the answer has an entry without a date")
     items = [item for item in data if item["date"][:10] >= since.isoformat()]
     names = {str(item["model_permaslug"]): str(item["model"]) for item in items if item.get("model_permaslug")}
-    return AccountStatement(sheet_of(map(_activity_line, items)), names, await _credits(documents))
+    return AccountStatement(sheet_of(map(_activity_line, items)), names, await _credits(api))
 
 
-async def _credits(documents: UpstreamApi) -> Credits | None:
+async def _credits(api: UpstreamApi) -> Credits | None:
     """None when upstream does not tell: nothing is judged by them."""
     try:
-        data = (await documents.fetch_fields("/credits")).get("data")
+        data = (await api.fetch_fields("/credits")).get("data")
     except UpstreamQueryFailed:
         return None
     fields = data if isinstance(data, dict) else {}
@@ -75,29 +75,29 @@ def _activity_line(item: dict[str, Any]) -> tuple[Cell, Sums]:
     return (str(item.get("date"))[:10], str(item.get("model"))), sums
 
 
-async def openai_statement(documents: UpstreamApi, since: date, project: str | None = None) -> AccountStatement:
+async def openai_statement(api: UpstreamApi, since: date, project: str | None = None) -> AccountStatement:
     """OpenAI's usage and costs since a day, of a project or the organization. Raises UpstreamQueryFailed."""
     start = int(datetime.combine(since, time(), UTC).timestamp())
     query: dict[str, str | int] = {"start_time": start, "bucket_width": "1d", "limit": _BUCKETS_A_PAGE}
     if project is not None:
         query["project_ids"] = project
     lines: list[tuple[Cell, Sums]] = []
-    async for day, result in _results(documents, "/organization/usage/completions", {**query, "group_by": "model"}):
+    async for day, result in _results(api, "/organization/usage/completions", {**query, "group_by": "model"}):
         into, out = _count(result, "input_tokens"), _count(result, "output_tokens")
         sums = Sums(_count(result, "num_model_requests"), into, out)
         lines.append(((day, str(result.get("model"))), sums))
-    async for day, result in _results(documents, "/organization/costs", {**query, "group_by": "line_item"}):
+    async for day, result in _results(api, "/organization/costs", {**query, "group_by": "line_item"}):
         model = str(result.get("line_item")).partition(",")[0]
         cost = _dollars(_fields(result.get("amount")).get("value"))
         lines.append(((day, model), Sums(cost_nanousd=cost)))
     return AccountStatement(sheet_of(lines))
 
 
-async def _results(documents: UpstreamApi, path: str, query: Query) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+async def _results(api: UpstreamApi, path: str, query: Query) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     """Each result of each daily bucket, page by page, with its day."""
     page: dict[str, str] = {}
     for _ in range(_MOST_PAGES):
-        answer = await documents.fetch_fields(path, {**query, **page})
+        answer = await api.fetch_fields(path, {**query, **page})
         for bucket in map(_fields, answer.get("data") or ()):
             day = datetime.fromtimestamp(_count(bucket, "start_time"), UTC).date().isoformat()
             for result in bucket.get("results") or bucket.get("result") or ():

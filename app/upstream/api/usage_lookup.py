@@ -19,10 +19,10 @@ _NO_ROUTE = frozenset((404, 405, 501))
 
 
 class UpstreamUsageLookup:
-    """The gateway's Books port; `documents` come with the server's key."""
+    """The gateway's Books port; `api` has the server's key."""
 
-    def __init__(self, documents: UpstreamApi) -> None:
-        self._documents = documents
+    def __init__(self, api: UpstreamApi) -> None:
+        self._api = api
 
     async def look_up(self, record: Record) -> UpstreamUsage | None:
         """The entry of a call; None when upstream says that there is none (yet).
@@ -35,7 +35,7 @@ class UpstreamUsageLookup:
             return UpstreamUsage(None)
         if record.generation_id is None and record.response_id is not None:
             return await self._response(record.response_id)
-        document = await self._documents.fetch("/generation", {"id": record.generation_id or ""})
+        document = await self._api.fetch("/generation", {"id": record.generation_id or ""})
         if document.status == 200:
             return _entry(document)
         if document.status == 404 and isinstance(document.fields.get("error"), dict):
@@ -46,7 +46,7 @@ class UpstreamUsageLookup:
 
     async def _response(self, response_id: str) -> UpstreamUsage | None:
         """A missing route is no news for other calls: who takes `background` for nothing has no such route."""
-        status, found = await self._documents.fetch_reading("/responses/" + quote(response_id, safe=""))
+        status, found = await self._api.fetch_reading("/responses/" + quote(response_id, safe=""))
         if status == 404 and found.failed:
             return None
         if status in _NO_ROUTE:

@@ -33,13 +33,13 @@ class PriceLearner:
 
     def __init__(
         self,
-        documents: UpstreamApi,
+        api: UpstreamApi,
         book: BundledPrices,
         upstream: str,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.problem: str | None = "upstream was not asked yet"
-        self._documents = documents
+        self._api = api
         self._book = book
         self._source = f"{upstream} /models"
         self._now = now
@@ -97,7 +97,7 @@ class PriceLearner:
                 wait, retry = retry, min(2 * retry, MOST_RETRY_SECONDS)
 
     async def _fetch(self) -> LearnedPrices:
-        status, body = await self._documents.fetch_bytes("/models")
+        status, body = await self._api.fetch_bytes("/models")
         if status != 200:
             raise UpstreamQueryFailed(f"GET /models: upstream answered HTTP {status}", status)
         return await asyncio.to_thread(_read, body, self._source, self._now().date().isoformat())

@@ -84,7 +84,7 @@ class AsgiDownstream:
         self._size += len(chunk)
         if self._size > HIGH_WATER_BYTES and not self._paused and self._running:
             self._paused = True
-            self.exchange.held.pause()
+            self.exchange.buffer.pause()
         self._wake()
 
     def finish(self) -> None:
@@ -192,7 +192,7 @@ class AsgiDownstream:
                     return True
                 if self._paused and self._size <= HIGH_WATER_BYTES:
                     self._paused = False
-                    self.exchange.held.resume()
+                    self.exchange.buffer.resume()
             elif self._finished:
                 await self._hand({"type": "http.response.body", "body": b"", "more_body": False})
                 return True

@@ -14,7 +14,7 @@ from app.gateway.usage_query import UsageQuery
 from app.web.credentials import Caller
 from app.web.routes.caller_figures import CallerFigures
 from app.web.routes.standing import budgets_shown, limits_shown, rates_shown
-from app.web.routes.terms import agreements_of
+from app.web.routes.terms import terms_service
 from app.web.routes.usage_report import moment, report_row
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ async def key(request: Request, caller: Caller) -> dict[str, Any]:
         return {period: await _spent(request, caller.client, since) for period, since in begins.items()}
 
     usage = await figures.of(caller.client, ("key", *begins.values()), spent)
-    readings = await agreements_of(request).readings(caller.client)
+    readings = await terms_service(request).readings(caller.client)
     tightest = _tightest(readings)
     return {
         "data": {
@@ -87,7 +87,7 @@ async def usage(
         }
 
     told = await figures.of(caller.client, ("usage", since, until), report)
-    return {**told, "limits": _limits(await agreements_of(request).readings(caller.client))}
+    return {**told, "limits": _limits(await terms_service(request).readings(caller.client))}
 
 
 def _admitted(request: Request, caller: Ticket) -> CallerFigures:

@@ -19,7 +19,7 @@ from app.gateway.ports import Reports
 from app.gateway.usage_query import UsageQuery
 from app.web.credentials import require_admin
 from app.web.routes.audit import note
-from app.web.routes.terms import ClientChange, agreements_of, change_client, client_terms
+from app.web.routes.terms import ClientChange, change_client, client_terms, terms_service
 from app.web.routes.usage_report import UsageParameters, report_row
 
 _LINES = "application/x-ndjson"
@@ -92,7 +92,7 @@ async def create_key(request: Request, wanted: NewKey) -> dict[str, Any]:
     lifetime = None if wanted.expires_seconds is None else wanted.expires_seconds * 1_000_000
     try:
         if change is not None:  # before there is a key: one without these terms must not be left behind
-            agreements_of(request).group_of(client_terms(clients.terms_of(wanted.client), change))
+            terms_service(request).group_of(client_terms(clients.terms_of(wanted.client), change))
         key = await clients.create_key(wanted.client, lifetime_us=lifetime, label=wanted.label)
     except ValueError as error:
         raise InvalidRequest(str(error), param="client") from None

@@ -13,7 +13,7 @@ from app.gateway.usage_query import UsageQuery
 from app.web.credentials import require_admin
 from app.web.routes.admin import key_shown
 from app.web.routes.audit import note
-from app.web.routes.terms import agreements_of, client_terms_shown, standing_shown
+from app.web.routes.terms import client_terms_shown, standing_shown, terms_service
 from app.web.routes.usage_report import report_row
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ async def list_clients(request: Request) -> dict[str, Any]:
 async def show_client(request: Request, name: str) -> dict[str, Any]:
     """One client: what is agreed with it and how it stands, its keys, and its usage in all."""
     now = request.app.state.clock.wall_us()
-    agreements_of(request).client(name)
+    terms_service(request).client(name)
     client = next(c for c in await _clients(request).list_clients() if c["name"] == name)
     reports: Reports = request.app.state.reports
     totals = await reports.totals(UsageQuery(client=name, book=request.app.state.book))
     keys = [key_shown(key, now) for key in await _clients(request).list_keys() if key.client == name]
     usage = report_row(totals[0]) if totals else None
-    readings = await agreements_of(request).readings(name)
+    readings = await terms_service(request).readings(name)
     standing = {holder.kind: standing_shown(reading) for holder, reading in readings}
     return {**_shown(client), "standing": standing, "keys": keys, "usage": usage}
 
@@ -53,7 +53,7 @@ async def show_client(request: Request, name: str) -> dict[str, Any]:
 async def delete_client(request: Request, name: str) -> dict[str, Any]:
     """End a client and all its keys. Its records stay, and so its name is not given out again."""
     clients, now = _clients(request), request.app.state.clock.wall_us()
-    await agreements_of(request).delete_client(name)
+    await terms_service(request).delete_client(name)
     good = [key.key_id for key in await clients.list_keys() if key.client == name and key.good(now)]
     for key_id in good:
         await clients.revoke_key(key_id)
@@ -64,7 +64,7 @@ async def delete_client(request: Request, name: str) -> dict[str, Any]:
 @router.post("/{name}/restore")
 async def restore_client(request: Request, name: str) -> dict[str, Any]:
     """Take a deletion back. The client is as it was, with all that it has spent, but its keys stay revoked."""
-    await agreements_of(request).restore_client(name)
+    await terms_service(request).restore_client(name)
     await note(request, "client.restore", name)
     return {"name": name, "deleted": False}
 

@@ -56,20 +56,20 @@ class ClientChange(GroupChange):
     let_run: bool = False
 
 
-def agreements_of(request: Request) -> TermsService:
+def terms_service(request: Request) -> TermsService:
     """The application's."""
-    agreements: TermsService = request.app.state.agreements
-    return agreements
+    service: TermsService = request.app.state.terms_service
+    return service
 
 
 @router.patch("/clients/{name}")
 async def change_client(request: Request, name: str, change: ClientChange) -> dict[str, Any]:
     """Change what is agreed with a client."""
     disabled = not change.enabled if "enabled" in change.model_fields_set else None
-    agreements = agreements_of(request)
-    before = _client(agreements.client(name))
+    service = terms_service(request)
+    before = _client(service.client(name))
     try:
-        changed = await agreements.change_client(name, lambda terms: client_terms(terms, change), disabled=disabled)
+        changed = await service.change_client(name, lambda terms: client_terms(terms, change), disabled=disabled)
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
     after = _client(changed)
@@ -81,28 +81,28 @@ async def change_client(request: Request, name: str, change: ClientChange) -> di
 @router.get("/groups")
 async def list_groups(request: Request) -> dict[str, Any]:
     """All groups."""
-    agreements = agreements_of(request)
-    return {"groups": [_group(group, agreements) for group in agreements.groups]}
+    service = terms_service(request)
+    return {"groups": [_group(group, service) for group in service.groups]}
 
 
 @router.get("/groups/{name}")
 async def show_group(request: Request, name: str) -> dict[str, Any]:
     """One group, and how it stands."""
-    agreements = agreements_of(request)
-    reading = await agreements.group_reading(name)
-    return {**_group(agreements.group(name), agreements), "standing": standing_shown(reading)}
+    service = terms_service(request)
+    reading = await service.group_reading(name)
+    return {**_group(service.group(name), service), "standing": standing_shown(reading)}
 
 
 @router.patch("/groups/{name}")
 async def change_group(request: Request, name: str, change: GroupChange) -> dict[str, Any]:
     """Change what is agreed with a group; make it if it is new."""
-    agreements = agreements_of(request)
-    before = next((_group(group, agreements) for group in agreements.groups if group.name == name), {})
+    service = terms_service(request)
+    before = next((_group(group, service) for group in service.groups if group.name == name), {})
     try:
-        changed = await agreements.change_group(name, lambda terms: _group_terms(terms, change))
+        changed = await service.change_group(name, lambda terms: _group_terms(terms, change))
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
-    after = _group(changed, agreements)
+    after = _group(changed, service)
     if after != before:
         await note(request, "group.set", name, **changes(before, after))
     return after
@@ -130,11 +130,11 @@ def _client(client: StoredClient) -> dict[str, Any]:
     return {"name": client.name, "disabled": client.disabled_at is not None, **client_terms_shown(client.terms)}
 
 
-def _group(group: StoredGroup, agreements: TermsService) -> dict[str, Any]:
+def _group(group: StoredGroup, service: TermsService) -> dict[str, Any]:
     return {
         "name": group.name,
         "created_at": rfc3339(group.created_at),
-        "members": list(agreements.members(group.name)),
+        "members": list(service.members(group.name)),
         **limits_shown(group.terms.limits),
         "models": None if group.terms.models is None else list(group.terms.models),
     }

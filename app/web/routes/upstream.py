@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request
 
 from app.domain.money.amounts import format_usd
 from app.domain.record_json import rfc3339
-from app.gateway.ports import SpendingSource, UpstreamAccount
+from app.gateway.ports import UpstreamAccount, UpstreamSpending
 from app.web.credentials import require_admin
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ async def key(request: Request) -> dict[str, bool | None]:
     return {"taken": None if check is None else await check.takes_key()}
 
 
-def _shown(spending: SpendingSource) -> dict[str, str | None]:
+def _shown(spending: UpstreamSpending) -> dict[str, str | None]:
     amounts = {name: getattr(spending, name) for name in ("day", "week", "month", "total")}
     shown = {f"{name}_usd": None if amount is None else format_usd(amount) for name, amount in amounts.items()}
     return {**shown, "since": None if spending.since is None else rfc3339(spending.since)}

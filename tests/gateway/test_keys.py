@@ -249,10 +249,10 @@ async def test_a_client_that_comes_while_all_are_read_anew_is_known() -> None:
     store = SlowStore()
     desk = Desk(store)
     limiter = MemoryLimiter(HandSpending(), time.monotonic_ns, desk.time.clock.wall_us)
-    agreements = TermsService(store, desk.directory.roster, limiter, desk.time.clock.wall_us)
-    loading = asyncio.create_task(agreements.load(prepare=False))
+    terms_service = TermsService(store, desk.directory.clients, limiter, desk.time.clock.wall_us)
+    loading = asyncio.create_task(terms_service.load(prepare=False))
     await store.asked.wait()
     await desk.clients.create_key("bob")
     store.answers.set()
     await loading
-    assert agreements.client("bob").name == "bob"
+    assert terms_service.client("bob").name == "bob"

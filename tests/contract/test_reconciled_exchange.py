@@ -112,12 +112,12 @@ class BooksMachine(RuleBasedStateMachine):
         services = replace(services, ledger=ledger)
         self.house.gateway._services = services
         self.reader = SqliteReader(path)
-        self.bookkeeper = UsageReconciler(self.mock, SqlReports(self.reader), services, lambda: 0.5)
+        self.reconciler = UsageReconciler(self.mock, SqlReports(self.reader), services, lambda: 0.5)
 
     def let_go(self, pending: list[Pending], on_disk: bool) -> None:
         self.ledger.deliver(pending)
         if on_disk:
-            self.bookkeeper.committed(one.record for one in pending)
+            self.reconciler.committed(one.record for one in pending)
 
     # -- a call ------------------------------------------------------------------------------------------------
 
@@ -221,7 +221,7 @@ class BooksMachine(RuleBasedStateMachine):
 
         async def ask() -> None:
             await self.hang_up()
-            await self.bookkeeper.ask_due()
+            await self.reconciler.ask_due()
 
         self.run(ask())
 
@@ -281,9 +281,9 @@ class BooksMachine(RuleBasedStateMachine):
         for _ in range(200):
             self.ask_the_books(10.0)
             self.write()  # what ended in these seconds
-            self.write()  # and what the bookkeeper has heard of that
+            self.write()  # and what the reconciler has heard of that
             keeping = self.writer.keeping
-            if not self.bookkeeper.unsettled and not keeping.waiting and keeping.problem is None:
+            if not self.reconciler.unsettled and not keeping.waiting and keeping.problem is None:
                 break
         self.write()
 

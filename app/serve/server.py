@@ -140,7 +140,7 @@ async def serve_on(
 ) -> None:
     """The same on sockets that others may take connections from as well; clients reach the first of them."""
     app.state.url, app.state.other_urls = url_of(sockets[0]), other_urls(sockets[0])
-    protocol = partial(ClientConnection, doorkeeper=_doorkeeper(settings, app))
+    protocol = partial(ClientConnection, limiter=_connection_limiter(settings, app))
     config = uvicorn_config(app, protocol, int(settings.server.keep_alive_timeout))
 
     def started() -> None:
@@ -206,7 +206,7 @@ def announced(settings: Settings, url: str, admin: socket.socket) -> Iterator[No
         note.unlink(missing_ok=True)
 
 
-def _doorkeeper(settings: Settings, app: Application) -> ConnectionLimiter:
+def _connection_limiter(settings: Settings, app: Application) -> ConnectionLimiter:
     server, gateway = settings.server, app.state.gateway
     hosts = set(server.allowed_hosts)
     if not server.on_loopback:

@@ -1,1 +1,1 @@
-"""The callers: the hot route, account and admin routes, probes, and how errors become HTTP."""
+"""The HTTP side: client connections, the forwarding route, account and admin routes, probes, error answers."""

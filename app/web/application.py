@@ -1,6 +1,6 @@
-"""The FastAPI application: the hot route in front of everything, ordinary routes for all else.
+"""The FastAPI application. The forwarding route is taken first; FastAPI's router serves all other routes.
 
-`/docs` and `/redoc` are off: they load scripts from elsewhere. The OpenAPI document is for holders of a key.
+`/docs` and `/redoc` are off: they load scripts from other sites. The OpenAPI document needs a key.
 """
 
 from collections.abc import Callable
@@ -19,40 +19,40 @@ from app.web.errors import id_headers, install_error_pages
 from app.web.routes import account, admin, audit, clients, prices, probes, terms, unsettled, upstream
 
 ORDINARY_BODY_BYTES = 64 * 1024
-"""The largest that an ordinary route takes: a name and some numbers."""
+"""The largest request body that an ordinary route takes."""
 
 _DECODED = b"/admin/api/"
 _HOT_PATHS = frozenset(path.encode("ascii") for path in PATHS)
 
 
 class Application(FastAPI):
-    """FastAPI, but for the forwarding routes, which never enter its middleware and router."""
+    """FastAPI, except that forwarded calls bypass its middleware and router."""
 
-    hot: ASGIApp | None = None  # set when the gateway is up
-    cross_origin: CrossOrigin | None = None  # set when origins are named
+    hot: ASGIApp | None = None  # the forwarding route; set when the gateway is up
+    cross_origin: CrossOrigin | None = None  # set when the settings name origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Exact paths only, as they came: no redirect for a slash, and no decoding but of names of the admin API."""
+        """Serve a request by its exact path: no redirect for a slash. Only paths of the admin API are decoded."""
         if self.cross_origin is not None and scope["type"] == "http":
             origin = self.cross_origin.origin_of(scope)
             if origin is not None:
                 if is_preflight(scope):
-                    await self.cross_origin.preflight(scope, origin, self._numbering(send))
+                    await self.cross_origin.preflight(scope, origin, self._with_ids(send))
                     return
-                send = self.cross_origin.marking(origin, send)
+                send = self.cross_origin.readable(origin, send)
         if scope["type"] == "http" and self.hot is not None and scope["raw_path"] in _HOT_PATHS:
             await self.hot(scope, receive, send)
         elif scope["type"] == "http":
             if not scope["raw_path"].startswith(_DECODED):
                 scope["path"] = scope["raw_path"].decode("ascii")
-            await super().__call__(scope, bounded(receive, ORDINARY_BODY_BYTES), self._numbering(send))
+            await super().__call__(scope, bounded(receive, ORDINARY_BODY_BYTES), self._with_ids(send))
         else:
             await super().__call__(scope, receive, send)
 
-    def _numbering(self, send: Send) -> Send:
-        """A `send` whose answers are numbered; those of errors bring the id that stands in their body."""
+    def _with_ids(self, send: Send) -> Send:
+        """Wrap `send`: answers get a request id. Error answers keep the one that is in their body."""
 
-        async def send_numbered(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = [*message.get("headers", ())]
                 if value_of(headers, b"x-request-id") is None:
@@ -60,10 +60,10 @@ class Application(FastAPI):
                 message = {**message, "headers": headers}
             await send(message)
 
-        return send_numbered
+        return send_with_id
 
     def openapi(self) -> dict[str, Any]:
-        """FastAPI's document with the forwarding routes added."""
+        """FastAPI's OpenAPI document, with the forwarding routes added."""
         if self.openapi_schema is not None:
             return self.openapi_schema
         document = super().openapi()
@@ -78,7 +78,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
 def make_application(lifespan: Lifespan) -> Application:
-    """The application with its routes. `lifespan` fills `app.state` (see app.main) before the first request."""
+    """Make the application with its routes. `lifespan` fills `app.state` (see app.main) before the first request."""
     app = Application(
         title="Weighbridge",
         version=__version__,

@@ -1,4 +1,4 @@
-"""Who asks on the ordinary routes: a client with its key, an operator with the admin key."""
+"""Who calls an ordinary route: a client with its key, or an operator with the admin key."""
 
 import hmac
 import ipaddress
@@ -19,28 +19,31 @@ def _authorization(request: Request) -> bytes | None:
 
 
 def client_ticket(request: Request) -> Ticket:
-    """The caller's client. Raises AuthenticationFailed."""
+    """The ticket of the calling client. Raises AuthenticationFailed."""
     ticket: Ticket = request.app.state.gateway.admit(_authorization(request))
     return ticket
 
 
 def require_admin(request: Request) -> None:
-    """Pass the holder of the admin key. Raises AuthenticationFailed."""
+    """Raise AuthenticationFailed unless the caller holds the admin key."""
     given = _authorization(request) or b""
     scheme, _, key = given.partition(b" ")
     wanted: bytes = request.app.state.admin_key.encode("ascii")
     key = key.strip()
     if scheme.lower() != b"bearer" or not key or not hmac.compare_digest(key, wanted):
-        message = "This needs the admin key: `Authorization: Bearer` and what is in the state directory's admin-key."
+        message = (
+            "This needs the admin key. Send it as `Authorization: Bearer KEY`; "
+            "it is in the file admin-key of the state directory."
+        )
         raise AuthenticationFailed(message)
 
 
 def require_admin_or_loopback(request: Request) -> None:
-    """Pass who asks from this machine for this machine, without going through a proxy; or holds the admin key.
+    """Raise AuthenticationFailed unless the caller holds the admin key, or is on this machine and not behind a proxy.
 
-    A proxy beside us passes the whole world's requests on from a loopback address. It shows by what it adds; by the
-    Host, where that is passed on; and a bare one, as nginx is unless told otherwise, by its HTTP/1.0. A key that is
-    shown is checked.
+    A proxy on this machine forwards requests of other machines from a loopback address. We recognize it by the headers
+    that it adds, by a Host that is not loopback, or by HTTP/1.0, which nginx sends unless told otherwise. A key that
+    the caller sends is checked in any case.
     """
     client = request.scope.get("client")
     keyed = "authorization" in request.headers
@@ -53,7 +56,7 @@ def require_admin_or_loopback(request: Request) -> None:
 
 
 def is_local(request: Request) -> bool:
-    """Whether the request came by the Unix socket, from this process, or from a loopback address without a proxy."""
+    """Whether the request came by the Unix socket, from this process, or from a loopback address and no proxy."""
     client = request.scope.get("client")
     return not client or (_is_loopback(client[0]) and not _is_forwarded(request))
 
@@ -68,7 +71,7 @@ def is_operator(request: Request) -> bool:
 
 
 def require_any_key(request: Request) -> None:
-    """Pass the holder of the admin key or of a client's."""
+    """Raise AuthenticationFailed unless the caller holds the admin key or a client's key."""
     try:
         require_admin(request)
     except ApiError:

@@ -1,4 +1,4 @@
-"""Where errors become HTTP: one body that the OpenAI, OpenRouter, Vercel and Codex clients parse (protocol.md 6.1)."""
+"""Turns errors into HTTP: one body that the OpenAI, OpenRouter, Vercel and Codex clients parse (protocol.md 6.1)."""
 
 from typing import Any
 
@@ -15,13 +15,13 @@ JSON = (b"content-type", b"application/json")
 
 
 def id_headers(request_id: str) -> Headers:
-    """The two headers of an answer that no upstream has numbered."""
+    """The two id headers of an answer that does not come from upstream."""
     value = request_id.encode("ascii")
     return [(b"x-request-id", value), (b"x-weighbridge-request-id", value)]
 
 
 class BrokenRequest(HTTPException):
-    """An ApiError that comes up while FastAPI reads a request, as FastAPI lets it through."""
+    """Carries an ApiError through FastAPI's reading of a request body, which passes only HTTPException on."""
 
     def __init__(self, error: ApiError) -> None:
         super().__init__(error.status)
@@ -29,9 +29,9 @@ class BrokenRequest(HTTPException):
 
 
 def error_body(error: ApiError, status: int, request_id: str, code: str | None = None) -> bytes:
-    """`code` is the status, because OpenRouter's SDKs insist on a number; the rest is what OpenAI's read. Never raises.
+    """The body of an error answer. Never raises.
 
-    A `code` that is given stands in its place.
+    `code` is the status unless another is given: OpenRouter's SDKs require a number there. OpenAI's SDKs read the rest.
     """
     return orjson.dumps(
         {
@@ -47,7 +47,7 @@ def error_body(error: ApiError, status: int, request_id: str, code: str | None =
 
 
 def code_for(error: ApiError, headers: Headers) -> str | None:
-    """The `code` of an error for a caller that needs a word there. Codex shows why a budget refuses only by that."""
+    """The `code` of an error for a caller that needs a word there. Codex explains a budget's refusal by that alone."""
     if isinstance(error, QuotaSpent) and (value_of(headers, b"originator") or b"").lower().startswith(b"codex"):
         return error.error_type
     return None
@@ -56,7 +56,7 @@ def code_for(error: ApiError, headers: Headers) -> str | None:
 def error_answer(
     error: ApiError, request_id: str, status: int | None = None, code: str | None = None
 ) -> tuple[int, Headers, bytes]:
-    """Status, headers and body for one of our errors; `status` and `code` in place of its own."""
+    """Status, headers and body for one of our errors. `status` and `code` override its own."""
     status = status or error.status
     body = error_body(error, status, request_id, code)
     headers: Headers = [JSON, (b"content-length", b"%d" % len(body)), *id_headers(request_id)]
@@ -65,7 +65,7 @@ def error_answer(
 
 
 def install_error_pages(app: FastAPI) -> None:
-    """Give the ordinary routes the same errors: nothing answers FastAPI's `{"detail": ...}`."""
+    """Give ordinary routes the same error body in place of FastAPI's `{"detail": ...}`."""
 
     def answer(request: Request, error: ApiError, status: int | None = None) -> Response:
         gateway, client = request.app.state.gateway, request.client
@@ -89,7 +89,7 @@ def install_error_pages(app: FastAPI) -> None:
             )
         if error.status_code == 413:
             return answer(request, PayloadTooLarge("The request body is too large for this route."))
-        headers = tuple((name.lower(), value) for name, value in (error.headers or {}).items())  # `allow`, with a 405
+        headers = tuple((name.lower(), value) for name, value in (error.headers or {}).items())  # a 405 has `allow`
         return answer(request, InvalidRequest(str(error.detail), headers=headers), error.status_code)
 
     @app.exception_handler(RequestValidationError)
@@ -102,7 +102,7 @@ def install_error_pages(app: FastAPI) -> None:
 
 
 def _writable(text: str) -> str:
-    """JSON of a caller may hold lone surrogates, and a message quote it; UTF-8 has no such thing."""
+    """Replace lone surrogates: a message may quote a caller's JSON that has them, and UTF-8 cannot encode them."""
     return text.encode("utf-8", "replace").decode()
 
 

@@ -133,8 +133,8 @@ async def running(
     """Serve `app`; `protocol` is ours, as in production, or uvicorn's bare one, as under another server."""
     rules = rules or RequestRules(frozenset([b"*"]))
     limits = ConnectionLimits(30, 30, 1000, 1000)
-    doorkeeper = ConnectionLimiter(rules, limits, house.gateway.new_id, house.gateway.refused)
-    http: Any = "httptools" if protocol == "bare" else partial(ClientConnection, doorkeeper=doorkeeper)
+    limiter = ConnectionLimiter(rules, limits, house.gateway.new_id, house.gateway.refused)
+    http: Any = "httptools" if protocol == "bare" else partial(ClientConnection, limiter=limiter)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = _Server(uvicorn_config(app, http, KEEP_ALIVE_SECONDS))
         serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -144,8 +144,8 @@ async def test_a_refused_client_is_read_on_for_a_while(front: Front, lively: boo
     now = asyncio.get_running_loop().time()
     if lively:
         served._lingering.discard(1, now + seconds - 1)  # type: ignore[union-attr]
-    served.look_at(now + seconds - 0.5)
+    served.check(now + seconds - 0.5)
     assert not served.is_closing()
-    served.look_at(now + seconds + 1)
+    served.check(now + seconds + 1)
     assert served.is_closing()
     client.vanish()

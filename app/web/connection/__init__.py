@@ -1,1 +1,1 @@
-"""One client connection: parsing, deadlines, header rules, and how an answer is written."""
+"""One client connection: parsing, deadlines, header rules, and writing the answer."""

@@ -1,19 +1,19 @@
-"""How fast a request body must come."""
+"""How fast a request body must arrive."""
 
 from collections import deque
 
 MIN_BYTES_PER_SECOND = 8 * 1024
 LONGEST_SECONDS = 15 * 60.0
 TOO_SLOW = (
-    f"The request came too slowly. A body must come with {MIN_BYTES_PER_SECOND} bytes a second or more, "
-    f"and be complete after {LONGEST_SECONDS / 60:g} minutes."
+    f"The request came too slowly. A body must arrive at {MIN_BYTES_PER_SECOND} bytes a second or more, "
+    f"and be complete within {LONGEST_SECONDS / 60:g} minutes."
 )
 
 
 class BodyPace:
-    """Of one body that takes its time: fast enough over any `window` seconds, and not too long in all.
+    """Checks that a body is fast enough over any `window` seconds, and does not take too long in all.
 
-    `received` counts the bytes that have come; whoever reads them adds to it. Times are the loop's, in seconds.
+    The reader adds to `received` the bytes that have arrived. Times are the loop's, in seconds.
     """
 
     __slots__ = ("_began", "_marks", "_window", "received")
@@ -22,10 +22,10 @@ class BodyPace:
         self.received = 0
         self._began = now
         self._window = window
-        self._marks = deque([(now, 0)])  # when so many bytes had come
+        self._marks = deque([(now, 0)])  # (time, bytes received by then)
 
     def is_too_slow(self, now: float) -> bool:
-        """Asked every now and then."""
+        """Whether the body breaks one of the two rules. To be called at regular intervals."""
         marks = self._marks
         while len(marks) > 1 and marks[1][0] <= now - self._window:
             marks.popleft()
@@ -36,6 +36,6 @@ class BodyPace:
         return now - since >= self._window and self.received - before < MIN_BYTES_PER_SECOND * (now - since)
 
     def excuse(self, now: float) -> None:
-        """Nothing was read, and that was our doing: begin a new window."""
+        """Begin a new window, because we did not read."""
         self._marks.clear()
         self._marks.append((now, self.received))

@@ -1,8 +1,8 @@
-"""An offered change of protocol, declined as RFC 9110 7.8 has it: the request is served as if nothing had been offered.
+"""Ignores a client's `Upgrade`, as RFC 9110 7.8 allows: the request is served as HTTP/1.1.
 
 Java's HTTP client offers h2c with each first request. llhttp takes every byte behind such a head for the other
-protocol, so the body would be lost, or, coming in a read of its own, be taken for a request: the head is read anew
-without its offer.
+protocol. It would lose the body, or take a body that arrives later for a request. So the head is parsed a second time,
+without the offer.
 """
 
 import httptools
@@ -11,7 +11,7 @@ from app.domain.headers import Headers
 
 
 def head_without_offer(parser: httptools.HttpRequestParser, target: bytes, headers: Headers) -> bytes:
-    """The head that `parser` has just read, less its `Upgrade`."""
+    """The head that `parser` has just read, without its `Upgrade`."""
     lines = [b"%b %b HTTP/%b" % (parser.get_method(), target, parser.get_http_version().encode("ascii"))]
     lines += [name + b": " + value for name, value in headers if name != b"upgrade"]
     return b"\r\n".join([*lines, b"", b""])

@@ -1,7 +1,7 @@
-"""Closing a connection whose client is still sending.
+"""Closes a connection whose client is still sending.
 
-A socket that is closed over unread bytes is reset, and the reset overtakes the answer. So the client is told that no
-more comes, and what it still sends is read and dropped for a while.
+The kernel resets a socket that is closed with unread bytes, and the client then loses the answer. So we end our side
+first, and for a while read and drop what the client still sends.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ MAX_DISCARDED_BYTES = 256 * 1024 * 1024
 
 
 class LingeringClose:
-    """Ends when the client closes, after `seconds` in all or SILENCE_SECONDS without a byte, or with too many bytes."""
+    """Ends when the client closes, after `seconds`, after SILENCE_SECONDS without a byte, or at too many bytes."""
 
     __slots__ = ("_discarded", "_ends", "_last", "_transport")
 
@@ -26,14 +26,14 @@ class LingeringClose:
             transport.write_eof()
 
     def discard(self, size: int, now: float) -> None:
-        """So many bytes came and were dropped."""
+        """Count bytes that came and were dropped."""
         self._discarded += size
         self._last = now
         if self._discarded > MAX_DISCARDED_BYTES:
             self._transport.abort()
 
-    def look_at(self, now: float) -> None:
-        """Close the connection if it is time."""
+    def check(self, now: float) -> None:
+        """Close the connection if its time is up."""
         silent = now - self._last > SILENCE_SECONDS and not self._transport.get_write_buffer_size()
         if silent or now > self._ends:
             self._transport.abort()

@@ -1,13 +1,14 @@
-"""Our uvicorn protocol class: one client connection. It closes the gaps that uvicorn leaves to others (threats.md A2).
+"""Our uvicorn protocol class: one client connection, with the deadlines and bounds that uvicorn lacks (threats.md A2).
 
     HEAD ──complete──> BODY ──complete──> ANSWER ──sent──> HEAD ...
       │ deadline         │ pace             │ write stall
       └──────────────────┴──────────────────┴─────────────> DISCARD ──client closes, or time is up──> closed
                   what the client still sends is read and dropped, so that it sees the answer and not a reset
 
-One request is parsed at a time. What comes while it is being answered waits, MAX_UNPARSED_BYTES at most; then reading
-stops until the answer has left. Deadlines are absolute: a byte now and then buys no time. A request is judged on the
-parser's own reading before the application hears of it. The hot route is told at once when its client is gone.
+One request is parsed at a time. Bytes that arrive while it is being answered wait, up to MAX_UNPARSED_BYTES; then we
+stop reading until the answer has left. A head's deadline is absolute: a slow trickle of bytes does not extend it. The
+request rules judge what the parser has read, before the application starts. The forwarding route learns at once when
+its client leaves.
 """
 
 import asyncio
@@ -34,16 +35,16 @@ if TYPE_CHECKING:
 
 MAX_UNPARSED_BYTES = 64 * 1024
 _MAX_STEPS = 1000
-"""Parts of a body that are parsed in a row, before others have their turn."""
+"""Parts of a body that are parsed in a row, before other connections have their turn."""
 
 _LEAST_READ_BYTES = 1024  # a transport takes no empty buffer
 
 _RECEIVED = memoryview(bytearray(MAX_UNPARSED_BYTES))
-"""What was read last, on any connection: it is parsed or copied before the next read."""
+"""The buffer that all connections read into. Its bytes are parsed or copied before the next read."""
 
 
 class ClientConnection(asyncio.BufferedProtocol):
-    """At most one request of it is being answered: `cycle`. `on_lost` is called when the client is gone meanwhile."""
+    """`cycle` is the request that is being answered, if any. `on_lost` is called when the client leaves meanwhile."""
 
     def __init__(
         self,
@@ -52,7 +53,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        doorkeeper: ConnectionLimiter,
+        limiter: ConnectionLimiter,
     ) -> None:
         self.address: str | None = None
         self.on_lost: Callable[[], None] | None = None
@@ -61,7 +62,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._config = config
         self._state = server_state
         self._app_state = app_state
-        self.doorkeeper = doorkeeper
+        self.limiter = limiter
         self._parser = RequestParser()
         self._stage = Stage.HEAD
         self._deadline: float | None = None  # of the head, or of an idle connection
@@ -73,7 +74,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     # -- the socket --------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Let the client in, if there is room; its first request must come in time."""
+        """Accept the client if there is room, and start the deadline of its first request."""
         transport = cast("asyncio.Transport", transport)
         self.transport = transport
         self.write = transport.write
@@ -83,14 +84,14 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._client = get_remote_addr(transport)
         self.address = self._client[0] if self._client else None
         self._state.connections.add(self)  # type: ignore[arg-type]  # the server only tells it to shut down
-        self._allow(self.doorkeeper.limits.request_seconds)
-        full = self.doorkeeper.enter(self)
+        self._allow(self.limiter.limits.request_seconds)
+        full = self.limiter.enter(self)
         if full is not None:
             self._refuse(full, LINGER_BRIEFLY_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - it does not matter why
-        """Tell whoever is answering, and hold nothing more."""
-        self.doorkeeper.leave(self)
+        """Tell the code that is answering, and free what the connection holds."""
+        self.limiter.leave(self)
         self._state.connections.discard(self)
         cycle, self.cycle = self.cycle, None
         if cycle is not None:
@@ -104,11 +105,11 @@ class ClientConnection(asyncio.BufferedProtocol):
             lost()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - it is always the same
-        """Where the next bytes go: no more than may wait unparsed."""
+        """The buffer for the next read: no longer than what may still wait unparsed."""
         return _RECEIVED[: max(_LEAST_READ_BYTES, MAX_UNPARSED_BYTES - len(self._unparsed))]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Parse; or keep for later; or drop, when nothing more is wanted of this client."""
+        """Parse the bytes; or keep them while an answer is under way; or drop them when the connection is closing."""
         stage = self._stage
         if stage is Stage.DISCARD:
             if self._lingering is not None:
@@ -121,22 +122,22 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._parse(bytes(_RECEIVED[:nbytes]))
 
     def eof_received(self) -> None:
-        """A client that ends its side has left: the transport closes."""
+        """Treat a client that ends its side as gone: the transport closes."""
 
     def pause_writing(self) -> None:
-        """The client does not read as fast as we write: from now on it must make progress."""
+        """Watch that the client makes progress, now that it reads more slowly than we write."""
         self.flow.pause_writing()
         self._stall = WriteStall(self.transport, self.loop.time())
 
     def resume_writing(self) -> None:
-        """The client has read on."""
+        """Stop watching: the client has caught up."""
         self.flow.resume_writing()
         self._stall = None
 
     # -- requests ----------------------------------------------------------------------------------------------
 
     def _parse(self, data: bytes) -> None:
-        """Parse to the end of one request; what is behind it waits until that one is answered."""
+        """Parse to the end of one request. The bytes behind it wait until it is answered."""
         parser, end = self._parser, 0
         fresh = not parser.target
         for _ in range(_MAX_STEPS):
@@ -152,21 +153,21 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._unparsed = data[end:]
         if not parser.whole:
             self._await_more(len(data), begins=fresh and bool(parser.target))
-        elif self._stage is Stage.BODY:  # it was answered before it was whole
+        elif self._stage is Stage.BODY:  # the answer was complete before the body was
             self._next()
 
     def _await_more(self, came: int, *, begins: bool) -> None:
-        """The head must be complete in time, the body come fast enough."""
+        """Set the deadline of the head, or measure the pace of the body."""
         if self._stage is Stage.BODY:
             if self._pace is not None:
                 self._pace.received += came
             elif self.cycle is not None:
-                self._pace = BodyPace(self.loop.time(), self.doorkeeper.limits.request_seconds)
+                self._pace = BodyPace(self.loop.time(), self.limiter.limits.request_seconds)
             if came == MAX_UNPARSED_BYTES and self.cycle is not None and self.cycle.body:
-                self.flow.pause_reading()  # until the application has taken it: small chunks are much work
+                self.flow.pause_reading()  # until the application has taken it: small chunks cost much time
         elif begins:
-            self._allow(self.doorkeeper.limits.request_seconds)
-        if self._unparsed:  # others have their turn first
+            self._allow(self.limiter.limits.request_seconds)
+        if self._unparsed:  # other connections have their turn first
             self.flow.pause_reading()
             self.loop.call_soon(self._parse_on)
 
@@ -178,7 +179,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self.flow.resume_reading()
 
     def _pass_on(self) -> bool:
-        """Hand what was parsed to the application, the head first. False when the head is refused."""
+        """Give what was parsed to the application, the head first. False when the head is refused."""
         if self._stage is Stage.HEAD:
             try:
                 self._begin()
@@ -186,7 +187,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                 self._refuse(error)
                 return False
         parser, cycle = self._parser, self.cycle
-        if cycle is None:  # it is answered: the rest of its body is dropped
+        if cycle is None:  # the answer is complete: drop the rest of the body
             parser.body.clear()
         elif parser.whole or parser.body:
             cycle.body += b"".join(parser.body)
@@ -202,9 +203,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         return True
 
     def _begin(self) -> None:
-        """The head is complete: start the application on it. Raises ApiError when it must be refused."""
+        """Start the application on a complete head. Raises ApiError when the head must be refused."""
         parser = self._parser
-        scope = request_scope(parser, self.doorkeeper.rules, self._server, self._client, self._app_state)
+        scope = request_scope(parser, self.limiter.rules, self._server, self._client, self._app_state)
         self._stage = Stage.BODY
         self._deadline = None
         self.cycle = cycle = ResponseCycle(self, scope, keep_alive=parser.keep_alive, expects_100=parser.expects_100)
@@ -213,7 +214,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._state.tasks.add(task)
 
     def answered(self) -> None:
-        """The answer is complete: the next request may begin, or the connection rests for a while."""
+        """After an answer is complete: go on to the next request, or drop the rest of this one's body first."""
         if self._stage is Stage.DISCARD or self.is_closing():
             return
         self.cycle = None
@@ -221,7 +222,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._next()
         else:
             self._pace = None
-            self._allow(self.doorkeeper.limits.request_seconds)
+            self._allow(self.limiter.limits.request_seconds)
             self.flow.resume_reading()
 
     def _next(self) -> None:
@@ -233,26 +234,26 @@ class ClientConnection(asyncio.BufferedProtocol):
     # -- refusing and closing ----------------------------------------------------------------------------------
 
     def _fail(self, error: ApiError) -> None:
-        """The request is broken. Who is reading it answers that; else it is answered here."""
+        """End a broken request. The application answers it if it has begun; else the connection does."""
         cycle = self.cycle
         if cycle is not None:
             self._stage = Stage.DISCARD
             self._pace, self._unparsed = None, b""
             cycle.fail(error)
-        elif self._stage is Stage.BODY:  # it was answered already
+        elif self._stage is Stage.BODY:  # it has had its answer
             self._linger(LINGER_SECONDS)
         else:
             self._refuse(error)
 
     def _refuse(self, error: ApiError, linger_seconds: float = LINGER_SECONDS) -> None:
-        """Answer in place of the application, and close."""
+        """Answer without the application, and close."""
         request = f"{self._parser.method} {path_of(self._parser.target)}"
-        self.doorkeeper.refused(error, self.address, request)
-        self.write(refusal(error, self.doorkeeper.new_id()))
+        self.limiter.refused(error, self.address, request)
+        self.write(refusal(error, self.limiter.new_id()))
         self._linger(linger_seconds)
 
     def close(self) -> None:
-        """Close so that the client sees what was sent, even if it is still sending itself."""
+        """Close so that the client receives the whole answer, even while it is still sending."""
         cycle, self.cycle = self.cycle, None
         if cycle is not None and cycle.until_close and not cycle.response_complete:
             reset(self.transport)
@@ -262,16 +263,16 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._linger(LINGER_SECONDS)
 
     def shutdown(self) -> None:
-        """The server stops: close now, or behind the answer that is under way."""
+        """Close because the server stops: now, or after the answer that is under way."""
         if self.cycle is None:
             self.transport.close()
         else:
             self.cycle.keep_alive = False
 
-    def look_at(self, now: float) -> None:
-        """End the connection when its time is up or its client does not read."""
+    def check(self, now: float) -> None:
+        """End the connection if a deadline has passed, its body is too slow, or its client does not read."""
         if self._lingering is not None:
-            self._lingering.look_at(now)
+            self._lingering.check(now)
         elif self._pace is not None:
             if self.flow.read_paused:
                 self._pace.excuse(now)
@@ -285,7 +286,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         elif self.flow.read_paused and has_hung_up(self.transport):
             self.transport.abort()
         if self._stall is not None:
-            self._stall.look_at(now, self.doorkeeper.limits.write_seconds)
+            self._stall.check(now, self.limiter.limits.write_seconds)
 
     def _linger(self, seconds: float) -> None:
         self._stage = Stage.DISCARD

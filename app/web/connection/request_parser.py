@@ -1,9 +1,9 @@
-"""Reads requests from a client's bytes: one request at a time, with every part of it bounded.
+"""Parses one request at a time from a client's bytes, and bounds every part of it.
 
     head ──judged──> body ──> whole ──next_request()──> head ...
 
-httptools parses whatever it is given, also the requests behind the first one. So it is given one head, or one body, at
-a time: a head and a body in chunks both end with an empty line, and other bodies have a length.
+httptools parses everything that it is given, also the requests behind the first one. So it is given one head or one
+body at a time: a head and a chunked body both end with an empty line, and other bodies have a length.
 """
 
 from typing import TYPE_CHECKING
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from app.domain.headers import Headers
 
 MAX_FRAMING_BYTES = 64 * 1024
-"""Of one body in chunks: extensions and trailers together."""
+"""The most that chunk extensions and trailers of one body may take together."""
 
 _CHUNK_FRAME_BYTES = 20
-"""What each chunk may have besides its data: a size of 16 digits and two line ends."""
+"""What each chunk may have around its data: a size of 16 digits and two line ends."""
 
 _END = b"\r\n\r\n"
 _NOT_HTTP = "The request is not well-formed HTTP."
@@ -33,16 +33,16 @@ _FRAMING_TOO_LARGE = (
 
 
 def path_of(target: bytes) -> str:
-    """The path of a request's target, to be shown: a query may hold secrets."""
+    """The path of a request's target, without its query, which may hold secrets."""
     return target.partition(b"?")[0].decode("latin-1")
 
 
 class RefusedError(Exception):
-    """Stops httptools in the middle of its input; `RequestParser._refusal` says why."""
+    """Stops httptools in the middle of its input. `RequestParser._refusal` has the reason."""
 
 
 class RequestParser:
-    """What is known of the request that is coming in. `body` has what came of it and was not taken yet."""
+    """The request that is arriving. `body` has the parts that were parsed and not yet taken."""
 
     __slots__ = (
         "_body_left",
@@ -72,7 +72,7 @@ class RequestParser:
         self.next_request()
 
     def next_request(self) -> None:
-        """Forget the request that was read, and be ready for the next one."""
+        """Get ready for the next request."""
         self.target = b""
         self.headers: Headers = []
         self.method = ""
@@ -83,21 +83,21 @@ class RequestParser:
         self.whole = False  # is the body complete, too?
         self._refusal: ApiError | None = None
         self._head_bytes = 0
-        self._body_left = 0  # of a body with a Content-Length
+        self._body_left = 0  # bytes still to come of a body with a Content-Length
         self._chunked = False
         self._framing = 0
         self._trailers = 0
-        self._tail = b""  # the last bytes that were fed, as far as an empty line may have begun in them
+        self._tail = b""  # the last bytes that were fed, in which an empty line may have begun
 
     def close(self) -> None:
-        """Let httptools go, which holds this object."""
+        """Drop the reference to httptools, which refers back to this object."""
         del self._parser
         self.body.clear()
 
     def feed(self, data: bytes, start: int) -> int:
         """Parse from `start` to the end of the head, of the body or of a part of it, or of the data.
 
-        Gives the position behind what was parsed. Raises ApiError when the request is malformed or too large.
+        Returns the position behind what was parsed. Raises ApiError when the request is malformed or too large.
         """
         end = self._end(data, start)
         piece = data[start:end] if start or end < len(data) else data
@@ -119,7 +119,7 @@ class RequestParser:
         return end
 
     def _end(self, data: bytes, start: int) -> int:
-        """Where the head, the body, or a part of it that may be the last, ends; at most the end of the data."""
+        """Where to stop feeding: at the end of the head, of the body, of a possible last part of it, or of the data."""
         if self.headed and self._body_left:
             end = min(len(data), start + self._body_left)
             self._body_left -= end - start
@@ -139,7 +139,7 @@ class RequestParser:
         return len(data)
 
     def _decline_upgrade(self) -> None:
-        """Read the head again, without the offer to change the protocol."""
+        """Parse the head again without its `Upgrade`."""
         if self._parser.get_method() == b"CONNECT":
             raise InvalidRequest("CONNECT is not served here.") from None
         head = head_without_offer(self._parser, self.target, self.headers)
@@ -150,16 +150,16 @@ class RequestParser:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             raise InvalidRequest(_NOT_HTTP) from None
 
-    # -- what httptools calls, while it is fed ---------------------------------------------------------------------
+    # -- callbacks of httptools ------------------------------------------------------------------------------------
 
     def on_url(self, part: bytes) -> None:
-        """A part of the target. A second request must not be among what was fed."""
+        """Add a part of the target. Refuse a second request among the bytes that were fed."""
         if self.headed:
             raise RefusedError
         self.target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header of the head; one behind the body is a trailer, counted and dropped."""
+        """Keep a header of the head. A header behind the body is a trailer: count and drop it."""
         if self.headed:
             self._trailers += 1
             if self._trailers > MAX_HEADERS:
@@ -175,12 +175,12 @@ class RequestParser:
         if name == b"expect":
             self.expects_100 = value.lower() == b"100-continue"
         elif name == b"content-length":
-            self._body_left = int(value)  # httptools has seen that it is a number
+            self._body_left = int(value)  # httptools has checked that it is a number
         elif name == b"transfer-encoding":
             self._chunked = True
 
     def on_headers_complete(self) -> None:
-        """The head is complete, unless it will be read again without the upgrade that it offers."""
+        """Note a complete head, unless it offers an upgrade and will be parsed again without it."""
         parser = self._parser
         if parser.should_upgrade():
             return
@@ -188,8 +188,8 @@ class RequestParser:
         self.method = parser.get_method().decode("ascii")
         self.version = parser.get_http_version()
         self.keep_alive = self.version != "1.0" and parser.should_keep_alive()
-        self.expects_100 = self.expects_100 and self.version != "1.0"  # which knows no interim answer
+        self.expects_100 = self.expects_100 and self.version != "1.0"  # HTTP/1.0 has no interim answers
 
     def on_message_complete(self) -> None:
-        """The body is complete. Behind an offered upgrade it has not even begun."""
+        """Note a complete body. After an offered upgrade httptools calls this before the body has begun."""
         self.whole = self.headed

@@ -1,7 +1,7 @@
-"""What a request's head must be before anyone looks at what it asks for (threats.md A2, A3).
+"""Rules that a request's head must pass before any route sees it (threats.md A2, A3).
 
-uvicorn's parsers each leave gaps: httptools takes a missing Host, two of them, `Transfer-Encoding: gzip, chunked` and
-headers of any size. Judged here, once, with the parser's own reading, so that nobody behind reads it differently.
+uvicorn's parsers let too much pass: httptools accepts no Host or two, `Transfer-Encoding: gzip, chunked`, and headers
+of any size. The rules judge what the parser has read, so that no later code reads the same head in another way.
 """
 
 import ipaddress
@@ -17,9 +17,9 @@ MAX_HEADERS = 256
 MAX_TARGET_BYTES = 8 * 1024
 
 PROBES = (b"/healthz", b"/readyz")
-"""Asked by machines under whatever address they found, and telling nothing: any Host will do."""
+"""These accept any Host: machines call them by any address, and their answers hold no secrets."""
 
-_METRICS = b"/metrics"  # found by address like the probes, but only for whoever shows a key, which is then checked
+_METRICS = b"/metrics"  # accepts any Host from a caller that sends a key, which is checked later
 
 _ONCE = frozenset(
     (
@@ -32,15 +32,15 @@ _ONCE = frozenset(
         b"sec-fetch-site",
     )
 )
-_FROM_OURSELVES = (b"same-origin", b"none")  # what a browser says of our own pages, and of an address typed in
+_FROM_OURSELVES = (b"same-origin", b"none")  # browsers send these for our own pages and for a typed address
 
 
 @dataclass(slots=True, frozen=True)
 class RequestRules:
-    """`allowed_hosts` in lower case without ports, IPv6 addresses in brackets; `*` among them allows any.
+    """`allowed_hosts` are in lower case without ports, IPv6 addresses in brackets; `*` among them allows any.
 
-    With `any_address`, so is any IP address: no name leads to it, so it cannot be rebound to this server.
-    `allowed_origins` are whole origins as browsers send them (`https://app.example.com`), besides our own.
+    `any_address` allows any IP address as Host as well: without a name there is no DNS rebinding. `allowed_origins` are
+    whole origins as browsers send them (`https://app.example.com`); our own origin is always allowed.
     """
 
     allowed_hosts: frozenset[bytes]
@@ -48,7 +48,7 @@ class RequestRules:
     any_address: bool = False
 
     def judge(self, target: bytes, headers: list[tuple[bytes, bytes]]) -> ApiError | None:
-        """Why the head must be refused, if so. Header names are in lower case."""
+        """The error to refuse the head with, or None. Header names are in lower case."""
         if len(target) > MAX_TARGET_BYTES:
             return HeadersTooLarge(f"The request's target is over {MAX_TARGET_BYTES} bytes.")
         if not target.startswith(b"/") or target.find(b"#") >= 0:
@@ -92,9 +92,9 @@ class RequestRules:
         )
 
     def _judge_origin(self, seen: dict[bytes, bytes]) -> ApiError | None:
-        """Only browsers send these two; a page of theirs must be ours or named. Programs send neither.
+        """Refuse pages of origins that are neither our own nor allowed. Only browsers send the two headers.
 
-        A link to one of our pages is followed from anywhere: nobody but the person at the browser sees the answer.
+        A link to one of our pages may be followed from any page: the linking page cannot read the answer.
         """
         origin = seen.get(b"origin")
         if origin is not None:
@@ -108,7 +108,7 @@ class RequestRules:
 
 
 def judge_old_version(version: str, headers: list[tuple[bytes, bytes]]) -> ApiError | None:
-    """Why a request of another version than HTTP/1.1 must be refused, if so. HTTP/1.0 knows no chunks (RFC 9112)."""
+    """The error to refuse a request that is not HTTP/1.1 with, or None. HTTP/1.0 has no chunks (RFC 9112)."""
     if version != "1.0":
         return InvalidRequest("The request must be HTTP/1.1 or HTTP/1.0.")
     if any(name == b"transfer-encoding" for name, _ in headers):
@@ -117,7 +117,7 @@ def judge_old_version(version: str, headers: list[tuple[bytes, bytes]]) -> ApiEr
 
 
 def _is_own(origin: bytes, host: bytes) -> bool:
-    """Whether a page of this origin came from the host that it calls. A proxy in front may have added TLS."""
+    """Whether a page of this origin came from the host that it calls. The scheme may differ: a proxy may add TLS."""
     scheme, _, rest = origin.partition(b"://")
     return scheme in (b"http", b"https") and rest == host.lower()
 
@@ -127,7 +127,7 @@ def _is_link(seen: dict[bytes, bytes]) -> bool:
 
 
 def host_name(host: bytes) -> bytes:
-    """A Host header without its port, in lower case; empty when it is none."""
+    """A Host header without its port, in lower case; empty when it is not a valid host."""
     host = host.strip().lower()
     if host.startswith(b"["):
         name, bracket, port = host.partition(b"]")
@@ -142,7 +142,7 @@ def host_name(host: bytes) -> bytes:
 def is_address(name: bytes) -> bool:
     """Whether a host's name, as host_name() gives it, is an IP address, IPv6 in brackets."""
     literal = name.decode("latin-1")
-    if "%" in literal:  # a zone of the caller's own machine
+    if "%" in literal:  # an IPv6 zone, which means something on the caller's machine only
         return False
     bracketed = literal.startswith("[") and literal.endswith("]")
     try:

@@ -1,4 +1,4 @@
-"""What the application is told of a request: the ASGI scope, once the head has been judged."""
+"""The ASGI scope of a request. It is made after the request rules have passed the head."""
 
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -23,7 +23,7 @@ def request_scope(
     client: Address,
     state: dict[str, Any],
 ) -> "HTTPScope":
-    """The scope of a request whose head is complete. Raises ApiError when it must be refused."""
+    """The scope of a request whose head is complete. Raises ApiError when the request must be refused."""
     version = request.version
     refusal = None if version == "1.1" else judge_old_version(version, request.headers)
     refusal = refusal or rules.judge(request.target, request.headers)

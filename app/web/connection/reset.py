@@ -1,4 +1,4 @@
-"""A connection's hard end: one that we make, since a proper end would make an answer look whole, or a client's."""
+"""Connections that end hard: by us, so that a broken answer does not look complete, or by the client."""
 
 import asyncio
 import select
@@ -9,7 +9,7 @@ _LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """Close a connection so that the client sees an error and not an end. What is not sent yet is lost."""
+    """Reset a connection, so that the client sees an error and not an end. Unsent bytes are lost."""
     connection = transport.get_extra_info("socket")
     if connection is not None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
@@ -17,10 +17,10 @@ def reset(transport: asyncio.Transport) -> None:
 
 
 def has_hung_up(transport: asyncio.Transport) -> bool:
-    """Has the client closed? A transport that is not reading never says so."""
+    """Whether the client has closed. Asyncio does not report this for a transport that is not reading."""
     connection = transport.get_extra_info("socket")
     if connection is None:
         return False
     look = select.poll()
-    look.register(connection.fileno(), getattr(select, "POLLRDHUP", 0))  # errors are always told
+    look.register(connection.fileno(), getattr(select, "POLLRDHUP", 0))  # errors are always reported
     return bool(look.poll(0))

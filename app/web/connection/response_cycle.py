@@ -1,42 +1,56 @@
-"""One request and its answer on a connection of ours: uvicorn's cycle, but for how an answer is written.
+"""One request and its answer: uvicorn's cycle, with its own way of writing the answer.
 
     send(start), send(body)*           what any ASGI application awaits
-    begin, write*, end                 the same at once, for who need not wait: the hot route, while the client reads
+    begin, write*, end                 the same without waiting: the forwarding route uses it while the client keeps up
 
-uvicorn writes a head by itself, before the body that came with it, and looks at every header with two regular
-expressions. Here a head and the first bytes behind it leave in one piece, and all of it is looked at once.
-HTTP/1.0 knows no chunks: there a body of unknown length ends with the connection.
+uvicorn writes a head separately from the body that came with it, and checks every header with two regular expressions.
+We write a head and the first bytes of its body in one piece, and check the whole head once.
+HTTP/1.0 has no chunks, so there a body of unknown length ends with the connection.
 """
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, NoReturn, cast
+from typing import TYPE_CHECKING, NoReturn, Protocol, cast
 
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from app.domain.errors import InternalError
 from app.web.errors import error_answer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from starlette.types import Message
     from uvicorn._types import HTTPScope
 
     from app.domain.errors import ApiError
-    from app.web.connection.protocol import ClientConnection
+    from app.web.connection.limiter import ConnectionLimiter
 
 _log = logging.getLogger("uvicorn.error")
-_CONTROL = bytes((*range(9), *range(10, 32), 127))  # all but the tab
+_CONTROL = bytes((*range(9), *range(10, 32), 127))  # all control characters except the tab
 _FAILED = "Weighbridge failed on this request. Its log says more."
 _BODILESS = (204, 304)
 
 
+class RequestConnection(Protocol):
+    """The connection that a request came on, as its cycle and the forwarding route see it."""
+
+    address: str | None
+    on_lost: "Callable[[], None] | None"
+    transport: asyncio.Transport
+    flow: FlowControl
+    limiter: "ConnectionLimiter"
+
+    def answered(self) -> None:
+        """To be called when the answer is complete."""
+
+
 class ResponseCycle(RequestResponseCycle):
-    """`connection` is the one that the request came on; what is written goes to it."""
+    """Reads one request from `connection` and writes its answer there."""
 
     def __init__(
-        self, connection: "ClientConnection", scope: "HTTPScope", *, keep_alive: bool, expects_100: bool
+        self, connection: RequestConnection, scope: "HTTPScope", *, keep_alive: bool, expects_100: bool
     ) -> None:
         super().__init__(
             scope=scope,
@@ -53,7 +67,7 @@ class ResponseCycle(RequestResponseCycle):
         )
         self.connection = connection
         self._http_1_0 = scope["http_version"] == "1.0"
-        self.until_close = False  # is the body's end the connection's?
+        self.until_close = False  # whether the body ends with the connection
         self._taken = False
         self._silent = scope["method"] == "HEAD"
         self._failed = False
@@ -61,11 +75,11 @@ class ResponseCycle(RequestResponseCycle):
 
     @property
     def at_once(self) -> bool:
-        """Does the client read as fast as we write? Then begin, write and end may be called."""
+        """Whether begin(), write() and end() may be called: the client reads as fast as we write."""
         return not self.flow.write_paused
 
     async def send(self, message: "Message") -> None:  # type: ignore[override]
-        """ASGI's."""
+        """Send an ASGI message."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if message["type"] == "http.response.start":
@@ -78,7 +92,7 @@ class ResponseCycle(RequestResponseCycle):
             raise RuntimeError(f"unexpected ASGI message {message['type']!r}")
 
     async def receive(self) -> "Message":  # type: ignore[override]
-        """ASGI's. A request that is there as a whole needs no waiting. Raises ApiError when the request is broken."""
+        """Receive an ASGI message, without waiting if the whole request is there. Raises ApiError for a broken one."""
         if self.more_body or self._taken or self.disconnected or self.waiting_for_100_continue:
             await self._wait()
         if self._fault is not None:
@@ -91,7 +105,7 @@ class ResponseCycle(RequestResponseCycle):
         return {"type": "http.request", "body": bytes(body), "more_body": self.more_body}
 
     async def _wait(self) -> None:
-        """For more of the body, or for the end of the answer or of the connection."""
+        """Wait for more of the body, or for the end of the answer or of the connection."""
         if self._failed:
             return
         if self.waiting_for_100_continue and not self.transport.is_closing():
@@ -103,15 +117,15 @@ class ResponseCycle(RequestResponseCycle):
             await self.message_event.wait()
 
     async def send_500_response(self) -> None:
-        """The application failed before its answer began: an error of ours in place of uvicorn's page."""
-        error, doorkeeper = InternalError(_FAILED), self.connection.doorkeeper
-        doorkeeper.refused(error, self.connection.address, f"{self.scope['method']} {self.scope['path']}")
-        status, headers, body = error_answer(error, doorkeeper.new_id())
+        """Answer with our own error when the application failed before its answer began."""
+        error, limiter = InternalError(_FAILED), self.connection.limiter
+        limiter.refused(error, self.connection.address, f"{self.scope['method']} {self.scope['path']}")
+        status, headers, body = error_answer(error, limiter.new_id())
         self.begin(status, [*headers, (b"connection", b"close")], body)
         self.end()
 
     def fail(self, error: "ApiError") -> None:
-        """The rest of the request will not come: whoever reads it is told, and the connection ends with the answer."""
+        """Stop waiting for the rest of a broken request. receive() raises; the connection ends with the answer."""
         self.keep_alive = False
         if self.response_started:
             self.transport.close()
@@ -121,7 +135,7 @@ class ResponseCycle(RequestResponseCycle):
             self.message_event.set()
 
     def _raise_fault(self) -> NoReturn:
-        """Once; and hold it no more, since its traceback holds this object."""
+        """Raise the fault once, and drop it: its traceback refers to this object."""
         fault, self._fault = cast("ApiError", self._fault), None
         try:
             raise fault.with_traceback(None)
@@ -129,9 +143,9 @@ class ResponseCycle(RequestResponseCycle):
             del fault
 
     def begin(self, status: int, headers: "Sequence[tuple[bytes, bytes]]", body: bytes = b"") -> None:
-        """Write the head, and the first bytes of the body. Header names are in lower case.
+        """Write the head and the first bytes of the body. Header names are in lower case.
 
-        Raises RuntimeError for what can be no head, or when there was one.
+        Raises RuntimeError for headers that cannot be written as HTTP, and when the answer has begun already.
         """
         if self.disconnected:
             return
@@ -145,7 +159,7 @@ class ResponseCycle(RequestResponseCycle):
         self.transport.write(data)
 
     def write(self, body: bytes) -> None:
-        """Write bytes of the body. Raises RuntimeError when they are more than the head announced."""
+        """Write bytes of the body. Raises RuntimeError when the body is longer than its head says."""
         if self.disconnected:
             return
         if not self.response_started or self.response_complete:
@@ -156,7 +170,7 @@ class ResponseCycle(RequestResponseCycle):
             self.transport.write(self._framed(body))
 
     def end(self) -> None:
-        """The answer is whole. Raises RuntimeError when it is shorter than the head announced."""
+        """End the answer. Raises RuntimeError when the body is shorter than its head says."""
         if self.disconnected:
             return
         if self.chunked_encoding:
@@ -172,7 +186,7 @@ class ResponseCycle(RequestResponseCycle):
 
     def _head(self, status: int, headers: "Sequence[tuple[bytes, bytes]]") -> bytes:
         values = dict(headers)
-        if b"transfer-encoding" in values:  # how the body is framed is decided here
+        if b"transfer-encoding" in values:  # we frame the body anew
             headers = [header for header in headers if header[0] != b"transfer-encoding"]
         lines = [STATUS_LINE[status], *[b"%b: %b\r\n" % header for header in headers]]
         length = values.get(b"content-length")
@@ -194,7 +208,7 @@ class ResponseCycle(RequestResponseCycle):
         elif not self.keep_alive:
             lines.append(b"connection: close\r\n")
         head = b"".join(lines)
-        if len(head) - len(head.translate(None, _CONTROL)) != 2 * len(lines):  # a line's end has two, nothing else any
+        if len(head) - len(head.translate(None, _CONTROL)) != 2 * len(lines):  # only the line ends have any, two each
             raise RuntimeError("the answer's headers cannot be written as HTTP")
         return head + b"\r\n"
 

@@ -1,4 +1,4 @@
-"""What a connection expects of its client next."""
+"""What a connection expects next from its client."""
 
 from enum import Enum, auto
 
@@ -8,5 +8,5 @@ class Stage(Enum):
 
     HEAD = auto()
     BODY = auto()
-    ANSWER = auto()  # nothing, until it has its answer
-    DISCARD = auto()  # nothing any more
+    ANSWER = auto()  # nothing until the answer is complete
+    DISCARD = auto()  # nothing: the connection is closing

@@ -1,10 +1,10 @@
-"""A client that does not read: it must make progress."""
+"""Drops a client that has stopped reading."""
 
 import asyncio
 
 
 class WriteStall:
-    """Begins when the transport's buffer is full. Any byte that leaves it counts as progress."""
+    """Begins when the transport's buffer is full. Every byte that leaves the buffer counts as progress."""
 
     __slots__ = ("_since", "_transport", "_waiting")
 
@@ -13,7 +13,7 @@ class WriteStall:
         self._since = now
         self._waiting = transport.get_write_buffer_size()
 
-    def look_at(self, now: float, seconds: float) -> None:
+    def check(self, now: float, seconds: float) -> None:
         """Drop the connection if nothing has left for `seconds`."""
         waiting = self._transport.get_write_buffer_size()
         if waiting != self._waiting:

@@ -1,1 +1,1 @@
-"""The doors to the gateway: how a forwarded call enters it and how its answer leaves."""
+"""The doors to the gateway: code through which forwarded calls enter it and answers leave it."""

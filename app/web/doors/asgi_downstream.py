@@ -1,10 +1,10 @@
-"""The ASGI side of an exchange: takes bytes pushed by the gateway, and writes them or awaits the server's send.
+"""The ASGI side of an exchange: takes the bytes that the gateway pushes, and writes them or awaits the server's send.
 
     gateway: start, body*, finish | abort | refuse ──> written in the same callback     (our own server, client reading)
                                                   └──> queue ──> run(): await send(...) (one task, the server's own)
 
-Everything that has come while a send was awaited goes out in one piece, so a slow client gets fewer, larger pieces and
-a quick one gets each as it came. When more than HIGH_WATER bytes wait, the exchange stops reading from upstream.
+Bytes that come while a send is awaited go out together afterwards, so a slow client gets fewer and larger pieces, and a
+fast client gets each piece as it came. While more than HIGH_WATER_BYTES wait, the exchange does not read from upstream.
 """
 
 import asyncio
@@ -25,11 +25,11 @@ HIGH_WATER_BYTES = 64 * 1024
 
 
 class AsgiDownstream:
-    """Implements the gateway's Downstream for one ASGI request. `exchange` is set before anything else happens."""
+    """The gateway's Downstream for one ASGI request. The caller sets `exchange` first."""
 
     __slots__ = (
-        "_answering",
         "_broken",
+        "_cycle",
         "_ended",
         "_fault",
         "_finished",
@@ -53,7 +53,7 @@ class AsgiDownstream:
         self._send = send
         self._headers = headers  # the request's
         server = getattr(send, "__self__", None)
-        self._answering = server if isinstance(server, ResponseCycle) else None
+        self._cycle = server if isinstance(server, ResponseCycle) else None
         self._loop = asyncio.get_running_loop()
         self._news: asyncio.Future[None] | None = None
         self._head: tuple[int, Headers] | None = None
@@ -70,15 +70,15 @@ class AsgiDownstream:
     # -- the gateway's side ------------------------------------------------------------------------------------
 
     def start(self, status: int, headers: Headers) -> None:
-        """Send status and headers: in the loop's next turn, since what came with them may have to wait for a commit."""
+        """Send status and headers in the loop's next turn: bytes that came with them may have to wait for a commit."""
         self._head = (status, headers)
         self._loop.call_soon(self._announce)
 
     def body(self, chunk: bytes) -> None:
         """Send bytes."""
-        answering = self._answering
-        if answering is not None and not answering.flow.write_paused and not self._sending and not self._parts:
-            self._write(answering, chunk)
+        cycle = self._cycle
+        if cycle is not None and not cycle.flow.write_paused and not self._sending and not self._parts:
+            self._write(cycle, chunk)
             return
         self._parts.append(chunk)
         self._size += len(chunk)
@@ -88,20 +88,20 @@ class AsgiDownstream:
         self._wake()
 
     def finish(self) -> None:
-        """End properly."""
+        """End the answer."""
         self._finished = True
-        answering = self._answering
-        if answering is not None and not answering.flow.write_paused and not self._sending and not self._parts:
-            self._end(answering)
+        cycle = self._cycle
+        if cycle is not None and not cycle.flow.write_paused and not self._sending and not self._parts:
+            self._end(cycle)
         self._wake()
 
     def abort(self) -> None:
-        """End without a proper end: run() returns early, and the server drops the connection."""
+        """Break the answer off: run() returns False, and the server drops the connection."""
         self._broken = True
         self._wake()
 
     def refuse(self, error: ApiError) -> None:
-        """Answer with an error of ours; if the request was not read to its end, the connection ends with it."""
+        """Answer with our own error. If the request was not read to its end, the connection closes as well."""
         code = code_for(error, self._headers)
         status, headers, body = error_answer(error, self.exchange.record.request_id, code=code)
         self._head = (status, headers if self.request_read else [*headers, (b"connection", b"close")])
@@ -110,31 +110,31 @@ class AsgiDownstream:
         self._wake()
 
     def _announce(self) -> None:
-        """Send the head, unless it has gone out with bytes behind it, or waits for the commit together with them."""
+        """Send the head, unless it was sent with bytes of the body, or waits for the commit with them."""
         if self._head is None or self.exchange.phase is Phase.COMMITTING:
             return
-        answering = self._answering
-        if answering is not None and answering.at_once and not self._sending and not self._parts:
-            self._write(answering, b"")
+        cycle = self._cycle
+        if cycle is not None and cycle.at_once and not self._sending and not self._parts:
+            self._write(cycle, b"")
         else:
             self._wake()
 
-    def _write(self, answering: ResponseCycle, chunk: bytes) -> None:
+    def _write(self, cycle: ResponseCycle, chunk: bytes) -> None:
         head, self._head = self._head, None
         try:
             if head is None:
-                answering.write(chunk)
+                cycle.write(chunk)
             else:
-                answering.begin(*head, chunk)
+                cycle.begin(*head, chunk)
         except RuntimeError as fault:
             self._fault = fault
             self.abort()
 
-    def _end(self, answering: ResponseCycle) -> None:
+    def _end(self, cycle: ResponseCycle) -> None:
         if self._head is not None:
-            self._write(answering, b"")
+            self._write(cycle, b"")
         try:
-            answering.end()
+            cycle.end()
             self._ended = True
         except RuntimeError as fault:
             self._fault = fault
@@ -146,21 +146,21 @@ class AsgiDownstream:
     # -- the server's side -------------------------------------------------------------------------------------
 
     def gone(self) -> bool:
-        """Has the client left, as far as is known? Asked while its request is judged; our own connections know."""
-        if self._answering is None:
+        """Whether the client is known to have left. Only our own connections can tell before the answer begins."""
+        if self._cycle is None:
             return False
-        return self._answering.disconnected
+        return self._cycle.disconnected
 
     async def run_watched(self, receive: Receive) -> bool:
-        """run(), and hear when the client leaves: from our own connection, or by `receive` from any other server."""
-        if self._answering is None:
+        """run(), and notice when the client leaves: told by our own connection, or by `receive` of another server."""
+        if self._cycle is None:
             watch = asyncio.ensure_future(receive())  # resolves when the client leaves, or when all is sent
             watch.add_done_callback(lambda _: self.left())
             try:
                 return await self.run()
             finally:
                 watch.cancel()
-        connection = self._answering.connection
+        connection = self._cycle.connection
         if connection.transport.is_closing():
             self.left()
         connection.on_lost = self.left
@@ -171,7 +171,7 @@ class AsgiDownstream:
                 connection.on_lost = None
 
     async def run(self) -> bool:
-        """Send until the end. False when the answer was broken off (the caller must not complete it)."""
+        """Send until the end. False when the answer was broken off: the caller must not complete it."""
         self._running = True
         while True:
             if self._ended:
@@ -181,20 +181,20 @@ class AsgiDownstream:
             waits = self.exchange.phase is Phase.COMMITTING and not (self._parts or self._finished)
             if self._head is not None and not waits:
                 (status, headers), self._head = self._head, None
-                await self._hand({"type": "http.response.start", "status": status, "headers": headers})
+                await self._send_message({"type": "http.response.start", "status": status, "headers": headers})
             elif self._parts:
                 parts, self._parts = self._parts, []
                 self._size = 0
                 last = self._finished
                 chunk = parts[0] if len(parts) == 1 else b"".join(parts)
-                await self._hand({"type": "http.response.body", "body": chunk, "more_body": not last})
+                await self._send_message({"type": "http.response.body", "body": chunk, "more_body": not last})
                 if last:
                     return True
                 if self._paused and self._size <= HIGH_WATER_BYTES:
                     self._paused = False
                     self.exchange.buffer.resume()
             elif self._finished:
-                await self._hand({"type": "http.response.body", "body": b"", "more_body": False})
+                await self._send_message({"type": "http.response.body", "body": b"", "more_body": False})
                 return True
             elif self._broken:
                 return False
@@ -203,12 +203,12 @@ class AsgiDownstream:
                 await self._news
                 self._news = None
 
-    async def _hand(self, message: Message) -> None:
-        self._sending = True  # what comes meanwhile queues up behind it
+    async def _send_message(self, message: Message) -> None:
+        self._sending = True  # bytes that come meanwhile wait
         await self._send(message)
         self._sending = False
 
     def left(self) -> None:
-        """The client is gone: nothing more need be sent."""
+        """Note that the client has left, and send nothing more."""
         self.exchange.leave()
         self.abort()

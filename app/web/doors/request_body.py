@@ -1,4 +1,4 @@
-"""Reading a request: its content type judged before a byte is read, its size while reading, its coding after."""
+"""Reads a request body: checks its content type first, its size while reading, and decodes it afterwards."""
 
 import asyncio
 from collections.abc import Callable, Generator, Mapping
@@ -15,15 +15,15 @@ from app.web.errors import BrokenRequest
 
 
 class ClientLeft(Exception):
-    """The client was gone before its request was whole: no error, it is what clients do."""
+    """The client left before its request was complete."""
 
 
 async def read_request(
     values: Mapping[bytes, bytes], receive: Receive, max_bytes: int, memory: BodyMemory, client: str
 ) -> tuple[bytes, BodyHold | None]:
-    """The body, decoded, and the hold on its memory, unless it is small.
+    """The decoded body, and its hold on body memory, or None if it is small.
 
-    Raises an ApiError (413, 415, 400, 408, 503), or ClientLeft.
+    Raises ApiError (413, 415, 400, 408, 503) or ClientLeft.
     """
     _check_type(values.get(b"content-type"))
     too_large = f"The request body is over {max_bytes} bytes."
@@ -59,9 +59,9 @@ async def read_request(
 
 
 async def _decoded(coding: bytes, body: bytes, max_bytes: int, hold: BodyHold, turn: asyncio.Lock) -> bytes:
-    """The body without its coding; both are held while it is decoded.
+    """The decoded body. While decoding, memory is held for both forms.
 
-    Where there is no room, nothing is kept while waiting for it: the body is decoded anew then.
+    If there is no room, the decoded part is dropped, and decoding starts anew once there is.
     """
     wanted = 0
 
@@ -78,7 +78,7 @@ async def _decoded(coding: bytes, body: bytes, max_bytes: int, hold: BodyHold, t
 
 
 def _while(go_on: Callable[[int], bool], steps: Steps) -> Generator[None, None, bytes | None]:
-    """What the steps come to; None as soon as `go_on` says no to how many bytes were made."""
+    """Run the steps and return their result, or None as soon as `go_on(bytes made so far)` is False."""
     try:
         while go_on(next(steps)):
             yield
@@ -88,9 +88,9 @@ def _while(go_on: Callable[[int], bool], steps: Steps) -> Generator[None, None, 
 
 
 def bounded(receive: Receive, max_bytes: int) -> Receive:
-    """`receive` for ordinary routes, which collect a body before they ask who sends it.
+    """Wrap `receive` for ordinary routes, which read a body before they check who sends it.
 
-    Raises HTTPException: 413 past the bound, BrokenRequest for what cannot be read to its end.
+    It raises HTTPException 413 past the bound, and BrokenRequest when the body cannot be read to its end.
     """
     size = 0
 

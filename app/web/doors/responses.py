@@ -1,7 +1,7 @@
-"""The hot route: a raw ASGI endpoint, taken before FastAPI's middleware and router (100-220 us a call, measured).
+"""The forwarding route: a raw ASGI endpoint. It bypasses FastAPI's middleware and router (100-220 us a call, measured).
 
-It owns receive and send. That is what makes a disconnect visible at every stage: while the body is read, while upstream
-is silent, in mid-stream.
+It uses `receive` and `send` directly, so it sees a disconnect at every stage: while the body is read, while upstream is
+silent, and in mid-stream.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ PREFIXES = ("/api/v1", "/v1", "")
 PATHS = frozenset(prefix + "/responses" for prefix in PREFIXES)
 
 NOTE_SECONDS = 1.0
-"""For a small body of a call that is refused since the server stops."""
+"""How long we wait for a small body of a call that we refuse because the server stops."""
 
 _CLOSE: Headers = [(b"connection", b"close")]
 
 
 class ResponsesEndpoint:
-    """POST passes a call on; GET is Codex probing for WebSockets, and 426 sends it to HTTP at once."""
+    """POST forwards a call. GET is Codex probing for WebSockets: 426 makes it use HTTP at once."""
 
     def __init__(self, gateway: Gateway, max_body_bytes: int, memory: BodyMemory) -> None:
         self._gateway = gateway
@@ -40,11 +40,11 @@ class ResponsesEndpoint:
         self._memory = memory
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request. Raises only what the server should end the connection for."""
+        """Serve one request. Raises only when the server should end the connection."""
         if scope["method"] != "POST":
             await self._not_post(scope, send)
             return
-        values: dict[bytes, bytes] = dict(scope["headers"])  # of those looked up there are no repeats: request_rules
+        values: dict[bytes, bytes] = dict(scope["headers"])  # request_rules refuses repeats of those we look up
         try:
             ticket = self._gateway.admit(_credential(values), scope["query_string"])
         except ApiError as error:
@@ -55,7 +55,7 @@ class ResponsesEndpoint:
         downstream.exchange = exchange
         try:
             await self._serve(exchange, downstream, scope, values, receive)
-        except BaseException:  # the server is stopping and has waited long enough, or it could not send the answer
+        except BaseException:  # the server stops and its grace is over, or the answer could not be sent
             exchange.end_by(Ending.DOOR_FAILED)
             raise
 
@@ -86,22 +86,22 @@ class ResponsesEndpoint:
             exchange.reject(error)
             await downstream.run()
             return
-        except asyncio.CancelledError:  # the server has stopped, and the request is still on its way
+        except asyncio.CancelledError:  # the server has stopped before the request was complete
             exchange.broken(Draining("This server has stopped. Try again in a moment."), 0)
             await downstream.run()
             return
         downstream.request_read = True
         self._gateway.send(exchange, "/responses", scope["headers"], body, facts, scope["query_string"], hold)
-        del body, facts, hold  # whoever may have to send the body has it now
+        del body, facts, hold  # the exchange has them now; free them when it does
         await downstream.run_watched(receive)
 
     async def _note_model(self, exchange: Exchange, values: dict[bytes, bytes], receive: Receive) -> None:
-        """Read a small body of a call that is refused all the same, so that its record names the model.
+        """Read a small body of a call that we refuse, so that its record names the model.
 
         Raises ClientLeft.
         """
         if b"expect" in values:
-            return  # what is refused is not asked for
+            return  # the client waits for our leave to send the body; we refuse first
         record = exchange.record
         with contextlib.suppress(ApiError, TimeoutError):
             async with asyncio.timeout(NOTE_SECONDS):
@@ -112,10 +112,10 @@ class ResponsesEndpoint:
 
     async def _not_post(self, scope: Scope, send: Send) -> None:
         if scope["method"] == "GET":
-            message = "WebSockets are not served here: POST the request over HTTP."
+            message = "WebSockets are not served here. POST the request over HTTP."
             await self._answer(scope, send, UpgradeNotSupported(message), _CLOSE)
             return
-        message = f"{scope['method'][:16]} is not served here, only POST."
+        message = f"{scope['method'][:16]} is not served here. Use POST."
         await self._answer(scope, send, InvalidRequest(message), [(b"allow", b"POST")], 405)
 
     async def _answer(
@@ -129,21 +129,21 @@ class ResponsesEndpoint:
 
 
 def _credential(values: dict[bytes, bytes]) -> bytes | None:
-    """The one place that reads a credential of a call."""
+    """The credential of a call. No other place reads it."""
     return values.get(b"authorization")
 
 
 def openapi_path(prefix: str) -> dict[str, Any]:
-    """How the route shows in the OpenAPI document: passed through, not modelled."""
+    """The route's part of the OpenAPI document. Requests and answers are passed through and not modelled."""
     anything = {"schema": {"type": "object", "additionalProperties": True}}
     error = {
-        "description": "An error of Weighbridge's own, or upstream's, passed on.",
+        "description": "An error of Weighbridge, or one of upstream, passed on.",
         "content": {"application/json": anything},
     }
     return {
         "post": {
             "operationId": f"create_response{prefix.replace('/', '_')}",
-            "summary": "Create a response; forwarded upstream, answered byte for byte.",
+            "summary": "Create a response. The call is forwarded upstream and the answer is passed on byte for byte.",
             "security": [{"client_key": []}],
             "requestBody": {"required": True, "content": {"application/json": anything}},
             "responses": {

@@ -1,4 +1,4 @@
-"""A caller's own: which key it came with, what it may use, what it has used."""
+"""A caller's own account: its key, its limits and its usage."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,9 +29,9 @@ Readings = list[tuple[Holder, HolderReading]]
 
 @router.get("/key")
 async def key(request: Request, caller: Caller) -> dict[str, Any]:
-    """The caller's client and key, in the shape of OpenRouter's `GET /key`; and everything that limits it.
+    """The caller's client and key, in the shape of OpenRouter's `GET /key`, and all its limits.
 
-    `limit` and its kin are of the budget in dollars that has least left, the client's own or its group's.
+    The `limit` fields show the dollar budget with the least left, of the client or of its group.
     """
     figures, now = _admitted(request, caller), request.app.state.clock.wall_us()
     begins = {period: window_of(period, now).begins_at for period in Period}
@@ -39,7 +39,7 @@ async def key(request: Request, caller: Caller) -> dict[str, Any]:
     async def spent() -> dict[Period, float]:
         return {period: await _spent(request, caller.client, since) for period, since in begins.items()}
 
-    usage = await figures.of(caller.client, ("key", *begins.values()), spent)
+    usage = await figures.get(caller.client, ("key", *begins.values()), spent)
     readings = await terms_service(request).readings(caller.client)
     tightest = _tightest(readings)
     return {
@@ -67,7 +67,7 @@ async def usage(
     since: Annotated[str | None, Query(description="24h, 7d, or a date; default 30d")] = None,
     until: Annotated[str | None, Query(description="a date, exclusive")] = None,
 ) -> dict[str, Any]:
-    """The caller's usage: in all, by day and by model; and everything that limits it."""
+    """The caller's usage in all, by day and by model, and all its limits."""
     figures, now = _admitted(request, caller), request.app.state.clock.wall_us()
     start, end = moment(since or "30d", now), moment(until, now)
 
@@ -86,8 +86,8 @@ async def usage(
             "by_model": await rows("model"),
         }
 
-    told = await figures.of(caller.client, ("usage", since, until), report)
-    return {**told, "limits": _limits(await terms_service(request).readings(caller.client))}
+    report_made = await figures.get(caller.client, ("usage", since, until), report)
+    return {**report_made, "limits": _limits(await terms_service(request).readings(caller.client))}
 
 
 def _admitted(request: Request, caller: Ticket) -> CallerFigures:
@@ -98,7 +98,7 @@ def _admitted(request: Request, caller: Ticket) -> CallerFigures:
 
 
 def _limits(readings: Readings) -> dict[str, Any]:
-    """By `client` and `group`, each there only if it has limits."""
+    """The limits of the `client` and of its `group`, each only if it has any."""
     return {holder.kind: _standing(holder, reading) for holder, reading in readings}
 
 

@@ -1,4 +1,4 @@
-"""The admin API: what operators do while the server runs. The command line is its first client."""
+"""The admin API: keys, the ledger, and what the server says of itself. The commands call it."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -28,9 +28,9 @@ router = APIRouter(prefix="/admin/api", tags=["admin"], dependencies=[Depends(re
 
 
 class NewKey(BaseModel):
-    """A key to make. Without `expires_seconds`, its lifetime, it does not expire. `label` is shown in lists.
+    """A key to make. Without `expires_seconds` it does not expire. `label` is shown in lists.
 
-    `terms` are agreed with its client, new or not, before anybody sees the key.
+    `terms` are set for its client, new or not, before the key is made.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -41,7 +41,7 @@ class NewKey(BaseModel):
 
 
 class Rotation(BaseModel):
-    """How long the old key goes on working."""
+    """How long the old key still works."""
 
     model_config = ConfigDict(extra="forbid")
     grace_seconds: Annotated[int, Field(ge=0, le=315_360_000)] = 86_400
@@ -76,9 +76,9 @@ def _time(microseconds: int | None) -> str | None:
 
 @router.get("/server")
 async def server(request: Request) -> dict[str, Any]:
-    """What is running here. `url` is where this machine reaches it, `public_url` where clients do, if that differs.
+    """Describes the server. `url` is its address on this machine, `public_url` the one that clients use, if it differs.
 
-    `other_urls` are of the addresses at which other machines may reach it.
+    `other_urls` are addresses at which other machines may reach it.
     """
     state = request.app.state
     urls = {"url": state.url, "public_url": state.public_url, "other_urls": state.other_urls}
@@ -87,11 +87,11 @@ async def server(request: Request) -> dict[str, Any]:
 
 @router.post("/keys", status_code=201)
 async def create_key(request: Request, wanted: NewKey) -> dict[str, Any]:
-    """Make a key, and its client if that is new. The key is shown here and never again."""
+    """Make a key, and its client if that is new. Only this answer shows the key."""
     clients, change = _clients(request), wanted.terms
     lifetime = None if wanted.expires_seconds is None else wanted.expires_seconds * 1_000_000
     try:
-        if change is not None:  # before there is a key: one without these terms must not be left behind
+        if change is not None:  # before the key is made: no key may exist without these terms
             terms_service(request).group_of(client_terms(clients.terms_of(wanted.client), change))
         key = await clients.create_key(wanted.client, lifetime_us=lifetime, label=wanted.label)
     except ValueError as error:
@@ -112,7 +112,7 @@ async def list_keys(request: Request) -> dict[str, Any]:
 
 @router.post("/keys/{key_id}/revoke")
 async def revoke_key(request: Request, key_id: str, *, let_run: Annotated[bool, Query()] = False) -> dict[str, Any]:
-    """End a key at once, and its running calls unless they are let run."""
+    """Revoke a key. Its running calls end at once, unless `let_run` is set."""
     key = await _clients(request).revoke_key(key_id, let_run=let_run)
     await note(request, "key.revoke", key.key_id, client=key.client, let_run=let_run or None)
     return key_shown(key, request.app.state.clock.wall_us())
@@ -120,7 +120,7 @@ async def revoke_key(request: Request, key_id: str, *, let_run: Annotated[bool, 
 
 @router.post("/keys/{key_id}/rotate", status_code=201)
 async def rotate_key(request: Request, key_id: str, rotation: Rotation) -> dict[str, Any]:
-    """Make a new key for the same client; the old one works until the grace ends."""
+    """Make a new key for the same client. The old key works until the grace period ends."""
     try:
         new, old = await _clients(request).rotate_key(key_id, grace_us=rotation.grace_seconds * 1_000_000)
     except ValueError as error:
@@ -131,9 +131,9 @@ async def rotate_key(request: Request, key_id: str, rotation: Rotation) -> dict[
 
 @router.get("/usage")
 async def usage(request: Request, wanted: Annotated[UsageParameters, Query()]) -> Response:
-    """The ledger: sums as one JSON document, or with by=request each record as one line of JSON.
+    """The ledger: sums as one JSON document, or with `by=request` one line of JSON for each record.
 
-    With `request`, an id of ours or of upstream's, the records of that call, as such lines.
+    With `request`, an id of ours or of upstream, the records of that call, one line each.
     """
     reports: Reports = request.app.state.reports
     query = wanted.query(request.app.state.clock.wall_us(), request.app.state.book)
@@ -148,7 +148,7 @@ async def usage(request: Request, wanted: Annotated[UsageParameters, Query()]) -
 
 
 async def _left_out(reports: Reports, wanted: UsageParameters, query: UsageQuery) -> dict[str, Any] | None:
-    """The other book, and how many calls it has of what was asked for; None when the caller has chosen a book."""
+    """The other book and its number of matching calls. None if the caller has chosen a book."""
     if wanted.book is not None or query.book is None:
         return None
     book = Book.REAL if query.book is Book.DEMO else Book.DEMO
@@ -161,7 +161,7 @@ def _line(record: Record) -> bytes:
 
 
 async def _lines(reports: Reports, query: UsageQuery) -> AsyncIterator[bytes]:
-    """In pieces of a few hundred records: one send each would cost more than the reading."""
+    """Records in pieces of a few hundred lines: one send for each record would cost more than reading it."""
     lines: list[bytes] = []
     async for record in reports.records(query):
         lines.append(_line(record))

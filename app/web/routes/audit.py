@@ -1,4 +1,4 @@
-"""The audit log over HTTP: writing an entry for a change, and reading what was written."""
+"""The audit log over HTTP: routes write an entry for each change, and operators read them."""
 
 import json
 from typing import Annotated, Any
@@ -24,26 +24,26 @@ async def audit(
     until: Annotated[str | None, Query(description="a date, exclusive")] = None,
     limit: Annotated[int, Query(ge=1, le=MOST_ENTRIES)] = 1000,
 ) -> dict[str, Any]:
-    """Who changed what: the newest entries, oldest first."""
+    """The newest entries of the audit log, oldest first."""
     now = request.app.state.clock.wall_us()
     log: AuditLog = request.app.state.audit
     return {"entries": [_shown(entry) for entry in await log.entries(moment(since, now), moment(until, now), limit)]}
 
 
 async def note(request: Request, action: str, subject: str, **detail: object) -> None:
-    """Write down a change that this request has made. Details that are None are left out."""
+    """Write an entry for a change that this request has made. Details that are None are left out."""
     log: AuditLog = request.app.state.audit
     known = {name: value for name, value in detail.items() if value is not None}
     await log.note(_actor(request), action, subject, known)
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """What differs, as `{"rpm": {"from": null, "to": 60}}`."""
+    """The fields that differ, as `{"rpm": {"from": null, "to": 60}}`."""
     return {name: {"from": before.get(name), "to": value} for name, value in after.items() if before.get(name) != value}
 
 
 def _actor(request: Request) -> str:
-    """Who asks. A command says so itself, and is believed when it runs on this machine: it holds the admin key."""
+    """Who made the request. A command names its user; we believe it on this machine, since it has the admin key."""
     said = request.headers.get(ACTOR_HEADER, "")
     if is_local(request):
         return said[:LONGEST_ACTOR] if said and said.isprintable() and said.isascii() else "admin"
@@ -66,4 +66,4 @@ def _detail(text: str | None) -> object:
     try:
         return None if text is None else json.loads(text)
     except ValueError:
-        return text  # it was too long, and is cut
+        return text  # it was too long and has been cut

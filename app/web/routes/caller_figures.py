@@ -1,7 +1,7 @@
-"""What clients ask about themselves: how often each may, and figures that are kept for as long as they hold.
+"""A cache and a rate for the figures that clients request about themselves.
 
-A caller who asks without end must not slow the calls of others: reports are read in threads of their own, and made anew
-only when the client's own calls have changed them, or others may have, in another process.
+A client that asks all the time must not slow the calls of others. So reports are read in other threads, and made anew
+only when the client's calls have changed them, or after a while, since another process may have changed them.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ class CallerFigures:
         self._now = now
         self._rates: dict[str, Rate] = {}
         self._kept: dict[tuple[str, Hashable], tuple[float, asyncio.Future[Figures]]] = {}
-        self._changed: set[str] = set()  # clients
+        self._changed: set[str] = set()  # names of clients
 
     def admit(self, client: str) -> None:
-        """Count a question. Raises RateLimited."""
+        """Count a request of the client. Raises RateLimited."""
         now_ns = int(self._now() * 1e9)
         rate = self._rates.setdefault(client, Rate())
         rate.advance(now_ns)
@@ -41,11 +41,11 @@ class CallerFigures:
         rate.take(1, now_ns)
 
     def committed(self, records: Sequence[Record]) -> None:
-        """These calls are in the ledger now. Any thread may say so."""
+        """Drop the figures of clients whose records were committed. Any thread may call this."""
         self._changed.update([record.client for record in records])
 
-    async def of(self, client: str, question: Hashable, make: Callable[[], Awaitable[Figures]]) -> Figures:
-        """The answer to a client's question. Who asks while it is made gets the same one; raises what `make` raises."""
+    async def get(self, client: str, question: Hashable, make: Callable[[], Awaitable[Figures]]) -> Figures:
+        """The figures of a client. Requests that come while they are made share them. Raises what `make` raises."""
         now = self._now()
         if client in self._changed:
             self._changed.discard(client)

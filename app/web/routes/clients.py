@@ -1,4 +1,4 @@
-"""The admin API's part about clients: who there is, what each has spent, and ending one."""
+"""The admin API's routes for clients: list, show, delete, restore."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/admin/api/clients", tags=["admin"], dependencies=[De
 
 @router.get("")
 async def list_clients(request: Request) -> dict[str, Any]:
-    """All clients, with what each has spent in the month under way (UTC) and in all."""
+    """All clients, with what each has spent in the current month (UTC) and in all."""
     month = window_of(Period.MONTH, request.app.state.clock.wall_us())
     this_month, in_all = await _spent(request, month.begins_at), await _spent(request, None)
     shown = []
@@ -36,7 +36,7 @@ async def list_clients(request: Request) -> dict[str, Any]:
 
 @router.get("/{name}")
 async def show_client(request: Request, name: str) -> dict[str, Any]:
-    """One client: what is agreed with it and how it stands, its keys, and its usage in all."""
+    """One client: its terms, the state of its budgets, its keys, and its usage in all."""
     now = request.app.state.clock.wall_us()
     terms_service(request).client(name)
     client = next(c for c in await _clients(request).list_clients() if c["name"] == name)
@@ -51,7 +51,7 @@ async def show_client(request: Request, name: str) -> dict[str, Any]:
 
 @router.delete("/{name}")
 async def delete_client(request: Request, name: str) -> dict[str, Any]:
-    """End a client and all its keys. Its records stay, and so its name is not given out again."""
+    """Delete a client and revoke all its keys. Its records stay, so its name cannot be used again."""
     clients, now = _clients(request), request.app.state.clock.wall_us()
     await terms_service(request).delete_client(name)
     good = [key.key_id for key in await clients.list_keys() if key.client == name and key.good(now)]
@@ -63,14 +63,14 @@ async def delete_client(request: Request, name: str) -> dict[str, Any]:
 
 @router.post("/{name}/restore")
 async def restore_client(request: Request, name: str) -> dict[str, Any]:
-    """Take a deletion back. The client is as it was, with all that it has spent, but its keys stay revoked."""
+    """Restore a deleted client with its terms and its spending. Its keys stay revoked."""
     await terms_service(request).restore_client(name)
     await note(request, "client.restore", name)
     return {"name": name, "deleted": False}
 
 
 async def _spent(request: Request, since: int | None) -> dict[str, str]:
-    """Dollars by client. A client whose calls have no known cost has spent what is known: nothing."""
+    """Dollars spent by client. Calls of unknown cost count as zero."""
     reports: Reports = request.app.state.reports
     rows = await reports.totals(UsageQuery(since, by="client", book=request.app.state.book))
     return {row["client"]: format_usd(row["cost_nanousd"] or 0) for row in rows}

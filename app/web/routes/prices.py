@@ -1,4 +1,4 @@
-"""What the price book knows, for operators."""
+"""The price book, for operators."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,7 @@ _LONGEST_SHOWN = 80
 
 @router.get("")
 def prices(request: Request, model: Annotated[str | None, Query()] = None) -> dict[str, Any]:
-    """The price of a model, or of all that settings and upstream name. In a thread: the data takes long to load."""
+    """The price of one model, or all prices of settings and upstream. Runs in a thread: the data takes long to load."""
     known: PriceList = request.app.state.price_list
     if model is None:
         return {"prices": known.named(), "learned": known.learned()}
@@ -25,6 +25,6 @@ def prices(request: Request, model: Annotated[str | None, Query()] = None) -> di
     if found is None:
         raise NotFound(
             f"No price is known for the model {model[:_LONGEST_SHOWN]!r}: "
-            f'put it into the settings, as [prices."{model[:_LONGEST_SHOWN]}"] with input and output.'
+            f'add [prices."{model[:_LONGEST_SHOWN]}"] with input and output to the settings.'
         )
     return {"prices": [found], "learned": known.learned()}

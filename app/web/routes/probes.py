@@ -1,4 +1,4 @@
-"""For those who watch the process: is it alive, can it serve, what has it counted."""
+"""Probes and metrics: whether the process is alive, whether it can serve, and what it has counted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,9 +14,9 @@ router = APIRouter(tags=["operations"])
 
 @dataclass(slots=True, frozen=True)
 class HealthPart:
-    """One thing that serving takes: what is wrong with it, if anything, in a sentence for operators.
+    """One part that serving needs. `problem` is a sentence for operators, or None.
 
-    `red` says that calls should go elsewhere for it; with any other problem they are served all the same.
+    `red` means that calls should go to another server. With any other problem, calls are still served.
     """
 
     problem: str | None = None
@@ -24,26 +24,26 @@ class HealthPart:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def shown(self) -> dict[str, Any]:
-        """As /readyz shows it to everybody: a problem may name files, databases and providers."""
+        """What /readyz shows to everybody: no problem, since that may name files, databases and providers."""
         state = "ok" if self.problem is None else "red" if self.red else "degraded"
         return {"ok": self.problem is None, "state": state}
 
     def explained(self) -> dict[str, Any]:
-        """As /readyz shows it to operators."""
+        """What /readyz shows to operators."""
         return {**self.shown(), "problem": self.problem, **self.more}
 
 
 @router.get("/healthz")
 async def healthz() -> dict[str, str]:
-    """The process answers. Touches nothing."""
+    """Answers as long as the event loop runs. Uses nothing else."""
     return {"status": "ok"}
 
 
 @router.get("/readyz")
 async def readyz(request: Request) -> JSONResponse:
-    """Each part and its state. 503 only when calls should go elsewhere.
+    """The state of each part. 503 only when calls should go to another server.
 
-    What is wrong with a part is told to operators only: the admin key, or a caller on this machine.
+    Only operators (the admin key, or a caller on this machine) see what is wrong with a part.
     """
     parts: Mapping[str, HealthPart] = request.app.state.readiness()
     red = any(part.red for part in parts.values())
@@ -56,12 +56,12 @@ async def readyz(request: Request) -> JSONResponse:
 
 @router.get("/metrics", dependencies=[Depends(require_admin_or_loopback)])
 def metrics(request: Request) -> Response:
-    """Prometheus text. For the admin key, or from this machine. Made in a thread: the first one imports much."""
+    """Prometheus text, for the admin key or from this machine. Runs in a thread: the first one imports much."""
     body, content_type = request.app.state.render_metrics()
     return Response(body, media_type=content_type)
 
 
 @router.get("/openapi.json", include_in_schema=False, dependencies=[Depends(require_any_key)])
 async def openapi(request: Request) -> JSONResponse:
-    """The API, described. For holders of any key."""
+    """The OpenAPI document. It needs a key, of a client or of the operator."""
     return JSONResponse(request.app.openapi())

@@ -11,7 +11,7 @@ from app.gateway.limiter import BudgetReading, RateReading
 
 
 def limits_shown(limits: Limits) -> dict[str, Any]:
-    """The limits; null is unlimited."""
+    """The limits. Null means unlimited."""
     return {
         "rpm": limits.rpm,
         "tpm": limits.tpm,
@@ -21,7 +21,7 @@ def limits_shown(limits: Limits) -> dict[str, Any]:
 
 
 def budgets_shown(readings: Sequence[BudgetReading]) -> list[dict[str, Any]]:
-    """Budgets and how they stand: what was spent, what calls under way have set aside, what is left, when it resets."""
+    """Budgets: what was spent, what running calls have reserved, what is left, and when the window ends."""
     return [
         {
             **_budget(reading.budget),
@@ -35,7 +35,7 @@ def budgets_shown(readings: Sequence[BudgetReading]) -> list[dict[str, Any]]:
 
 
 def rates_shown(readings: Sequence[RateReading]) -> list[dict[str, Any]]:
-    """Rates a minute and how they stand."""
+    """Rates a minute, and what was taken of them."""
     return [
         {
             "kind": reading.kind.value,

@@ -1,4 +1,4 @@
-"""The admin API's part about what is agreed: terms of clients and of groups."""
+"""The admin API's routes for the terms of clients and groups."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -27,9 +27,9 @@ Count = Annotated[int, Field(gt=0, lt=2**53, strict=True)]
 
 
 class GroupChange(BaseModel):
-    """What to change; what is left out stays, null takes a limit away.
+    """A change of a group's terms. Fields that are left out stay; null removes a limit.
 
-    Budgets are by period; `budget_usd` in decimal dollars. A null in place of all of them takes them all away.
+    Budgets are by period, `budget_usd` in decimal dollars. Null in place of the budgets removes all of them.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -42,9 +42,9 @@ class GroupChange(BaseModel):
 
 
 class ClientChange(GroupChange):
-    """As of a group, and what only clients have.
+    """A change of a client's terms: those of a group, and the fields that only clients have.
 
-    `on_disconnect` is auto, cancel, drain or drain:SECONDS. `let_run` lets the running calls of a disabled one go on.
+    `on_disconnect` is auto, cancel, drain or drain:SECONDS. With `let_run`, a disabled client's running calls go on.
     """
 
     on_disconnect: str | None = None
@@ -57,14 +57,14 @@ class ClientChange(GroupChange):
 
 
 def terms_service(request: Request) -> TermsService:
-    """The application's."""
+    """The application's terms service."""
     service: TermsService = request.app.state.terms_service
     return service
 
 
 @router.patch("/clients/{name}")
 async def change_client(request: Request, name: str, change: ClientChange) -> dict[str, Any]:
-    """Change what is agreed with a client."""
+    """Change a client's terms."""
     disabled = not change.enabled if "enabled" in change.model_fields_set else None
     service = terms_service(request)
     before = _client(service.client(name))
@@ -87,7 +87,7 @@ async def list_groups(request: Request) -> dict[str, Any]:
 
 @router.get("/groups/{name}")
 async def show_group(request: Request, name: str) -> dict[str, Any]:
-    """One group, and how it stands."""
+    """One group, and the state of its budgets."""
     service = terms_service(request)
     reading = await service.group_reading(name)
     return {**_group(service.group(name), service), "standing": standing_shown(reading)}
@@ -95,7 +95,7 @@ async def show_group(request: Request, name: str) -> dict[str, Any]:
 
 @router.patch("/groups/{name}")
 async def change_group(request: Request, name: str, change: GroupChange) -> dict[str, Any]:
-    """Change what is agreed with a group; make it if it is new."""
+    """Change a group's terms. Makes the group if it is new."""
     service = terms_service(request)
     before = next((_group(group, service) for group in service.groups if group.name == name), {})
     try:
@@ -109,7 +109,7 @@ async def change_group(request: Request, name: str, change: GroupChange) -> dict
 
 
 def client_terms_shown(terms: ClientTerms) -> dict[str, Any]:
-    """A client's terms as JSON."""
+    """The terms of a client as JSON."""
     return {
         **limits_shown(terms.limits),
         "models": None if terms.models is None else list(terms.models),
@@ -122,7 +122,7 @@ def client_terms_shown(terms: ClientTerms) -> dict[str, Any]:
 
 
 def standing_shown(reading: HolderReading) -> dict[str, Any]:
-    """How a client or group stands, as JSON."""
+    """The slots and budgets of a client or group, as JSON."""
     return {"concurrency": reading.concurrency, "budgets": budgets_shown(reading.budgets)}
 
 

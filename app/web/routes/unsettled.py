@@ -1,4 +1,4 @@
-"""The admin API's part about calls whose cost nobody has told yet."""
+"""The admin API's routes for calls of unknown cost."""
 
 from typing import Annotated, Any
 
@@ -18,8 +18,8 @@ router = APIRouter(prefix="/admin/api/limits", tags=["admin"], dependencies=[Dep
 Tokens = Annotated[int, Field(ge=0, lt=2**53, strict=True)]
 
 
-class Told(BaseModel):
-    """What a call cost, in decimal dollars. Tokens that are left out stay as they are counted."""
+class SettleRequest(BaseModel):
+    """What a call cost, in decimal dollars. Token counts that are left out stay as they are."""
 
     model_config = ConfigDict(extra="forbid")
     request_id: Annotated[str, Field(min_length=1, max_length=256)]
@@ -35,19 +35,21 @@ def _unsettled(request: Request) -> UnsettledCalls:
 
 @router.get("/unsettled")
 async def list_unsettled(request: Request, client: Annotated[str | None, Query()] = None) -> dict[str, Any]:
-    """Calls that went out whole and of which nobody has told anything, and what they hold of budgets; oldest first."""
+    """Calls that went upstream and whose usage is unknown, with the budget that they hold; oldest first."""
     return {"calls": [_shown(record) for record in await _unsettled(request).held(client)]}
 
 
 @router.post("/settle")
-async def settle(request: Request, told: Told) -> dict[str, Any]:
-    """Count a call by what an operator says that it cost. Gives its record."""
-    cost = parse_usd(told.usd.removeprefix("$"))
+async def settle(request: Request, settlement: SettleRequest) -> dict[str, Any]:
+    """Set a call's cost as the operator says. Returns its record."""
+    cost = parse_usd(settlement.usd.removeprefix("$"))
     if cost is None:
-        raise InvalidRequest(f"{told.usd[:40]!r} is not an amount of US dollars.", param="usd")
-    record = await _unsettled(request).settle(told.request_id, cost, told.input_tokens, told.output_tokens)
+        raise InvalidRequest(f"{settlement.usd[:40]!r} is not an amount of US dollars.", param="usd")
+    record = await _unsettled(request).settle(
+        settlement.request_id, cost, settlement.input_tokens, settlement.output_tokens
+    )
     await note(
-        request, "call.settle", record.request_id, client=record.client, **told.model_dump(exclude={"request_id"})
+        request, "call.settle", record.request_id, client=record.client, **settlement.model_dump(exclude={"request_id"})
     )
     return record_fields(record)
 

@@ -1,4 +1,4 @@
-"""Upstream as operators see it: which one it is, and what it says the server's key has spent."""
+"""Upstream, for operators: its name and address, and what the server's key has spent there."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/admin/api/upstream", tags=["admin"], dependencies=[D
 
 @router.get("")
 async def upstream(request: Request, *, spending: Annotated[bool, Query()] = False) -> dict[str, Any]:
-    """Name and address. With `spending`, also what it says the key has spent, or in `problem` why it does not."""
+    """Name and address. With `spending`, also what the key has spent as upstream says, or in `problem` why not."""
     shown: dict[str, Any] = dict(request.app.state.upstream)
     if not spending:
         return shown
@@ -26,13 +26,13 @@ async def upstream(request: Request, *, spending: Annotated[bool, Query()] = Fal
         return {**shown, "spending": None, "problem": "no upstream key is loaded"}
     try:
         return {**shown, "spending": _shown(await account.spending()), "problem": None}
-    except Exception as error:  # noqa: BLE001 - the port says: in words for an operator
+    except Exception as error:  # noqa: BLE001 - the port promises a message for operators
         return {**shown, "spending": None, "problem": str(error) or type(error).__name__}
 
 
 @router.get("/key")
 async def key(request: Request) -> dict[str, bool | None]:
-    """Whether upstream takes the server's key, by a free call that is made now; null when it does not say."""
+    """Whether upstream accepts the server's key. Makes a free call. Null when upstream does not say."""
     check: KeyCheck | None = request.app.state.key_check
     return {"taken": None if check is None else await check.takes_key()}
 

@@ -1,4 +1,4 @@
-"""Reports: what can be asked of the ledger, and what a row of sums looks like as JSON."""
+"""Reports: the parameters of a query of the ledger, and rows of sums as JSON."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -18,9 +18,9 @@ _TIME_LENGTH = {"day": len("2026-11-22"), "hour": len("2026-11-22T10:00")}
 
 
 class UsageParameters(BaseModel):
-    """The query of a report. `request` is any id of one call.
+    """The parameters of a report. `request` is any id of one call.
 
-    Without `book` it is that of the mode in which the server runs; both, where an `upstream` or a `request` is named.
+    Without `book`, the report covers real or demo calls as the server runs; with `upstream` or `request`, both.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -58,7 +58,7 @@ class UsageParameters(BaseModel):
 
 
 def moment(text: str | None, now_us: int) -> int | None:
-    """A moment typed by the caller, in microseconds UTC. Raises InvalidRequest."""
+    """A time that the caller has typed, in microseconds UTC. Raises InvalidRequest."""
     if not text:
         return None
     try:
@@ -68,7 +68,7 @@ def moment(text: str | None, now_us: int) -> int | None:
 
 
 def report_row(row: Mapping[str, Any], by: str | None = None) -> dict[str, Any]:
-    """A row of sums for people: its group first, times as text, money in dollars as decimal text."""
+    """A row of sums as JSON: its group first, times as text, money as decimal dollars."""
     group: dict[str, Any] = {}
     if by is not None:
         value = row[by]

@@ -81,7 +81,7 @@ def test_five_hundred_calls_at_once_over_two_replicas_of_two_workers_on_a_budget
         answers.extend(calls_at_once(gateway, key, 250, ask(), **{"x-mock-fault": "slow-first-byte=4s"}))
 
     threads = [threading.Thread(target=crowd, args=(gateway,)) for gateway in (one, two)]
-    with Checker(one, key) as checker:
+    with Checker(one, "alice") as checker:
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -49,6 +49,15 @@ def test_so_are_trailers_and_chunk_extensions(gateway: Gateway, rest: bytes) -> 
     assert (heard.only.status, heard.only.error_type, heard.ending) == (431, "headers_too_large", "closed")
 
 
+@pytest.mark.parametrize(
+    "rest", [b"0\r\na: " + b"b" * 66_000, b"5;" + b"e" * 66_000], ids=["a trailer", "an extension"]
+)
+def test_small_chunks_buy_no_room_for_them(gateway: Gateway, rest: bytes) -> None:
+    """What small chunks had left of their own framing was saved up: it became room for one large trailer at the end."""
+    heard = say(gateway.url, with_key(gateway, CHUNKED), b"1\r\n \r\n" * 20_000, rest)
+    assert (heard.only.status, heard.only.error_type, heard.ending) == (431, "headers_too_large", "closed")
+
+
 def test_unfinished_heads_cost_little(gateway: Gateway) -> None:
     """150 of 64 KB in short lines cost 1.9 MB each."""
     pid = gateway.process.popen.pid

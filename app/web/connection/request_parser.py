@@ -113,7 +113,8 @@ class RequestParser:
         except httptools.HttpParserUpgrade:
             self._decline_upgrade()
         if in_body and self._chunked:
-            self._framing += len(piece) - sum(map(len, self.body)) - _CHUNK_FRAME_BYTES * len(self.body)
+            surplus = len(piece) - sum(map(len, self.body)) - _CHUNK_FRAME_BYTES * len(self.body)
+            self._framing = max(0, self._framing + surplus)  # what small chunks leave is no room for a later trailer
             if self._framing > MAX_FRAMING_BYTES:
                 raise HeadersTooLarge(_FRAMING_TOO_LARGE)
         return end

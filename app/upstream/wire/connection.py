@@ -266,7 +266,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._status < 200:
             self._take_interim()
             return
-        if framing.too_large(self._headers, self._bodiless_bytes):
+        if self._bodiless_bytes > framing.SMALL_HEAD_BYTES and framing.too_large(self._headers, self._bodiless_bytes):
             raise UpstreamProtocolError(framing.HEAD_TOO_LARGE)
         sized = False
         for name, value in self._headers:

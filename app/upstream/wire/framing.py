@@ -10,6 +10,9 @@ MAX_HEAD_BYTES = 128 * 1024
 """Of headers, and of reads in a row that bring no byte of the body; real providers send 1-4 KB."""
 
 MAX_HEADERS = 1000
+SMALL_HEAD_BYTES = 4 * MAX_HEADERS
+"""A head of no more bytes has neither too many headers nor too long ones: the least header has four."""
+
 HEAD_TOO_LARGE = "Upstream's headers are too large."
 NOT_HTTP = "Upstream's answer is not HTTP."
 _MARGIN_SECONDS = 1.0

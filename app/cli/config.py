@@ -32,11 +32,14 @@ def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def check(config: ConfigOption = None) -> None:
-    """Say whether the settings are right: "ok", or every fault at once and exit code 2."""
-    settings = load_or_exit(config)
+    """Check the settings that `serve` would start with: print "ok", or every fault at once and exit with code 2."""
+    settings = load_or_exit(config, running=False)
     print("ok")
     if settings.upstream.key is None:
-        print("There is no upstream key: `serve` will need one, or --demo.", file=sys.stderr)
+        print(
+            "There is no upstream key: `serve` needs one, or --demo. Set OPENROUTER_API_KEY, for example.",
+            file=sys.stderr,
+        )
 
 
 @app.command()
@@ -47,26 +50,27 @@ def example(_config: ConfigOption = None) -> None:
     print(example_toml(), end="")
 
 
-def load_or_exit(config: Path | None) -> "Settings":
+def load_or_exit(config: Path | None, *, running: bool = True) -> "Settings":
     """The settings as load() has them, or exit 2 with every fault on stderr."""
     from app.settings import SettingsError
 
     try:
-        return load(config)
+        return load(config, running=running)
     except SettingsError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
 
 
-def load(config: Path | None) -> "Settings":
+def load(config: Path | None, *, running: bool = True) -> "Settings":
     """The settings as they stand. The upstream key may be absent. Raises SettingsError.
 
     Without --config, and without a word of the environment, they are those of the server that runs here. Exits 2 when
-    several run.
+    several run. With `running=False` they are those of the next start, whatever runs.
     """
     from app.settings import load_settings
 
-    return load_settings(config, need_upstream_key=False, server=None if config is not None else _running_server())
+    server = _running_server() if running and config is None else None
+    return load_settings(config, need_upstream_key=False, server=server)
 
 
 def _running_server() -> "RunningServer | None":
@@ -75,7 +79,7 @@ def _running_server() -> "RunningServer | None":
 
     servers = running_servers(os.environ)
     if len(servers) > 1:
-        print("Several servers run here. Say which one is meant:", file=sys.stderr)
+        print("Several servers run here. Choose one with --config FILE or in the environment:", file=sys.stderr)
         for server in servers:
             print(f"  {server.url}  {server.named}", file=sys.stderr)
         raise typer.Exit(2)

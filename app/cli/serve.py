@@ -66,7 +66,7 @@ def _run(settings: "Settings", refused: tuple[str, ...], *, demo: bool) -> int:
 
     from app.serve.run import Problem, run
 
-    log = _log(settings, refused)
+    log = _log(settings, refused, demo=demo)
     try:
         uvloop.run(run(settings, log, demo=demo))
     except Problem as problem:
@@ -86,13 +86,15 @@ def _run_workers(settings: "Settings", refused: tuple[str, ...], count: int, *, 
         said = f"weighbridge: without WEIGHBRIDGE_REDIS_URL each of {count} workers lets in as much as limits allow"
         print(said, file=sys.stderr)
     try:
-        return Workers(settings, lambda number: _log(settings, refused, warns=number == 1), count, demo).run()
+        return Workers(
+            settings, lambda number: _log(settings, refused, demo=demo, warns=number == 1), count, demo
+        ).run()
     except Problem as problem:
         print(f"weighbridge: {problem}", file=sys.stderr)
         return 1
 
 
-def _log(settings: "Settings", refused: tuple[str, ...], *, warns: bool = True) -> "LogOutput":
+def _log(settings: "Settings", refused: tuple[str, ...], *, demo: bool, warns: bool = True) -> "LogOutput":
     """`warns` of what the server starts with: one of several workers does."""
     import logging
     import os
@@ -103,7 +105,7 @@ def _log(settings: "Settings", refused: tuple[str, ...], *, warns: bool = True) 
     log = configure_logging(settings.log.format, settings.log.level, _secrets(settings))
     log_uncaught()
     if warns:
-        for caution in (*(f"hardening: {measure}" for measure in refused), *cautions(settings, os.environ)):
+        for caution in (*(f"hardening: {measure}" for measure in refused), *cautions(settings, os.environ, demo=demo)):
             logging.getLogger("app").warning("%s", caution)
     return log
 

@@ -10,39 +10,47 @@ from app.settings.credentials import LEAST_SECRET_CHARACTERS
 from app.settings.environment import FILE_VARIABLES
 from app.settings.model import Settings
 
-_UNUSED = {
-    "HTTPS_PROXY": "[[upstream]] proxy (WEIGHBRIDGE_UPSTREAM_PROXY) names a proxy",
-    "HTTP_PROXY": "[[upstream]] proxy (WEIGHBRIDGE_UPSTREAM_PROXY) names a proxy",
-    "ALL_PROXY": "[[upstream]] proxy (WEIGHBRIDGE_UPSTREAM_PROXY) names a proxy",
-    "NO_PROXY": "without [[upstream]] proxy there is no proxy",
-    "SSL_CERT_FILE": "[[upstream]] ca_file (WEIGHBRIDGE_UPSTREAM_CA_FILE) names whom to trust",
-    "SSL_CERT_DIR": "[[upstream]] ca_file (WEIGHBRIDGE_UPSTREAM_CA_FILE) names whom to trust",
-    "REQUESTS_CA_BUNDLE": "[[upstream]] ca_file (WEIGHBRIDGE_UPSTREAM_CA_FILE) names whom to trust",
-    "CURL_CA_BUNDLE": "[[upstream]] ca_file (WEIGHBRIDGE_UPSTREAM_CA_FILE) names whom to trust",
-    "SSLKEYLOGFILE": "secrets of TLS are written nowhere",
-}
+_UNUSED = (
+    (
+        ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"),
+        "not used for upstream. To use a proxy, set [[upstream]] proxy (WEIGHBRIDGE_UPSTREAM_PROXY)",
+    ),
+    (
+        ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+        "not used for upstream. To trust another authority, set [[upstream]] ca_file (WEIGHBRIDGE_UPSTREAM_CA_FILE)",
+    ),
+    (("SSLKEYLOGFILE",), "not used for upstream. Weighbridge never writes the secrets of TLS to a file"),
+)
 """Variables that steer other programs' connections. They would decide where the upstream key goes, and who reads it."""
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def cautions(settings: Settings, environ: Mapping[str, str]) -> Iterator[str]:
-    """A sentence for each. None of it stops a start: volumes of Kubernetes come with such modes."""
+def cautions(settings: Settings, environ: Mapping[str, str], *, demo: bool = False) -> Iterator[str]:
+    """A sentence for each. None of it stops a start: volumes of Kubernetes come with such modes.
+
+    A demo connects to no upstream, so what concerns the upstream is left out.
+    """
     yield from _of_directory(settings.storage.state_dir)
     for path in _key_files(settings, environ):
         if _mode(path) & stat.S_IROTH:
             yield f"{path} can be read by all users of this machine: `chmod 600 {path}` ends that"
-    key = settings.upstream.key
+    if demo:
+        return
     yield from _of_variables(environ)
+    key = settings.upstream.key
     if key is not None and len(key.reveal()) < LEAST_SECRET_CHARACTERS:
-        yield f"the upstream key has fewer than {LEAST_SECRET_CHARACTERS} characters: answers are not watched for it"
+        yield (
+            f"the upstream key has fewer than {LEAST_SECRET_CHARACTERS} characters: so short a text occurs by chance, "
+            "so answers are not searched for it. Use a longer key unless upstream is a local server that ignores it"
+        )
 
 
 def _of_variables(environ: Mapping[str, str]) -> Iterator[str]:
-    for name, instead in _UNUSED.items():
-        for spelling in (name, name.lower()):
-            if environ.get(spelling):
-                yield f"the environment variable {spelling} is not used for upstream: {instead}"
+    for names, instead in _UNUSED:
+        found = [spelling for name in names for spelling in (name, name.lower()) if environ.get(spelling)]
+        if found:
+            yield f"{', '.join(found)} in the environment: {instead}"
 
 
 def _of_directory(path: Path) -> Iterator[str]:

@@ -83,7 +83,10 @@ async def _take(descriptor: int, path: Path, wait_seconds: float) -> None:
         if loop.time() - began >= waits:
             where = _address(path.parent, holder)
             who = f"process id {holder or 'unknown'}{where and f', at {where}'}"
-            raise StoreBusy(f"{path.parent} is in use by another Weighbridge process ({who})")
+            raise StoreBusy(
+                f"{path.parent} is in use by another Weighbridge process ({who}). "
+                "Stop that one, or set WEIGHBRIDGE_STATE_DIR to another directory."
+            )
         await asyncio.sleep(_RETRY_SECONDS)
 
 

@@ -85,6 +85,9 @@ def test_of_several_servers_one_must_be_named(tmp_path: Path, runtime: Path) -> 
             assert status(two[0].url, made.stdout.strip()) == 200
         made = run("keys", "create", "carol", "--config", str(one[1]), env=env)
         assert [status(server.url, made.stdout.strip()) for server in (one[0], two[0])] == [200, 401]
+        checked = run("config", "check", env=env)  # is of the next start: `make run` asks it whether there is a key
+        assert (checked.returncode, checked.stdout) == (0, "ok\n")
+        assert "There is no upstream key" in checked.stderr
 
 
 def test_the_entry_of_a_server_that_was_killed_counts_for_nothing(tmp_path: Path, runtime: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ import trustme
 
 from tests.conftest import GatewayStarter
 from tests.e2e.client import ASK_STREAM
-from tests.e2e.program import clean_environment, run
+from tests.e2e.program import Process, clean_environment, run
 from tests.edges.fault_server import GOOD_BODY, FaultServer
 from tests.upstream.raw_server import Peer
 
@@ -62,14 +63,28 @@ def test_variables_of_others_steer_nothing_and_are_told(start_gateway: GatewaySt
     assert "certificate" in answer.json["error"]["message"]
     assert secure.server.heads == []
     for name, value in variables.items():
-        assert gateway.process.err.count(f"the environment variable {name} is not used for upstream: ") == 1
+        (line,) = (line for line in gateway.process.err.splitlines() if name in _named(line))
+        assert "in the environment: not used for upstream. " in line
         assert value not in gateway.process.err
     assert not keys.exists()
 
 
+def _named(line: str) -> list[str]:
+    """The variables that a warning names."""
+    return re.findall(r"\w+", line.partition(" in the environment: ")[0])
+
+
+def test_a_demo_has_no_upstream_to_warn_of(tmp_path: Path) -> None:
+    env = clean_environment(tmp_path, **UNUSED, SSL_CERT_FILE="/nowhere", OPENROUTER_API_KEY="short")
+    demo = Process(("serve", "--demo", "--port", "0"), env, r"ready at (\S+)", tmp_path)
+    assert demo.end() == 0
+    assert "upstream. " not in demo.err
+    assert "characters" not in demo.err
+
+
 def test_one_of_several_workers_tells(start_gateway: GatewayStarter, postgres_url: str) -> None:
     gateway = start_gateway("--workers", "2", WEIGHBRIDGE_DATABASE_URL=postgres_url, NO_PROXY="none.example")
-    assert gateway.process.err.count("the environment variable NO_PROXY is not used for upstream: ") == 1
+    assert gateway.process.err.count("NO_PROXY in the environment: not used for upstream. ") == 1
 
 
 def test_the_setting_decides(start_gateway: GatewayStarter, secure: Secure) -> None:

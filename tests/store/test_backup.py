@@ -58,7 +58,7 @@ async def test_nothing_is_overwritten(tmp_path: Path) -> None:
         pass
     target = tmp_path / "precious"
     target.write_text("letters")
-    with pytest.raises(StoreFault, match="precious exists: a backup overwrites nothing"):
+    with pytest.raises(StoreFault, match="precious exists already: name a new file"):
         back_up(tmp_path / DATABASE_NAME, target)
     assert target.read_text() == "letters"
     with pytest.raises(StoreFault, match="there is no database"):

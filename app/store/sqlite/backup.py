@@ -19,7 +19,7 @@ def back_up(source: Path, target: Path) -> int:
     Raises StoreFault when `target` exists, or when there is no good copy to be made; OSError as the disk says.
     """
     if target.exists():
-        raise StoreFault(f"{target} exists: a backup overwrites nothing")
+        raise StoreFault(f"{target} exists already: name a new file, since a backup never overwrites one")
     if not source.exists() or not source.stat().st_size:  # an empty file is one that nobody has made a database of
         raise StoreFault(f"there is no database {source}")
     if not target.parent.is_dir():
@@ -56,7 +56,7 @@ def _finish(unfinished: Path, target: Path) -> None:
     try:
         os.link(unfinished, target)  # unlike a rename, it overwrites nothing
     except FileExistsError:
-        raise StoreFault(f"{target} exists: a backup overwrites nothing") from None
+        raise StoreFault(f"{target} exists already: name a new file, since a backup never overwrites one") from None
     except OSError:  # a file system without links
         unfinished.rename(target)
     sync_directory(target.parent)

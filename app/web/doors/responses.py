@@ -112,7 +112,7 @@ class ResponsesEndpoint:
 
     async def _not_post(self, scope: Scope, send: Send) -> None:
         if scope["method"] == "GET":
-            message = "WebSockets are not served here. POST the request over HTTP."
+            message = "GET and WebSockets are not served here. POST the request over HTTP."
             await self._answer(scope, send, UpgradeNotSupported(message), _CLOSE)
             return
         message = f"{scope['method'][:16]} is not served here. Use POST."

@@ -1,6 +1,6 @@
-"""The audit log: who changed what of keys, clients, groups and running calls. In the database, and a line in the log.
+"""The audit log: who changed which keys, clients, groups and running calls. Entries go to the database and the log.
 
-An entry is written after the change. When the database does not take it the change stands, and the log has the entry.
+An entry is written after the change. If the database cannot store it, the change stands and the log has the entry.
 """
 
 import json
@@ -21,8 +21,8 @@ _log = logging.getLogger(__name__)
 class AuditEntry:
     """One change. `at` is in microseconds UTC; ids sort by it. `detail` is a JSON object, and holds no secret.
 
-    `actor` is `cli:USER` for a command on this machine, `admin@ADDRESS` for who holds the admin key elsewhere, `server`
-    for the server itself. `action` is what was done to what, as `key.create`; `subject` is which one.
+    `actor` is `cli:USER` for a command on this machine, `admin@ADDRESS` for an admin key used elsewhere, `server` for
+    the server itself. `action` is what was done, such as `key.create`; `subject` is to which one.
     """
 
     audit_id: str
@@ -44,14 +44,14 @@ class AuditStore(Protocol):
 
 
 class AuditLog:
-    """One per process. `now_us` gives microseconds UTC."""
+    """One per process. `now_us` returns microseconds UTC."""
 
     def __init__(self, store: AuditStore, now_us: Callable[[], int]) -> None:
         self._store = store
         self._now_us = now_us
 
     async def note(self, actor: str, action: str, subject: str, detail: Mapping[str, object] | None = None) -> None:
-        """Write an entry. Never raises: what it tells of has happened."""
+        """Write an entry. Never raises, since the change has been made."""
         now = self._now_us()
         text = json.dumps(detail, ensure_ascii=False)[:LONGEST_DETAIL] if detail else None
         entry = AuditEntry(f"aud_{now // 1000:012x}{secrets.token_hex(4)}", now, actor, action, subject, text)

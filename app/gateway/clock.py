@@ -1,4 +1,4 @@
-"""Time, as the gateway sees it: a wall clock for what is written down, a monotonic one for what is measured."""
+"""The gateway's clocks: a wall clock for what is recorded, a monotonic one for what is measured."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ def wall_us() -> int:
 
 @dataclass(slots=True, frozen=True)
 class Clock:
-    """Both clocks, replaceable by hand-driven ones. `monotonic` is in seconds."""
+    """Both clocks; tests drive their own by hand. `monotonic` is in seconds."""
 
     wall_us: Callable[[], int] = wall_us
     monotonic: Callable[[], float] = time.monotonic

@@ -1,4 +1,4 @@
-"""The gateway as a door sees it: who are you (admit), your exchange (open), your call (send)."""
+"""The gateway as a door uses it: admit() checks the key, open() begins an exchange, send() sends the call."""
 
 import asyncio
 from collections.abc import Collection
@@ -27,7 +27,7 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(slots=True, frozen=True)
 class Ticket:
-    """Leave to proceed: the caller's client and the key it came with. `terms` are there if calls must be judged."""
+    """Leave to proceed: the caller's client and key, and its terms if admission must check its calls."""
 
     client: str
     key_id: str
@@ -56,7 +56,7 @@ class Gateway:
         self._demo = book_of(services.upstream.name) is Book.DEMO
         self._open: set[Exchange] = set()
         self.draining = False
-        self.overloaded = False  # set by who looks at the event loop (app.domain.overload)
+        self.overloaded = False  # set by the overload detector
 
     @property
     def in_flight(self) -> int:
@@ -65,11 +65,11 @@ class Gateway:
 
     @property
     def key_problem(self) -> str | None:
-        """Why upstream does not take the server's key, in a sentence for operators, if it does not."""
+        """Why upstream refuses the server's key, in a sentence for operators; None if it does not."""
         return self._services.key_health.problem
 
     async def close(self, wait_seconds: float) -> None:
-        """Take no more calls; give those without a client so long to be weighed, then stop what is left."""
+        """Refuse new calls, wait so long for open ones whose clients have left, then stop what is left."""
         self.draining = True
         end = self._services.clock.monotonic() + wait_seconds
         while self._open and self._services.clock.monotonic() < end:  # noqa: ASYNC110 - they end one by one
@@ -79,27 +79,27 @@ class Gateway:
             exchange.end_by(Ending.DOOR_FAILED)
 
     def stop(self) -> None:
-        """End what is open now: each is recorded as interrupted, and its client told or cut off."""
+        """End all open calls: each is recorded as interrupted, and its client gets an error or is cut off."""
         for exchange in list(self._open):
             exchange.end_by(Ending.SERVER_STOPPED)
 
     @property
     def key_ids(self) -> set[str]:
-        """The keys that open calls came with."""
+        """The ids of the keys of open calls."""
         return {exchange.record.key_id for exchange in self._open}
 
     def end_keys(self, key_ids: Collection[str]) -> None:
-        """End the calls that came with these keys: they have been revoked."""
+        """End the calls of these keys, which were revoked."""
         for exchange in list(self._open):
             if exchange.record.key_id in key_ids:
                 exchange.end_by(Ending.KEY_REVOKED)
 
     def end_disabled(self) -> None:
-        """End the calls of clients that have been disabled, unless they are let run."""
+        """End the calls of clients that were disabled, unless they are let run."""
         terms = self._directory.clients.terms
         for exchange in list(self._open):
-            held = terms.get(exchange.record.client)
-            if held is not None and held.cut:
+            found = terms.get(exchange.record.client)
+            if found is not None and found.cut:
                 exchange.end_by(Ending.CLIENT_DISABLED)
 
     def new_id(self) -> str:
@@ -107,13 +107,13 @@ class Gateway:
         return self._ids.next(self._services.clock.wall_us())
 
     def refused(self, error: ApiError, address: str | None, request: str) -> None:
-        """Take note of a request that a door refused before it was a call, whoever judged it."""
+        """Note a request that a door refused before it was a call."""
         self._services.observer.request_refused(error, address, request)
 
     def admit(self, authorization: bytes | None, query: bytes = b"") -> Ticket:
-        """Judge the caller by the Authorization header alone. Raises AuthenticationFailed.
+        """Check the caller by the Authorization header alone. Raises AuthenticationFailed.
 
-        A credential in the query string is refused: the query goes upstream, and into the logs of proxies on the way.
+        A credential in the query string is refused: the query goes upstream, and into the logs of proxies.
         """
         if query and holds_credential(query):
             raise AuthenticationFailed(
@@ -128,7 +128,7 @@ class Gateway:
         return Ticket(key.client, key.key_id, terms.on_disconnect, terms if terms.judged else None)
 
     def open(self, ticket: Ticket, method: str, path: str, downstream: Downstream) -> Exchange:
-        """Begin an exchange; from here on it is in the ledger, however it ends. The door then sends or leaves."""
+        """Begin an exchange, which gets a record however it ends. The door then calls send(), or its leave()."""
         services = self._services
         now = services.clock.wall_us()
         request_id, upstream = self._ids.next(now), services.upstream.name
@@ -140,20 +140,20 @@ class Gateway:
         return exchange
 
     def room(self, client: str) -> ApiError | None:
-        """Why no call of this client can be taken now, if so. The call is open already."""
+        """Why no call of this client can be taken now; None if it can. The call is open already."""
         if self.draining:
             return Draining("This server is stopping. Try again in a moment.")
         if self.overloaded:
             return Overloaded("This server is too busy for more calls. Try again in a moment.")
         if len(self._open) > self._max_streams and not self._spared(client):
-            return Overloaded("This server carries as many calls as it may. Try again in a moment.")
+            return Overloaded("This server has as many calls as it may have. Try again in a moment.")
         return None
 
     def _spared(self, client: str) -> bool:
-        """Whether a client may begin one beyond `max_streams`: a tenth more is for those who have next to none.
+        """Whether a client may begin a call beyond `max_streams`: a tenth more is for clients with few calls.
 
-        It may while it holds fewer than are left of that tenth: so a client that took all the rest gets none of it,
-        and however many come, one that holds nothing finds a place.
+        It may while it has fewer calls than are left of that tenth. So a client that took all other places gets none of
+        it, and a client without calls always finds a place.
         """
         left = self._max_streams + max(1, self._max_streams // 10) - (len(self._open) - 1)
         return sum(exchange.record.client == client for exchange in self._open) - 1 < left
@@ -168,14 +168,14 @@ class Gateway:
         query: bytes = b"",
         hold: BodyHold | None = None,
     ) -> None:
-        """Judge the body and send the call upstream as it is, to `path` below the upstream's base URL.
+        """Check the body and send the call upstream, to `path` below the upstream's base URL.
 
-        `facts` are those of a large body, which was read in slices before (app.gateway.admission.call_facts).
-        `hold` is that on the memory of a large body.
+        `facts` are those of a large body, which was read in slices before (app.gateway.admission.call_facts), and
+        `hold` is the hold on its memory.
         """
         record = exchange.record
         if exchange.phase is not Phase.WAITING:
-            return  # its key was revoked while it was read: it is answered already
+            return  # its key was revoked while its request was read, and it is answered
         try:
             facts = facts or read_body(body)
         except ApiError as error:

@@ -1,10 +1,10 @@
-"""Whether upstream takes the server's key, as calls find out and as a free check finds out later.
+"""Whether upstream accepts the server's key, by the answers to calls and by a free check.
 
-    taken ──a call gets 401──> refused ──a call succeeds──> taken
-                                  └──a check succeeds, every 30 s──> taken by the check ──a call succeeds──> taken
-                                                                              └──a call gets 401──> refused, unchecked
+    accepted ──a call gets 401──> refused ──a call succeeds──> accepted
+                                     └──a check succeeds, every 30 s──> unsure ──a call succeeds──> accepted
+                                                                           └──a call gets 401──> refused, no checks
 
-A check that a call then contradicts is not asked again: some upstreams answer their free routes without any key.
+A check that a call contradicts is not repeated: some upstreams answer their free routes without any key.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ class KeyCheck(Protocol):
     """Asks upstream about the server's key, free of charge."""
 
     async def takes_key(self) -> bool | None:
-        """Whether upstream takes the key; None when it does not say. Raises nothing."""
+        """Whether upstream accepts the key; None if that is unknown. Never raises."""
 
 
 class KeyHealth:
@@ -32,10 +32,10 @@ class KeyHealth:
         self._check_seconds = check_seconds
         self._checking: asyncio.Task[None] | None = None
         self.problem: str | None = None
-        self.unsure = False  # whether the next success is news
+        self.unsure = False  # note() needs the status of every answer
 
     def note(self, status: int) -> None:
-        """A call was answered with this status. To be called for each 401, and for every answer while `unsure`."""
+        """Note the status of an answer: each 401, and every answer while `unsure`."""
         if status == 401 and self.problem is None:
             self._refused()
         elif 200 <= status < 300:
@@ -43,7 +43,7 @@ class KeyHealth:
             self._clear()
 
     async def close(self) -> None:
-        """End the checks."""
+        """Stop the checks."""
         if self._checking is not None:
             self._checking.cancel()
             with suppress(asyncio.CancelledError):

@@ -1,11 +1,11 @@
-"""The port of what limits calls: everything that one call needs of all limits, taken at once or not at all.
+"""The Limiter port: takes everything that one call needs of all limits at once, or nothing.
 
-    Admission ──Ask──> Limiter ──> Grant ──────────> the exchange goes upstream; settle() once, on every exit
-                               ──> Refusal ────────> 429, by the limit that is in the way
-                               ──> ApiError ───────> 503: the limits cannot be judged
+    Admission ──LimitRequest──> Limiter ──> Grant ─────────> the exchange goes upstream; settle() once, on every exit
+                                        ──> LimitRefusal ──> 429, by the limit that is in the way
+                                        ──> ApiError ──────> 503: the limits cannot be checked
 
-A call may be limited twice, as its client's and as its group's: each is a Holder. Rates and slots are for the moment;
-budgets start from what the ledger says was spent. Amounts are tokens (input and output together) and nano-dollars.
+A call may have two holders, its client and its group. Rates and slots are lost with the process or the Redis server;
+budgets start from what was spent by the ledger. Amounts are tokens (input and output together) and nano-dollars.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +20,9 @@ from app.domain.money.limits import Limits
 
 @dataclass(slots=True, frozen=True)
 class Holder:
-    """Who is limited. `name` is `client:NAME` or `group:NAME`, `clients` are all whose calls count: itself or members.
+    """A client or group with limits. `name` is `client:NAME` or `group:NAME`; `clients` are those whose calls count.
 
-    The limits are those of the moment and may differ from one call to the next; what was taken stays taken.
+    The limits may differ from one call to the next; what was taken stays taken.
     """
 
     name: str
@@ -36,16 +36,16 @@ class Holder:
 
     @property
     def own_name(self) -> str:
-        """As people know it."""
+        """The name of the client or group."""
         return self.name.partition(":")[2]
 
 
 class LimitRequest(NamedTuple):
-    """What one call wants: a slot and a request of each holder, and at the most so many tokens and so much money.
+    """What one call asks for: a slot and a request of each holder, and its worst case in tokens and nano-dollars.
 
-    `at_us` is when the call began, wall time: it decides the windows of budgets, as it does in the ledger.
-    With `last_call` a budget of which something is left lets a call in that may come to more, and sets all the rest
-    aside for it: so one call at the most, and no two at once, can take a budget beyond its end.
+    `at_us` is when the call began (microseconds UTC), which decides the windows of budgets, as in the ledger. With
+    `last_call`, a budget with something left admits a call that may come to more, and reserves all the rest for it. So
+    only one call at a time can exceed a budget.
     """
 
     request_id: str
@@ -57,7 +57,7 @@ class LimitRequest(NamedTuple):
 
 
 class Limit(StrEnum):
-    """What can be in a call's way."""
+    """The kinds of limits."""
 
     REQUESTS = "requests"
     TOKENS = "tokens"
@@ -66,7 +66,7 @@ class Limit(StrEnum):
 
 
 class RateReading(NamedTuple):
-    """A rate after a call was granted or refused. `reset_ns` is how long until nothing of it is taken."""
+    """A rate after a call was granted or refused. `reset_ns` is how long until nothing of it is used."""
 
     kind: Limit  # REQUESTS or TOKENS
     limit: int
@@ -76,9 +76,9 @@ class RateReading(NamedTuple):
 
 @dataclass(slots=True, frozen=True)
 class BudgetReading:
-    """A budget and its account. `resets_at` is in microseconds UTC, None for one without an end.
+    """A budget and its account. `resets_at` is in microseconds UTC, None for a budget without an end.
 
-    What is left is kept, as far as `beyond`, for a call that got less than its worst case: the last one of its window.
+    `beyond` is kept free for the last call of the window, whose reservation is less than its worst case.
     """
 
     budget: Budget
@@ -89,15 +89,15 @@ class BudgetReading:
 
     @property
     def left(self) -> int:
-        """What can still be set aside; 0 when nothing."""
+        """What can still be reserved."""
         return max(0, self.budget.amount - self.spent - self.reserved - self.beyond)
 
 
 @dataclass(slots=True, frozen=True)
 class LimitRefusal:
-    """Nothing was taken. Of several limits in the way, `limit` is a budget, or else the one that takes longest.
+    """Nothing was taken. Of several limits in the way, `limit` is a budget, or else the one with the longest wait.
 
-    `wait_ns`: when to come again (rates: exact; slots: a guess; budgets: 0). `budget` is there when that is the limit.
+    `wait_ns` is exact for rates, a guess for slots and 0 for budgets. `budget` is set if `limit` is a budget.
     """
 
     limit: Limit
@@ -108,22 +108,22 @@ class LimitRefusal:
 
 
 class Grant(Protocol):
-    """What was taken for one call. Whoever has it calls settle() or give_back() once, whatever happens."""
+    """What was taken for one call. Its owner calls settle() or give_back() once, however the call ends.
+
+    Neither raises or blocks; a Redis server that is away gets the news later. A second call does nothing.
+    """
 
     readings: Sequence[RateReading]
-    """Rates of all holders, after the taking."""
+    """The rates of all holders after this call."""
     tokens: int
     cost_nanousd: int
-    """What the budgets have set aside: what was asked for, or less for a last call."""
+    """What the budgets reserve: what was asked for, or less for a last call."""
 
     def settle(self, tokens: int, cost_nanousd: int) -> None:
-        """The call is over and came to this: the slot is free, rates and budgets are corrected.
-
-        Never raises and never blocks: what cannot be told to a store now is told later.
-        """
+        """The call has ended and came to this: free its slot, correct its rates and budgets."""
 
     def give_back(self) -> None:
-        """The call was never sent: everything is as if it had not been, its request too. As settle() otherwise."""
+        """The call was never sent: take everything back, its request too."""
 
 
 Answered = Callable[[Grant | LimitRefusal | ApiError], None]
@@ -131,7 +131,7 @@ Answered = Callable[[Grant | LimitRefusal | ApiError], None]
 
 @dataclass(slots=True, frozen=True)
 class HolderReading:
-    """How a holder stands at one moment."""
+    """What a holder has used of its limits, at one moment."""
 
     concurrency: int
     rates: Sequence[RateReading]
@@ -140,9 +140,9 @@ class HolderReading:
 
 @dataclass(slots=True, frozen=True)
 class Amendment:
-    """A settled call, begun at `at_us`, came to so much more than the ledger had, or less.
+    """A settled call, begun at `at_us`, came to so much more (or less) than the ledger had.
 
-    `given_up`: it was closed for its process. If that is alive after all, what it settles counts, not both.
+    `given_up`: another process closed the call. If its own process is alive after all, only what that settles counts.
     """
 
     request_id: str
@@ -154,32 +154,39 @@ class Amendment:
 
 
 class Limiter(Protocol):
-    """Keeps what is taken of all limits. Two calls never take the same.
+    """Keeps what is taken of all limits.
 
-    For every holder and budget, at every moment: spent + reserved <= amount, but for what a settled call has come to
-    beyond what was set aside for it, and for an amount that was lowered.
+    For every holder and budget, at every moment: spent + reserved <= amount, except for what a settled call came to
+    beyond its reservation, and for an amount that was lowered.
     """
 
     def reserve(self, ask: LimitRequest, answered: Answered) -> None:
-        """Take everything or nothing. `answered` is called once, on the loop: before this returns, or later.
+        """Take everything or nothing.
 
-        An Ask whose tokens exceed a whole `tpm` waits until nothing is taken of that and then takes it all. A Refusal
-        takes nothing, of rates neither. An ApiError (StorageUnavailable) says that limits cannot be judged.
+        Args:
+            ask: the call. If its tokens exceed a whole `tpm`, it is refused until nothing of that rate is used, and
+                then takes all of it.
+            answered: called once, on the loop, before this returns or later: with a Grant, a LimitRefusal (nothing was
+                taken) or StorageUnavailable (the limits cannot be checked).
+
         """
 
     def correct(self, amendment: Amendment) -> None:
-        """Books have told what a settled call came to: budgets follow, once.
-
-        Several processes may hear of it, since each takes up at its start what the ledger has unsettled.
-        """
+        """Correct the budgets of an amended call, once, even if several processes report it."""
 
     async def prepare(self, holders: Sequence[Holder], before: Mapping[str, Holder] | None = None) -> None:
-        """These holders count from now on, or again with other limits or members: budgets start from the ledger.
+        """Open the accounts of these holders from the ledger. Called before their first call, and at each change.
 
-        Called before any of their calls, and again at each change. What their open calls hold stays held. At a change
-        of terms `before` are all holders, by name, as they were: a budget that is not among theirs is new, and no
-        process can hold anything of it.
+        Args:
+            holders: who is limited from now on, or again with other limits or members. What their open calls hold
+                stays held.
+            before: at a change of terms, all holders by name as they were. No process can hold anything of a budget
+                that is not among theirs.
+
+        Raises:
+            StorageUnavailable: the ledger cannot be read.
+
         """
 
     async def reading(self, holder: Holder, at_us: int) -> HolderReading:
-        """How a holder stands now."""
+        """What a holder has used now. Raises StorageUnavailable."""

@@ -1,4 +1,4 @@
-"""The seams of the gateway, each owned here by its user. Bytes are pushed through callbacks; only set-up is async.
+"""The ports of the gateway: Protocols that other rooms fill. Bytes are pushed through callbacks; only set-up is async.
 
         door (web)                gateway                     outsides
     ---------------------   ---------------------   ---------------------------
@@ -6,12 +6,12 @@
                              Exchange  ---------->   Upstream      (app.upstream)
                              Settlement ---------->  Ledger        (app.store)
                              Settlement ---------->  PriceBook     (app.upstream)
-             Bookkeeper ---------->  Books         (app.upstream)
+                             UsageReconciler ----->  UsageLookup   (app.upstream)
                              Settlement ---------->  Observer      (app.telemetry)
                              Admission  ---------->  Limiter       (app.gateway.limiter)
                              Admission  ---------->  KeyDirectory  (app.gateway.clients.keys, filled by app.store)
 
-All methods are called on the event loop's thread and must not block or raise, except where said.
+All methods are called on the event loop's thread and must not block or raise, unless they say so.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -33,8 +33,8 @@ from app.gateway.usage_query import UsageQuery
 class UpstreamRequest:
     """One call as it goes upstream. `path` is below the upstream's base URL and starts with a slash.
 
-    `query` is the caller's query string as it came, without the question mark.
-    `hold` is the hold on the memory of a large body: to be kept for as long as the body is, and let go with it.
+    `query` is the caller's query string as it came, without the question mark. `hold` is the hold on the memory of a
+    large body: keep it as long as the body, and drop it with the body.
     """
 
     method: str
@@ -46,13 +46,13 @@ class UpstreamRequest:
 
 
 class UpstreamListener(Protocol):
-    """Hears one answer: head, then data any number of times, then end or broken, once. Or broken alone."""
+    """Receives one answer: head, then data any number of times, then end or broken, once. Or broken alone."""
 
     def head(self, status: int, headers: Headers, retry_count: int) -> None:
-        """The status line and headers are in; `retry_count` is how often the call was repeated (0 or 1)."""
+        """The status and headers have come; `retry_count` is how often the call was sent again (0 or 1)."""
 
     def data(self, chunk: bytes) -> None:
-        """Body bytes, everything that arrived together, free of transfer coding, never empty."""
+        """Body bytes that arrived together, without transfer coding, never empty."""
 
     def end(self) -> None:
         """The answer is whole."""
@@ -62,14 +62,14 @@ class UpstreamListener(Protocol):
 
 
 class UpstreamCall(Protocol):
-    """A call under way. After cancel() the listener hears nothing more."""
+    """A call under way. After cancel() the listener is not called any more."""
 
     @property
     def sent(self) -> bool:
-        """Was the whole request written? If not, upstream cannot have worked on it. Stays when the call is over."""
+        """Whether the whole request was written, also after the end. If not, upstream cannot have worked on it."""
 
     def cancel(self) -> None:
-        """Close the upstream connection at once, at whatever stage. Harmless when the call is over."""
+        """Close the upstream connection at once, at any stage. Does nothing after the end."""
 
     def pause(self) -> None:
         """Stop reading from upstream until resume()."""
@@ -79,18 +79,18 @@ class UpstreamCall(Protocol):
 
 
 class Upstream(Protocol):
-    """A provider, reached with the server's own key."""
+    """A provider, called with the server's own key."""
 
     @property
     def name(self) -> str:
-        """As in the ledger."""
+        """The name in the ledger."""
 
     def open(self, request: UpstreamRequest, listener: UpstreamListener) -> UpstreamCall:
-        """Send the call; never raises, faults go to the listener (never before this returns)."""
+        """Send the call. Faults go to the listener, never before this returns."""
 
 
 class Downstream(Protocol):
-    """The client's side of one exchange, owned by a door: start, body*, finish | abort, in order; or refuse alone."""
+    """The client's side of one exchange: start, body*, finish or abort, in this order; or refuse alone."""
 
     def start(self, status: int, headers: Headers) -> None:
         """Send status and headers."""
@@ -102,50 +102,50 @@ class Downstream(Protocol):
         """End the answer properly."""
 
     def refuse(self, error: ApiError) -> None:
-        """Instead of all the others: answer with an error of ours."""
+        """Answer with an error of ours, instead of all other methods."""
 
     def abort(self) -> None:
         """Break the answer off so that the client notices: no clean end of body."""
 
 
 class Ledger(Protocol):
-    """Keeps records. Each is settled once; those refused before upstream was asked are never admitted."""
+    """Stores records. Each is settled once; a rejected call is settled without being admitted."""
 
     def admit(self, record: Record) -> None:
         """The call is under way. A row is written only if it is still open 0.25 s later."""
 
     def note(self, record: Record) -> None:
-        """More is known of a call under way, as its generation id: once a row of it is written, the row follows."""
+        """A call under way has got a new field, such as its generation id; update its row if there is one."""
 
     def settle(self, record: Record, durable: Callable[[], None]) -> None:
-        """Write the settled record; `durable` is called on the loop once it is on disk (or can not be got there)."""
+        """Write the settled record; `durable` is called on the loop once it is on disk, or cannot be written."""
 
     def amend(self, record: Record) -> None:
-        """Upstream's books have told what a settled call weighed: `usage_source` is `settled`, unknown fields are None.
+        """Write the usage and cost that became known after the settlement (`usage_source` is `settled`).
 
-        Tokens and cost go into a row whose usage is unknown or estimated, once; any other stays as it is.
+        They replace an unknown or estimated usage, once; any other record stays as it is.
         """
 
     @property
     def keeps(self) -> bool:
-        """Whether a record settled now would be kept, come what may. If not, refuse what must not go unweighed."""
+        """Whether a record settled now is sure to be stored. If not, budgeted calls are refused."""
 
 
 class PriceBook(Protocol):
-    """What models cost."""
+    """The prices of models, by upstream's names for them."""
 
     def price(self, model: str) -> Price | None:
-        """The price of a model by upstream's name for it, or None when not known. Quick after the first call."""
+        """The price of a model; None if it is unknown. Quick after the first call."""
 
     def context_tokens(self, model: str) -> int | None:
-        """How many tokens, of input and output, a call of the model can have at the most; None when not known."""
+        """The most tokens, input and output together, that a call of the model can have; None if unknown."""
 
 
 @dataclass(slots=True, frozen=True)
 class UpstreamUsage:
-    """What upstream's own books say of one call: the tokens as billed, and what was charged (in `usage`).
+    """Upstream's own usage record of one call: the tokens as billed and the cost, in `usage`.
 
-    Without a usage: the call is over, and they will never say more of it.
+    Without a usage, the call is over and upstream has no usage of it.
     """
 
     usage: Usage | None
@@ -154,71 +154,75 @@ class UpstreamUsage:
 
 
 class UsageNotKept(Exception):
-    """There are no books that could be asked: this upstream keeps none."""
+    """The upstream keeps no usage records that can be asked."""
 
 
 class StillRunning(Exception):
-    """The books know the call, and it is not over."""
+    """Upstream knows the call, and it is not over."""
 
 
 class UsageLookup(Protocol):
-    """Upstream's own account of each call, kept after the call is over."""
+    """Looks calls up in upstream's own usage records after their end."""
 
     async def look_up(self, record: Record) -> UpstreamUsage | None:
-        """The entry of a call that has books; None when there is none (yet).
+        """Upstream's usage record of a call; None if there is none yet.
 
-        Raises StillRunning, UsageNotKept, or any other exception when the books could not be asked this time.
+        Raises:
+            StillRunning: the call is not over.
+            UsageNotKept: upstream keeps no usage records.
+            Exception: upstream could not be asked this time.
+
         """
 
 
 @dataclass(slots=True, frozen=True)
 class UpstreamSpending:
-    """What the server's key has spent, as upstream counts it, in nano-dollars. None is unknown.
+    """What the server's key has spent, by upstream's count, in nano-dollars. None is unknown.
 
-    `day`, `week` and `month` are those under way in UTC; a week begins on Monday.
+    `day`, `week` and `month` are the current ones in UTC; a week begins on Monday.
     """
 
     day: int | None = None
     week: int | None = None
     month: int | None = None
     total: int | None = None
-    since: int | None = None  # when its books begin, in microseconds UTC, where they may begin later than a window
+    since: int | None = None  # when upstream's count begins (microseconds UTC), if that may be within a window
 
 
 class UpstreamAccount(Protocol):
     """The account behind the server's key."""
 
     async def spending(self) -> UpstreamSpending:
-        """What was spent so far. Raises when upstream could not be asked, in words for an operator."""
+        """What was spent so far. Raises an exception with a message for operators if upstream could not be asked."""
 
 
 class Observer(Protocol):
-    """Telemetry's ear."""
+    """Telemetry: notes what happens to calls."""
 
     def refused(self, error_type: str) -> None:
-        """A call was answered with an error of ours, of this `error_type`."""
+        """A call got an error of ours, of this `error_type`."""
 
     def request_refused(self, error: ApiError, address: str | None, request: str) -> None:
         """A request was refused before it was a call. `request` is its method and path, `address` its client's."""
 
     def streams_changed(self, delta: int) -> None:
-        """A call began (+1) or ended (-1) being relayed."""
+        """A call began (+1) or ended (-1)."""
 
     def overhead_measured(self, seconds: float) -> None:
-        """Our own time between a call's arrival and its leaving for upstream."""
+        """The time between a call's arrival and its sending upstream."""
 
     def meter_failed(self) -> None:
-        """The meter could not read an answer; the bytes went through all the same."""
+        """The meter could not read an answer. Its bytes passed all the same."""
 
     def amended(self, record: Record) -> None:
-        """Upstream's books have told what a settled call weighed; the ledger was told, too."""
+        """A settled record was amended, as in Ledger.amend()."""
 
 
 @dataclass(slots=True, frozen=True)
 class StoredClient:
-    """A client as storage knows it. Times in microseconds UTC; a client with `disabled_at` is refused.
+    """A client as it is stored. Times are microseconds UTC. The calls of a disabled or deleted client are refused.
 
-    One with `deleted_at`, too: it is shown nowhere, and stays because its records, and its group's budget, name it.
+    A deleted client is not listed. It stays because its records, and its group's budget, need its name.
     """
 
     name: str
@@ -229,13 +233,13 @@ class StoredClient:
 
     @property
     def refused(self) -> bool:
-        """Whether its calls are."""
+        """Whether its calls are refused."""
         return self.disabled_at is not None or self.deleted_at is not None
 
 
 @dataclass(slots=True, frozen=True)
 class StoredGroup:
-    """A group of clients as storage knows it."""
+    """A group of clients as it is stored."""
 
     name: str
     created_at: int
@@ -243,15 +247,15 @@ class StoredGroup:
 
 
 class ClientStore(Protocol):
-    """Clients, their keys and their groups, durably. Raises LookupError for what is not there."""
+    """Stores clients, their keys and their groups. Raises LookupError for what does not exist."""
 
     async def load_keys(self) -> Sequence[StoredKey]:
-        """All keys that could still be good."""
+        """All keys that may still be valid."""
 
     async def add_key(self, key: StoredKey, terms: ClientTerms = NO_TERMS, *, client_is_new: bool = False) -> None:
-        """Store a new key, and its client, on these terms, if that is new.
+        """Store a new key, and its client with these terms if that is new.
 
-        With `client_is_new` it must be: raises ValueError, also when another process makes it at the same moment.
+        With `client_is_new`, raises ValueError if the client exists, also when another process has just created it.
         """
 
     async def change_key(self, key_id: str, *, expires_at: int | None, revoked_at: int | None) -> None:
@@ -264,13 +268,13 @@ class ClientStore(Protocol):
         """All clients, deleted ones too, by name."""
 
     async def change_client(self, client: StoredClient) -> None:
-        """Put a client's terms, and whether it is disabled or deleted, in place of what was."""
+        """Replace a client's terms, and whether it is disabled or deleted."""
 
     async def list_groups(self) -> Sequence[StoredGroup]:
         """All groups, by name."""
 
     async def put_group(self, group: StoredGroup) -> None:
-        """Store a group, or other terms of one that is there."""
+        """Store a new group, or new terms of a group."""
 
 
 class Reports(Protocol):
@@ -280,17 +284,17 @@ class Reports(Protocol):
         """Sums per group, one mapping each."""
 
     def records(self, query: UsageQuery) -> AsyncIterator[Record]:
-        """The records themselves, newest last. Sorted by cost at most MOST_SORTED of them."""
+        """The records, newest last. Sorted by cost, at most MOST_SORTED of them."""
 
     async def find(self, id_: str, query: UsageQuery) -> Sequence[Record]:
-        """The records of one id: ours, upstream's request id, a response's or a generation's; newest last.
+        """The records of one id (ours, upstream's request id, a response's or a generation's), newest last.
 
-        Of all records with it, those of the newest time are enough.
+        Of all records with the id, those of the newest time are enough.
         """
 
 
 class UnsettledReports(Protocol):
-    """Reads from the ledger what is not weighed yet."""
+    """Reads unsettled records from the ledger."""
 
     async def unsettled(self, since: int, most: int = 200) -> Sequence[Record]:
-        """Calls begun since then, and over, whose usage upstream's books may tell; oldest first."""
+        """Ended calls, begun since then, whose usage upstream may still tell; oldest first."""

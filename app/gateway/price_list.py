@@ -1,4 +1,4 @@
-"""What is known of prices, for those who ask."""
+"""The port through which operators see the price book."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -8,10 +8,10 @@ class PriceList(Protocol):
     """The price book as operators see it: amounts are decimal text, as in the settings."""
 
     def find(self, model: str) -> Mapping[str, Any] | None:
-        """What is known of a model, if anything."""
+        """The price of a model, if it is known."""
 
     def named(self) -> list[Mapping[str, Any]]:
-        """The models that settings and upstream name, by name; of others only what is asked for is known."""
+        """The models that settings and upstream name, sorted by name."""
 
     def learned(self) -> Mapping[str, Any]:
-        """Of how many `models` upstream told prices, at which `date`; and what the `problem` is, if there is one."""
+        """How many `models` upstream named prices of, at which `date`, and the `problem`, if there is one."""

@@ -1,4 +1,4 @@
-"""What every exchange of a server shares: its neighbours, by their ports, and the rules that never change."""
+"""What all exchanges of a server share: the ports, and the rules that never change."""
 
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ from app.gateway.ports import Ledger, Observer, PriceBook, Upstream
 
 @dataclass(slots=True, frozen=True)
 class Services:
-    """Made once, by the wiring."""
+    """Made once, in app.main."""
 
     upstream: Upstream
     ledger: Ledger
@@ -20,5 +20,5 @@ class Services:
     clock: Clock
     to_client: HeaderRule
     key_guard: KeyGuard
-    estimates: bool  # whether usage that nobody tells is estimated
+    estimates: bool  # whether an unknown usage is estimated
     key_health: KeyHealth = field(default_factory=KeyHealth)

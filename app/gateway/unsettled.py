@@ -1,8 +1,8 @@
-"""Calls whose cost nobody has told yet: which they are, what budgets they hold, and how an operator settles one.
+"""Unsettled calls, whose cost is not known yet: which they are, what budgets they hold, how an operator settles one.
 
-A call that went out whole and of which nobody has told anything counts for budgets by its worst case (see
-app.gateway.admission.reservation). Its record says so (`held`), so that it counts across restarts and in all processes.
-That ends when upstream's records tell (app.gateway.usage_reconciler), or when an operator does, here.
+A call that went out whole and has no usage counts for budgets by its worst case (app.gateway.admission.reservation).
+Its record is `held`, so that it counts across restarts and in all processes, until upstream's usage records tell its
+usage (app.gateway.usage_reconciler) or an operator settles it here.
 """
 
 import asyncio
@@ -24,18 +24,18 @@ from app.gateway.services import Services
 _log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 2.0
-"""What the ledger has said is believed for so long: many refusals must not mean many looks into it."""
+"""How long a reading of the ledger is used, so that many refusals do not read it again."""
 WAIT_SECONDS = 1.0
-"""A refusal waits at most so long for the ledger."""
+"""How long a refusal waits for the ledger."""
 _REMEMBERED = 10_000
 _OPEN = frozenset((UsageSource.NONE, UsageSource.ESTIMATED))
 
 
 class HeldReports(Protocol):
-    """Finds in the ledger the calls that nobody has told the cost of."""
+    """Reads held calls from the ledger."""
 
     async def held(self, client: str | None = None) -> Sequence[Record]:
-        """Those that are over and `held`, of this client or of all, oldest first; of very many the newest."""
+        """The ended calls that are `held`, of this client or of all, oldest first; of very many the newest."""
 
     async def record(self, request_id: str) -> Record | None:
         """The record of a call, if there is one."""
@@ -44,7 +44,7 @@ class HeldReports(Protocol):
 class UnsettledCalls:
     """One per process, used on its loop.
 
-    `amended` hears of every record that was settled here, as it was and as it is; before that, `settled` of its id.
+    For each call that is settled here, `settled` is called with its id, then `amended` with its old and new record.
     """
 
     def __init__(
@@ -66,22 +66,22 @@ class UnsettledCalls:
         self._waiting: list[Callable[[], None]] = []
         self._reading: asyncio.Task[None] | None = None
         self._settling = asyncio.Lock()
-        self._done: deque[str] = deque(maxlen=_REMEMBERED)  # settled here; the ledger may not say so yet
+        self._done: deque[str] = deque(maxlen=_REMEMBERED)  # settled here, perhaps not in the ledger yet
 
     async def held(self, client: str | None = None) -> Sequence[Record]:
-        """The calls that are held, of this client or of all, oldest first."""
+        """The held calls of this client or of all, oldest first."""
         found = await self._reports.held(client)
         return [record for record in found if record.demo is self._demo and record.request_id not in self._done]
 
     def holding(self, holder: Holder, budget: Budget, at_us: int) -> tuple[int, int]:
-        """How much of a holder's budget is held, and by how many calls, as when it was looked up last."""
+        """How much of a holder's budget is held, and by how many calls, as of the last look_up()."""
         begins_at = window_of(budget.period, at_us).begins_at
         held = [r for r in self._held if r.client in holder.clients and r.started_at >= begins_at]
         amounts = [(r.cost_nanousd if budget.unit is Unit.USD else r.total_tokens) or 0 for r in held]
         return sum(amounts), len(held)
 
     def look_up(self, then: Callable[[], None]) -> None:
-        """Call `then` when holding() is no older than FRESH_SECONDS: at once, or within WAIT_SECONDS or so."""
+        """Call `then` when holding() is no older than FRESH_SECONDS: at once, or within about WAIT_SECONDS."""
         if self._clock.monotonic() < self._stale_at:
             then()
             return
@@ -92,10 +92,10 @@ class UnsettledCalls:
     async def settle(
         self, request_id: str, cost_nanousd: int, input_tokens: int | None = None, output_tokens: int | None = None
     ) -> Record:
-        """Count a call by what an operator says that it cost. Gives its record as it is then.
+        """Settle a call by the cost that an operator names; returns its new record.
 
-        Tokens that are not given stay as they are counted; of a call that cost nothing they are 0.
-        Raises NotFound, or InvalidRequest for a call whose usage is known, or that is not over.
+        Tokens that are not given stay as they are; for a call that cost nothing they are 0. Raises NotFound, or
+        InvalidRequest for a call whose usage is known, or that is not over.
         """
         async with self._settling:
             record = await self._reports.record(request_id)
@@ -108,9 +108,9 @@ class UnsettledCalls:
                 raise InvalidRequest(f"The usage of {request_id} is known already: there is nothing to settle.")
             if not cost_nanousd:
                 input_tokens, output_tokens = input_tokens or 0, output_tokens or 0
-            told = _told(record, cost_nanousd, input_tokens, output_tokens)
+            usage = _usage_of(record, cost_nanousd, input_tokens, output_tokens)
             after = replace(record, held=False)
-            write_usage(after, told, UsageSource.SETTLED, self._prices)
+            write_usage(after, usage, UsageSource.SETTLED, self._prices)
             self._done.append(request_id)
             self.settled(request_id)
             self._ledger.amend(after)
@@ -123,7 +123,7 @@ class UnsettledCalls:
         try:
             async with asyncio.timeout(WAIT_SECONDS):
                 self._held = await self.held()
-        except Exception as error:  # noqa: BLE001 - whatever it is, refusals must not wait for it
+        except Exception as error:  # noqa: BLE001 - refusals must not wait
             _log.warning("what unsettled calls hold could not be read: %s", str(error) or type(error).__name__)
         finally:
             self._reading = None
@@ -133,7 +133,7 @@ class UnsettledCalls:
                 then()
 
 
-def _told(record: Record, cost_nanousd: int, input_tokens: int | None, output_tokens: int | None) -> Usage:
+def _usage_of(record: Record, cost_nanousd: int, input_tokens: int | None, output_tokens: int | None) -> Usage:
     into = record.input_tokens if input_tokens is None else input_tokens
     out = record.output_tokens if output_tokens is None else output_tokens
     total = None if into is None or out is None else into + out

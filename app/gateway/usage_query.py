@@ -1,4 +1,4 @@
-"""What a report about the ledger is asked."""
+"""The question that a report of the ledger answers."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,10 +17,10 @@ class Sort(StrEnum):
 
 @dataclass(slots=True, frozen=True)
 class UsageQuery:
-    """What a report is about. Times in microseconds UTC, `until` exclusive; `by` is a column, or None for totals.
+    """What a report is about. Times are microseconds UTC, `until` exclusive; `by` is a column, or None for totals.
 
-    Without a `book` both are counted. `outcome` is looked for in the records, which are kept for a limited time.
-    With `limit` a report by time has its newest lines, any other its first ones.
+    Without a `book` both are counted. `outcome` is searched in the records, which are kept for a limited time. With
+    `limit`, a report by time has its newest lines, any other its first ones.
     """
 
     since: int | None = None

@@ -1,14 +1,14 @@
-"""The bookkeeper asks upstream's books about calls that ended without a usage, until they tell, and amends the ledger.
+"""The usage reconciler asks upstream about calls that ended without a usage, and amends their records.
 
-    committed ──> waiting ──> asked after 1 s, 2, 4 ... 60 ──entry──> amended, or left as it is: they do not say
+    committed ──> waiting ──> asked after 1 s, 2, 4 ... 60 ──answer──> amended, or left as it is without a usage
     the ledger ──────^                      │
     (at the start, after crashes of others) └── none within an hour ──> given up until the next start
 
-A call in the background that is still running is asked about each minute, for a day at the most.
+It asks each minute about a background call that is still running, for a day at most.
 
-It works beside the calls and none waits for it. What it has not settled stays in the ledger as it is, with an estimate
-or nothing, and is found there at the next start. An upstream that has never told anything is on trial: it is asked
-about a few calls at a time, the newest first, and left alone for an hour when ten askings about one told nothing.
+No call waits for it. What it has not settled stays in the ledger, and is found there at the next start. An upstream
+that has never told a usage is on trial: it is asked about a few calls at a time, the newest first, and left alone for
+an hour after ten fruitless attempts for one call.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ AT_ONCE = 4
 PATIENCE_SECONDS = 3600.0
 LOOK_UP_SECONDS = 15.0
 LOOK_SECONDS = 30.0
-"""How often it looks whether other processes have left calls to be settled."""
+"""How often it checks whether other processes have left calls to settle."""
 TRIAL_ATTEMPTS = 10
 PAUSE_SECONDS = 3600.0
 MOST_CASES = 5_000
-"""Records in memory, about 10 MB. What finds no place is fetched from the ledger when there is room again."""
+"""Records in memory, about 10 MB. The rest is fetched from the ledger when there is room again."""
 REACH_MICROSECONDS = 24 * 3_600_000_000
 """How far back the ledger is searched for unsettled calls."""
 
@@ -45,7 +45,7 @@ _OPEN_SOURCES = frozenset((UsageSource.NONE, UsageSource.ESTIMATED))
 
 
 def wants(record: Record) -> bool:
-    """Whether upstream's books may tell more of a settled call than the ledger knows."""
+    """Whether upstream may know more of a settled call than the ledger."""
     return record.usage_source in _OPEN_SOURCES and record.has_usage_record and record.outcome not in NOTHING_TO_TELL
 
 
@@ -54,14 +54,14 @@ class _Case:
     record: Record
     give_up_at: float
     attempts: int = 0
-    misses: int = 0  # attempts that were answered with "not there"
+    misses: int = 0  # attempts for which upstream had no usage record
 
 
 class UsageReconciler:
-    """Made on the loop; everything but `committed` and `unsettled` belongs to it. `chance` gives 0 to 1 for jitter.
+    """Made on the loop. Only `committed` and `unsettled` may be used from other threads.
 
-    `amended` hears of every record that books have told more of, as it was and as it is. `interrupted` gives how many
-    calls of processes that are no more were closed here so far: when it grows, the ledger has cases to fetch.
+    `chance` returns 0 to 1, for jitter. `amended` is called with the old and the new record of each amendment.
+    `interrupted` returns how many calls of dead processes were closed here: when it grows, the ledger has new cases.
     """
 
     def __init__(  # noqa: PLR0913 - its neighbours, and chance
@@ -74,7 +74,7 @@ class UsageReconciler:
         amended: Callable[[Record, Record], None] = lambda *_: None,
         interrupted: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._book = book_of(services.upstream.name)  # upstream knows nothing of the calls in the other one
+        self._book = book_of(services.upstream.name)  # upstream does not know the calls of the other Book
         self._lookup = lookup
         self._reports = reports
         self._ledger = services.ledger
@@ -85,42 +85,42 @@ class UsageReconciler:
         self._chance = chance
         self._amended = amended
         self._interrupted = interrupted
-        self._fetched_at = 0  # what `interrupted` gave then
+        self._fetched_at = 0  # `interrupted` at the last fetch
         self._loop = asyncio.get_running_loop()
-        self._cases: dict[str, _Case] = {}  # by request id; all of them
+        self._cases: dict[str, _Case] = {}  # all cases, by request id
         self._due: list[tuple[float, str]] = []  # a heap: when to ask next
-        self._reserve: list[str] = []  # those that wait for the end of the trial
-        self._trusted = False  # upstream has told something once
+        self._reserve: list[str] = []  # cases that wait for the end of the trial
+        self._trusted = False  # upstream has told a usage once
         self._paused_until = 0.0
         self._behind = True  # the ledger has cases that are not here
-        self._forgotten: set[str] = set()  # of those that were here, settled by somebody else
+        self._forgotten: set[str] = set()  # cases that somebody else settled
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def unsettled(self) -> int:
-        """Calls that are still to be settled."""
+        """How many calls wait to be settled."""
         return len(self._cases)
 
     def start(self) -> None:
-        """Begin with what the ledger holds."""
+        """Begin with the unsettled records of the ledger."""
         self._task = asyncio.create_task(self._work(), name="usage-reconciler")
 
     async def close(self) -> None:
-        """Stop at once. Nothing is lost: the ledger knows what is unsettled."""
+        """Stop at once. Unsettled calls stay in the ledger."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
     def committed(self, records: Iterable[Record]) -> None:
-        """These were settled and are durable. Any thread may say so."""
+        """Take those of these durable records that need a usage. Any thread may call it."""
         wanted = [record for record in records if wants(record)]
         if wanted:
             self._loop.call_soon_threadsafe(self.take, wanted)
 
     def take(self, records: Iterable[Record]) -> None:
-        """Settle these from the books, sooner or later. Records that are here already are passed over."""
+        """Ask upstream about these records later. Known ones are skipped."""
         now = self._clock.monotonic()
         for record in records:
             if record.request_id in self._cases:
@@ -134,7 +134,7 @@ class UsageReconciler:
         self._news.set()
 
     def forget(self, request_id: str) -> None:
-        """Somebody else has settled this call."""
+        """Drop a call that somebody else has settled."""
         if self._cases.pop(request_id, None) is not None:
             self._due = [due for due in self._due if due[1] != request_id]
             heapq.heapify(self._due)
@@ -143,7 +143,7 @@ class UsageReconciler:
             self._forgotten.add(request_id)
 
     async def ask_due(self) -> float | None:
-        """Ask about everything that is due; gives the seconds until something is again, None when nothing waits."""
+        """Ask about all calls that are due; returns the seconds until the next is due, None if none waits."""
         interrupted = self._interrupted()
         if interrupted != self._fetched_at:
             self._fetched_at, self._behind = interrupted, True
@@ -161,15 +161,15 @@ class UsageReconciler:
             self._news.clear()
             try:
                 seconds = await self.ask_due()
-            except Exception:  # noqa: BLE001 - whatever it is, the next round must come
-                _log.exception("unsettled calls could not be seen to")
+            except Exception:  # noqa: BLE001 - the next round must come
+                _log.exception("unsettled calls could not be settled; trying again")
                 seconds = PATIENCE_SECONDS / 60
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_SECONDS if seconds is None else min(seconds, LOOK_SECONDS)):
                     await self._news.wait()
 
     async def _fetch(self) -> None:
-        """Take from the ledger what is unsettled, as far as there is room."""
+        """Take unsettled records from the ledger, as far as there is room."""
         self._behind = False
         since = self._clock.wall_us() - REACH_MICROSECONDS
         while True:
@@ -183,12 +183,12 @@ class UsageReconciler:
             if len(page) < _PAGE or self._behind:
                 return
             if len(self._cases) == known and page[-1].started_at == since:
-                since += 1  # a page full of one microsecond
+                since += 1  # the whole page is of one microsecond
             else:
                 since = page[-1].started_at
 
     def _call_up(self) -> None:
-        """Plan the first asking of those in reserve: of all, or on trial of the newest few."""
+        """Plan the first attempt for the cases in reserve: for all, or on trial for the newest few."""
         while self._reserve and (self._trusted or len(self._due) < AT_ONCE):
             self._plan(self._reserve.pop(), 0)
 
@@ -217,9 +217,9 @@ class UsageReconciler:
                 case.give_up_at = self._clock.monotonic() + PATIENCE_SECONDS
             self._ask_again(case)
             return
-        except Exception as error:  # noqa: BLE001 - whatever it is, the call is not settled this time
+        except Exception as error:  # noqa: BLE001 - the call is asked about again
             reason = str(error) or type(error).__name__
-            _log.debug("the books could not be asked about %s: %s", record.request_id, reason)
+            _log.debug("upstream could not be asked for the usage of %s: %s", record.request_id, reason)
             self._ask_again(case)
             return
         if record.request_id in self._forgotten:
@@ -230,10 +230,10 @@ class UsageReconciler:
             self._ask_again(case)
             return
         if entry.usage is None:
-            _log.info("upstream's books do not say what %s weighed", record.request_id)
+            _log.info("upstream has no usage of %s", record.request_id)
         else:
             self._settle(record, entry.usage, entry)
-        self._cases.pop(record.request_id, None)  # there is none when a pause has begun meanwhile
+        self._cases.pop(record.request_id, None)  # a pause may have removed it meanwhile
         self._trust()
 
     def _settle(self, record: Record, usage: Usage, entry: UpstreamUsage) -> None:
@@ -245,7 +245,7 @@ class UsageReconciler:
         self._amended(record, settled)
 
     def _trust(self) -> None:
-        """There are books: whatever waits may be asked about."""
+        """Upstream keeps usage records: ask about all waiting cases."""
         self._trusted = True
         self._call_up()
 
@@ -255,19 +255,19 @@ class UsageReconciler:
         if request_id not in self._cases:
             return
         enough = case.misses >= TRIAL_ATTEMPTS
-        deleted = enough and case.record.generation_id is None  # a response can be, and says nothing of the books
+        deleted = enough and case.record.generation_id is None  # a response can be deleted, which ends no trial
         if enough and not (self._trusted or deleted):
             self._pause()
         elif deleted or self._clock.monotonic() >= case.give_up_at:
             del self._cases[request_id]
             self._call_up()
-            _log.info("upstream's books have nothing of %s: usage stays %s", request_id, case.record.usage_source)
+            _log.info("upstream has no usage record of %s: usage stays %s", request_id, case.record.usage_source)
         else:
             self._plan(request_id, case.attempts)
 
     def _pause(self) -> None:
-        """There seem to be no books. What waits is let go, and fetched again from the ledger after the pause."""
-        _log.info("upstream's books tell nothing: asking again in an hour, of calls: %d", len(self._cases))
+        """Upstream seems to keep no usage records: drop all cases, and fetch them from the ledger after the pause."""
+        _log.info("upstream tells no usage afterwards: asking again in an hour, calls: %d", len(self._cases))
         self._cases.clear()
         self._due.clear()
         self._reserve.clear()

@@ -1,19 +1,18 @@
-"""The calendar: the date for whoever deletes by it. What is deleted because a clock was wrong does not come back."""
+"""A wall clock for deletions, which are final: it ignores leaps of a clock that was set wrong."""
 
 from app.gateway.clock import Clock
 
 LEAP_MICROSECONDS = 3_600_000_000
-"""A wall clock that is ahead by so much has leapt: it was set wrong, or right, or the machine slept."""
+"""A wall clock that is ahead by so much has leapt: it was set, or the machine slept."""
 
 DOUBT_SECONDS = 86_400.0
-"""So long a leap must last to be believed."""
+"""How long a leap must last before it counts."""
 
 
 class MonotonicWallClock:
-    """The wall clock, but for leaps ahead: until one is believed, time goes on as if there had been none.
+    """The wall clock without leaps ahead: until a leap counts, time goes on without it.
 
-    Leaps back are believed at once: then what is old is only kept for longer. What the clock says when the process
-    begins is believed as well, since there is nothing to judge it by.
+    Leaps back count at once, since they only keep data for longer. The clock's first reading counts as well.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -22,7 +21,7 @@ class MonotonicWallClock:
         self._monotonic = clock.monotonic()
 
     def now(self) -> int:
-        """Microseconds UTC. Any thread may ask."""
+        """Microseconds UTC. Any thread may call it."""
         wall, monotonic = self._clock.wall_us(), self._clock.monotonic()
         elapsed = monotonic - self._monotonic
         expected = self._wall_us + round(elapsed * 1_000_000)

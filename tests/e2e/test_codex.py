@@ -60,7 +60,7 @@ SAID = {
     "insufficient_quota": "Quota exceeded.",  # a reason, if not ours: it shows no body of a 429
     "rate_limited": "last status: 429",
     "storage_unavailable": "Limits cannot be judged",
-    "overloaded": "carries as many calls as it may",
+    "overloaded": "has as many calls as it may have",
     "draining": "This server is stopping.",
 }
 

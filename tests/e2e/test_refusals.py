@@ -50,7 +50,7 @@ WORDS = {
     "insufficient_quota": "budget of 0 tokens in all is spent",
     "rate_limited": "Please try again in 1s.",
     "storage_unavailable": "Limits cannot be judged",
-    "overloaded": "carries as many calls as it may",
+    "overloaded": "has as many calls as it may have",
     "draining": "This server is stopping.",
 }
 

@@ -200,7 +200,7 @@ def test_the_refusal_says_how_much_is_held(team: Gateway, replay: ReplayUpstream
     refused = post(team, key, CALL)
     assert (refused.status, refused.error_type) == (429, "insufficient_quota")
     said = refused.json["error"]["message"]
-    assert f"{worst(CALL)} tokens of it is held for 1 call whose cost nobody has told yet" in said
+    assert f"{worst(CALL)} tokens of it is held for 1 call whose cost is not known yet" in said
     assert "`weighbridge limits unsettled b4-told`" in said
     team.command("limits", "settle", record_of(team, "timeout")["request_id"], "--usd", "0")
     assert post(team, key, CALL, **replay.play(document(BODY))).status == 200

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from app.domain.answer.extras import Extras
 from app.domain.answer.usage import Usage
 from app.domain.identity.kept_ids import kept_id
 from app.domain.money.amounts import NANOUSD_PER_USD
@@ -224,7 +225,8 @@ async def test_a_response_of_any_size_is_read_in_little_memory(answered: Answers
     usage = {"input_tokens": 7, "output_tokens": 5, "total_tokens": 12}
     answered.give({"id": "resp_1", "output": output, "status": "completed", "model": "m", "usage": usage})
     entry = await answered.lookup.look_up(in_background())
-    assert entry == UpstreamUsage(Usage(input_tokens=7, output_tokens=5, total_tokens=12), "m")
+    usage_read = Usage(input_tokens=7, output_tokens=5, total_tokens=12)
+    assert entry == UpstreamUsage(usage_read, "m", Extras(unread=True))
 
 
 async def test_nobody_there() -> None:

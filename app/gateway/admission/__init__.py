@@ -1,1 +1,1 @@
-"""What a call must pass before it goes upstream: its body, its models, its limits, its budgets."""
+"""The checks before a call goes upstream: its body, its models, its limits, its budgets."""

@@ -1,11 +1,11 @@
-"""Admission: what a client's terms say to a call, before it goes upstream.
+"""Admission: applies a client's terms to a call before it goes upstream.
 
-    models ──> safety identifier ──> worst case ──Ask──> Limiter ──Grant──> upstream
-      │                                 │ price unknown     │ Refusal
-      └── 403                           └── 403             └── 429
+    models ──> safety identifier ──> worst case ──LimitRequest──> Limiter ──Grant──> upstream
+      │                                 │ price unknown              │ LimitRefusal
+      └── 403                           └── 403                      └── 429
 
-Only calls whose client has terms to be judged come by here. The limiter may answer later: an exchange whose client has
-left meanwhile gives everything back.
+Only calls whose client has such terms come here. The limiter may answer later: if the client has left by then,
+everything is given back.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ NO_WORST_CASE = WorstCase(0, 0, None)
 
 @dataclass(slots=True, frozen=True)
 class AdmissionRules:
-    """What holds for all clients; see the settings in `[limits]`."""
+    """Rules for all clients, from the settings in `[limits]`."""
 
     assumed: Assumptions
     refuse_unknown_price: bool
@@ -56,7 +56,7 @@ class Admission:
         self._unsettled = unsettled
 
     def begin(self, exchange: Exchange, terms: EffectiveTerms, facts: CallFacts, request: UpstreamRequest) -> None:
-        """Send the call upstream if the terms allow it, else answer it; now, or when the limiter has answered."""
+        """Send the call upstream if the terms allow it, else refuse it: now, or when the limiter has answered."""
         fields = facts.fields
         try:
             if terms.models:
@@ -74,9 +74,11 @@ class Admission:
     def _reserve(
         self, exchange: Exchange, terms: EffectiveTerms, fields: Mapping[str, Any], request: UpstreamRequest
     ) -> None:
-        """Raises ApiError when the call may not even ask."""
+        """Ask the limiter. Raises ApiError if the call is refused before."""
         if terms.budgeted and not self._ledger.keeps:
-            raise StorageUnavailable("The ledger does not take records, and this client has a budget.")
+            raise StorageUnavailable(
+                "The ledger cannot store records at the moment, and this client has a budget. Try again in a moment."
+            )
         worst = NO_WORST_CASE
         if terms.bounded:
             check_items(fields)
@@ -115,7 +117,7 @@ class Admission:
             answer.give_back()
 
     def _refuse(self, exchange: Exchange, request: UpstreamRequest, ask: LimitRequest, refusal: LimitRefusal) -> None:
-        """Of a budget it is said how much unsettled calls hold, as soon as that is known."""
+        """Reject the call. For a budget, the message says how much unsettled calls hold, as soon as that is known."""
         unsettled, found = self._unsettled, refusal.budget
         if unsettled is None or found is None:
             _reject(exchange, refusal_error(refusal, ask), request)
@@ -130,15 +132,15 @@ class Admission:
         unsettled.look_up(known)
 
     def _unpriced(self, fields: Mapping[str, Any]) -> ModelNotAllowed:
-        """What a call gets whose cost cannot be bounded."""
+        """The error for a call whose cost has no known bound."""
         names = models_named(fields)
         name = next((name for name in names if self._prices.price(name) is None), None)
         if name is None:
             message = "Name one model in `model`: this client has budgets in US dollars only."
             return ModelNotAllowed(message, param="model")
         return ModelNotAllowed(
-            f"What the model {name!r} costs is not known here, and this client has budgets in US dollars only. The "
-            f'operator can name its price in the settings, as [prices."{name}"], or give the client a budget in tokens '
+            f"The price of the model {name!r} is unknown here, and this client has budgets in US dollars only. The "
+            f'operator can set the price as [prices."{name}"] in the settings, or give the client a budget in tokens '
             "as well.",
             param="model" if name == fields.get("model") else "models",
         )
@@ -167,5 +169,5 @@ def _identified(request: UpstreamRequest, identifier: str, facts: CallFacts) -> 
     try:
         return replace(request, body=with_safety_identifier(request.body, identifier, has_one=has_one, span=span))
     except (ValueError, RecursionError):
-        message = f"`{_IDENTIFIER}` is set by the server, and this body cannot be changed: leave it out."
+        message = f"This server sets `{_IDENTIFIER}`, and cannot replace the one in this body: leave it out."
         raise InvalidRequest(message, param=_IDENTIFIER) from None

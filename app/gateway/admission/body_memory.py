@@ -1,10 +1,10 @@
-"""How much memory the request bodies of all calls may take together.
+"""Limits the memory of all request bodies together.
 
-    BodyHold.resize ──room──> held ──nothing refers to the hold any more──> given back
-                   └─none──> waits ──given back by another──> held
+    BodyHold.resize ──room──> held ──no reference to the hold is left──> given back
+                   └─none──> waits ──another gives back──> held
                                └──WAIT_SECONDS──> 503
 
-Bodies of up to SMALL_BYTES always have room and are not counted. One client has half of the room at most.
+Bodies of up to SMALL_BYTES are not counted. One client may have half of the memory at most.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ WAIT_SECONDS = 1.0
 
 
 class BodyMemory:
-    """One per process. `held` is what bodies hold now, in bytes."""
+    """One per process. `held` is the bytes that bodies hold now."""
 
     def __init__(self, max_bytes: int) -> None:
         self.held = 0
@@ -27,11 +27,11 @@ class BodyMemory:
         self._waiting: dict[asyncio.Future[None], tuple[BodyHold, int]] = {}  # and how much more each asks for
 
     def hold(self, client: str) -> "BodyHold":
-        """Room for one body, none at first."""
+        """A hold for one body, with no memory at first."""
         return BodyHold(self, client)
 
     def take(self, hold: "BodyHold", size: int) -> bool:
-        """Give the hold `size` bytes more, if they are there. Raises PayloadTooLarge when they never will be."""
+        """Give the hold `size` bytes more, if they are free. Raises PayloadTooLarge if they never will be."""
         if hold.size + size > self._max_bytes // 2:
             message = "The request body takes more memory than one client may have (half of server.max_buffered_bytes)."
             raise PayloadTooLarge(message)
@@ -40,7 +40,7 @@ class BodyMemory:
         return self._take_if_free(hold, size)
 
     async def wait(self, hold: "BodyHold", size: int, seconds: float) -> None:
-        """Give the hold `size` bytes more when others have given them back. Raises TimeoutError."""
+        """Give the hold `size` bytes more as soon as they are free. Raises TimeoutError."""
         granted = asyncio.get_running_loop().create_future()
         self._waiting[granted] = (hold, size)
         try:
@@ -50,7 +50,7 @@ class BodyMemory:
             self._waiting.pop(granted, None)
 
     def give_back(self, hold: "BodyHold", size: int) -> None:
-        """The hold needs so many bytes less: others may have them."""
+        """Take back `size` bytes, and give them to holds that wait."""
         self._give(hold, -size)
         for granted, (other, more) in list(self._waiting.items()):
             if not granted.done() and self._take_if_free(other, more):  # it is, when it is too late and not told yet
@@ -72,7 +72,7 @@ class BodyMemory:
 
 
 class BodyHold:
-    """The room of one body. Whoever holds the body holds this; with the last of them it is given back."""
+    """The memory of one body. It is given back when the last reference to the hold goes."""
 
     __slots__ = ("_memory", "_waited", "client", "size")
 
@@ -83,7 +83,7 @@ class BodyHold:
         self.size = 0
 
     def resize_at_once(self, size: int) -> bool:
-        """Have room for a body of `size` bytes, if there is any now. Raises PayloadTooLarge."""
+        """Change the hold to `size` bytes. False if there is no room now. Raises PayloadTooLarge."""
         more = (size if size > SMALL_BYTES else 0) - self.size
         if more > 0:
             return self._memory.take(self, more)
@@ -92,7 +92,7 @@ class BodyHold:
         return True
 
     async def resize(self, size: int) -> None:
-        """The same, waiting for it, WAIT_SECONDS in all for one body. Raises Overloaded, too."""
+        """The same, but wait for room, WAIT_SECONDS in all for one body. Raises PayloadTooLarge or Overloaded."""
         if self.resize_at_once(size):
             return
         loop = asyncio.get_running_loop()
@@ -100,7 +100,7 @@ class BodyHold:
         try:
             await self._memory.wait(self, size - self.size, WAIT_SECONDS - self._waited)
         except TimeoutError:
-            message = "This server holds as many request bodies as it may. Try again in a moment."
+            message = "This server has no memory left for request bodies. Try again in a moment."
             raise Overloaded(message) from None
         self._waited += loop.time() - began
 

@@ -1,9 +1,9 @@
-"""What must be known of a request body, read from a copy: the bytes that go upstream are the bytes that came.
+"""Reads the facts that admission needs from a request body. The bytes that go upstream stay as they came.
 
     reads_quickly ── yes ──> read_body        parsed whole, at once: a few milliseconds at most
-                  └─ no ───> read_in_steps    scanned in steps, building nothing (app.domain.request.json_scan)
+                  └─ no ───> read_in_steps    scanned in steps (app.domain.request.json_scan)
 
-Parsing the worst 32 MiB whole would stop every other call for seconds and take gigabytes.
+Parsing the worst 32 MiB whole would stop all other calls for seconds and take gigabytes.
 """
 
 import asyncio
@@ -23,17 +23,17 @@ from app.domain.request.models_asked import MAX_NAME_LENGTH, check_models
 from app.gateway.admission.slices import run_in_slices
 
 SMALL_BYTES = 64 * 1024
-"""Whatever so few bytes are, reading and judging them takes less than 10 ms."""
+"""Reading and judging so few bytes takes less than 10 ms, whatever they are."""
 
 QUICK_BYTES = 1024 * 1024
 QUICK_MARKS = 20_000
-"""Commas and opening brackets, also those within strings: about as many as there are values, or more."""
+"""Commas and opening brackets, also those within strings: at least about as many as there are values."""
 
-# Prime, so in step with nothing.
+# Primes, so that no regular body is in step with them.
 _STRIDES = (197, 199, 211, 223, 227, 229, 233, 239, 241, 251, 257, 263, 269, 271, 277, 281)
 
 _LISTED = frozenset({"input", "models", "plugins", "tools"})
-"""Judged by parts: of these a body in steps keeps an outline."""
+"""Fields of which read_in_steps() keeps an outline."""
 
 _ESCAPED_QUOTE = b"\\u0022"
 _MAX_DIGITS = 4300
@@ -45,8 +45,8 @@ _NO_SPANS: Mapping[str, tuple[int, int]] = {}
 class CallFacts:
     """The facts that decide how a call is treated.
 
-    `fields` are for admission: the body as parsed, or of one read in steps what is judged, which gives the same
-    answers. There `spans` says where each of them stands in the body.
+    `fields` are for admission: the parsed body or, after read_in_steps(), the judged parts of it, which give the same
+    results. Then `spans` has the position of each in the body.
     """
 
     model: str | None
@@ -56,11 +56,11 @@ class CallFacts:
 
 
 def read_body(body: bytes) -> CallFacts:
-    """Judge a body: one JSON object in UTF-8 whose top-level keys are all different. Raises InvalidRequest."""
+    """Read a body: one JSON object in UTF-8 with unique top-level keys. Raises InvalidRequest."""
     try:
         value: Any = orjson.loads(body)
     except ValueError:
-        value = _read_closely(body)  # orjson refuses some JSON that is merely odd, e.g. lone surrogates in escapes
+        value = _read_closely(body)  # orjson refuses some valid JSON, such as lone surrogates in escapes
     else:
         if isinstance(value, dict) and _may_repeat(body, value):
             value = _read_closely(body)
@@ -76,10 +76,10 @@ def read_body(body: bytes) -> CallFacts:
 
 
 def reads_quickly(body: bytes) -> bool:
-    """Whether read_body() is done with it at once; else it is for read_in_steps().
+    """Whether read_body() is quick enough for it; otherwise use read_in_steps().
 
-    The marks are estimated from a sample: to count those of a megabyte takes as long as to parse it. Which bytes are
-    looked at is drawn anew each time, so that nobody can write a body around them.
+    The marks are estimated from a sample, since counting those of a megabyte takes as long as parsing it. The sample is
+    random, so that no body can be written around it.
     """
     if len(body) <= SMALL_BYTES:
         return True
@@ -93,12 +93,10 @@ def reads_quickly(body: bytes) -> bool:
 async def read_in_steps(
     body: bytes, gone: Callable[[], bool] = lambda: False, turn: asyncio.Lock | None = None
 ) -> CallFacts:
-    """Judge any body as read_body() does, letting others go on meanwhile. Raises InvalidRequest.
+    """Read a body of any size as read_body() does, in slices.
 
-    Raises AbandonedError when the client is `gone` before the end.
-
-    What only a bomb has is refused here: over 500,000 objects and arrays, or members of what is judged, brackets over
-    1,000 deep, numbers of over 4,300 digits.
+    It refuses more: over 500,000 objects and arrays, or members of what is judged, brackets over 1,000 deep, numbers
+    of over 4,300 digits. Raises InvalidRequest, or AbandonedError if the client is `gone` before the end.
     """
     scan = JsonScan(body, TOP_NAMES - _LISTED, _LISTED)
     try:
@@ -122,11 +120,11 @@ def _facts(value: Mapping[str, Any], spans: Mapping[str, tuple[int, int]]) -> Ca
 
 
 def _may_repeat(body: bytes, value: dict[str, Any]) -> bool:
-    """False only when nothing was dropped in parsing, as the first of two equal keys would have been.
+    """Whether parsing may have dropped the first of two equal keys.
 
-    Most clients send compact JSON: then the parsed value, written out, is the body. Else a dropped key would at least
-    have taken its quotes with it (no quote being spelt as a number). Parsing with a hook on every object
-    is 4-10 times dearer than either.
+    Most clients send compact JSON: then the parsed value, written out, is the body. Otherwise a dropped key would take
+    its quotes with it, unless quotes are written as escapes. Parsing with a hook on every object costs 4 to 10 times
+    as much as either check.
     """
     try:
         again = orjson.dumps(value)
@@ -138,7 +136,7 @@ def _may_repeat(body: bytes, value: dict[str, Any]) -> bool:
 
 
 def _read_closely(body: bytes) -> Any:  # noqa: ANN401 - it is whatever JSON holds
-    """Parse with the standard library, refusing repeated keys at the top and marking those deeper down."""
+    """Parse with the standard library: refuse repeated keys at the top, mark those deeper down."""
     try:
         value = json.loads(
             body.decode("utf-8"), object_pairs_hook=_object, parse_int=_whole_number, parse_constant=_no_constant
@@ -159,7 +157,7 @@ def _read_closely(body: bytes) -> Any:  # noqa: ANN401 - it is whatever JSON hol
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The last of equal keys counts, as it does with most readers."""
+    """The last of equal keys counts, as with most readers."""
     members = dict(pairs)
     if len(members) == len(pairs):
         return members
@@ -168,7 +166,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _whole_number(digits: str) -> int | float:
-    """Long ones need not be exact: to read their digits takes time that grows with the square."""
+    """Long numbers are read as floats: the time for exact ones grows with the square of their digits."""
     if len(digits) <= _EXACT_DIGITS:
         return int(digits)
     if len(digits) > _MAX_DIGITS:
@@ -181,7 +179,7 @@ def _param(key: str | None) -> str | None:
 
 
 def _is_text(value: str) -> bool:
-    """Can it be written down? JSON can spell lone surrogates, which no ledger, log or answer takes."""
+    """Whether it can be encoded. JSON allows lone surrogates, which no ledger, log or answer can store."""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -1,12 +1,11 @@
-"""What limits say of themselves in the head of an answer.
+"""The headers that tell a client its rates.
 
     x-ratelimit-limit-requests: 60      x-ratelimit-remaining-requests: 59     x-ratelimit-reset-requests: 1m0s
     x-ratelimit-limit-tokens: ...       the same of tokens; names and forms are OpenAI's
     ratelimit-policy: "requests";q=60;w=60, "tokens";q=100000;w=60            the IETF's draft for HTTP at large
     ratelimit: "requests";r=59;t=60, "tokens";r=68000;t=60
 
-Seconds are rounded up, to 60 at the most. Of two rates of a kind, the client's and its group's, the one with less
-left is told.
+Seconds are rounded up, to 60 at most. Of a client's rate and its group's, the headers tell the one with less left.
 """
 
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from app.gateway.exchange.answer_head import Values
 from app.gateway.limiter import Limit, RateReading
 
 LONGEST_SECONDS = 60
-"""Rates are by the minute, and the OpenAI SDK for Node does not believe a longer `retry-after`."""
+"""Rates are by the minute, and the OpenAI SDK for Node ignores a longer `retry-after`."""
 
 _SECOND_NS = 1_000_000_000
 _MILLISECOND_NS = 1_000_000
@@ -25,7 +24,7 @@ _OPENAI_PREFIX = b"x-ratelimit-"
 
 
 def limit_headers(readings: Sequence[RateReading]) -> Headers:
-    """The headers for these rates; none for none."""
+    """The headers for these rates."""
     requests, tokens = _tightest(readings)
     if requests is not None and tokens is not None:
         _, rpm, of_requests, requests_ns = requests
@@ -55,7 +54,7 @@ def limit_headers(readings: Sequence[RateReading]) -> Headers:
 
 @lru_cache(maxsize=1024)
 def _of_limits(rpm: int | None, tpm: int | None) -> tuple[tuple[bytes, bytes], ...]:
-    """Those that stay the same from call to call: what the limits are."""
+    """The headers that stay the same from call to call."""
     limits = [(kind, limit) for kind, limit in (("requests", rpm), ("tokens", tpm)) if limit is not None]
     headers = [(f"x-ratelimit-limit-{kind}".encode(), b"%d" % limit) for kind, limit in limits]
     policy = ", ".join(f'"{kind}";q={limit};w=60' for kind, limit in limits)
@@ -63,7 +62,7 @@ def _of_limits(rpm: int | None, tpm: int | None) -> tuple[tuple[bytes, bytes], .
 
 
 def add_limit_headers(headers: Headers, values: Values, readings: Sequence[RateReading]) -> None:
-    """Add ours to an upstream's head. What upstream says of its own rates stays, and is not mixed with ours."""
+    """Add our headers to an upstream's head. Upstream's own rate headers stay, and ours do not mix with them."""
     ours = limit_headers(readings)
     if b"\n".join(values).find(b"ratelimit") >= 0:
         openai_taken = any(name.startswith(_OPENAI_PREFIX) for name in values)
@@ -72,7 +71,7 @@ def add_limit_headers(headers: Headers, values: Values, readings: Sequence[RateR
 
 
 def retry_after(wait_ns: int) -> tuple[str, str]:
-    """When to come again, in whole seconds."""
+    """The `retry-after` header."""
     return "retry-after", str(min(max(1, -(-wait_ns // _SECOND_NS)), LONGEST_SECONDS))
 
 
@@ -87,7 +86,7 @@ def span(nanoseconds: int) -> tuple[int, bytes]:
 
 
 def _tightest(readings: Sequence[RateReading]) -> tuple[RateReading | None, RateReading | None]:
-    """Of requests and of tokens the one with less left: the client's or its group's."""
+    """For requests and for tokens, the rate with less left: the client's or its group's."""
     requests = tokens = None
     for reading in readings:
         if reading.kind is Limit.REQUESTS:

@@ -1,4 +1,4 @@
-"""Refusals in words: which limit is in the way, whose it is, and when to come again or what to change."""
+"""Error messages for refusals: which limit is in the way, whose it is, and when to come again or what to change."""
 
 from datetime import UTC, datetime
 
@@ -12,9 +12,9 @@ NOTHING_HELD = (0, 0)
 
 
 def refusal_error(refusal: LimitRefusal, ask: LimitRequest, held: tuple[int, int] = NOTHING_HELD) -> ApiError:
-    """The error to answer with. A budget gives none that can be tried again; the others say when.
+    """The error for a refusal. Only a spent budget is no reason to try again.
 
-    `held` is how much of the budget is held by calls that nobody has told the cost of, and how many these are.
+    `held` is how much of the budget unsettled calls hold, and how many calls these are.
     """
     if refusal.budget is not None:
         message = _of_budget(refusal.budget, refusal.holder, ask)
@@ -53,7 +53,7 @@ def _held(budget: Budget, holder: Holder, amount: int, calls: int) -> str:
     which = "1 call" if calls == 1 else f"{calls} calls"
     whom = f" {holder.own_name}" if holder.kind == "client" else ""
     return (
-        f" {_amount(amount, budget)} of it is held for {which} whose cost nobody has told yet: "
+        f" {_amount(amount, budget)} of it is held for {which} whose cost is not known yet: "
         f"`weighbridge limits unsettled{whom}` lists them."
     )
 

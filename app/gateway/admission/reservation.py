@@ -1,13 +1,13 @@
-"""A reservation: what was granted to one exchange, and what becomes of it when that ends.
+"""A reservation: what was granted to one exchange, and how it is settled when the exchange ends.
 
-    usage reported                                    counts as it is
+    usage reported                                    counts as reported
     the request did not go out whole, or upstream
     answered with an error                            nothing counts
-    no head, or an unstreamed answer that broke off   nobody has told: the call is held at all that was set aside
-    a stream that broke off behind its head           output by what was seen, input by what was set aside
+    no head, or an unstreamed answer that broke off   unknown: the call is held at its worst case
+    a stream that broke off after its head            the output seen, and the input of the worst case
 
-Until it ends the record of a budgeted call knows its worst case, and so does its open row in the ledger: a call that
-was open when the process died is held, too. Upstream's records, or an operator, tell later (app.gateway.unsettled).
+Until the end, the record of a budgeted call has its worst case, and so has its open row in the ledger: a call that was
+open when the process died is held, too. Upstream's records or an operator settle it later (app.gateway.unsettled).
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _ENDED = (Outcome.COMPLETED, Outcome.INCOMPLETE, Outcome.FAILED)
 
 @dataclass(slots=True, frozen=True)
 class Asked:
-    """What limits were asked for. `several`: more models than one may answer."""
+    """What the limits were asked for. `several`: more than one model may answer."""
 
     worst: WorstCase
     terms: EffectiveTerms
@@ -36,7 +36,7 @@ class Asked:
 
 
 class Reservation:
-    """Of one exchange. `stop_at_tokens` is where a stream is ended; None: nowhere."""
+    """The reservation of one exchange. `stop_at_tokens` is where its stream is ended, if anywhere."""
 
     __slots__ = ("_asked", "grant", "stop_at_tokens")
 
@@ -46,23 +46,23 @@ class Reservation:
         self._asked = asked
 
     def settle(self, record: Record, reading: AnswerReading, prices: PriceBook, *, sent: bool) -> None:
-        """The record is closed: tell the limiter what the call came to. With a budget, the record says so, too.
+        """Tell the limiter what the call came to, and write it into the closed record if there is a budget.
 
         `sent` says whether upstream got the whole request.
         """
         record.worst_case = None
         tokens, cost = (record.input_tokens or 0) + (record.output_tokens or 0), record.cost_nanousd or 0
-        told = record.usage_source is UsageSource.REPORTED
+        reported = record.usage_source is UsageSource.REPORTED
         if reading.no_answer:
-            sent = False  # nothing was made of it
-        if not told or record.input_tokens is None or record.output_tokens is None:
+            sent = False  # nothing was made
+        if not reported or record.input_tokens is None or record.output_tokens is None:
             worst = self._asked.worst
-            if sent and not told and _is_untold(record, reading):
+            if sent and not reported and _is_unknown(record, reading):
                 tokens, cost = worst.tokens, worst.cost_nanousd or 0
                 if self._asked.terms.budgeted:
                     record.count_worst_case(worst)
             elif sent and (guess := self._guess(record, reading)) is not None:
-                guess = _completed(record, guess) if told else guess
+                guess = _completed(record, guess) if reported else guess
                 tokens = guess.total_tokens or 0
                 if self._asked.terms.budgeted:
                     self._write(record, guess, prices)
@@ -70,9 +70,9 @@ class Reservation:
         self.grant.settle(tokens, cost)
 
     def _guess(self, record: Record, reading: AnswerReading) -> Usage | None:
-        """Of an answer that had begun; None where nothing shows that upstream has made anything."""
+        """An estimate for an answer that had begun; None if nothing shows that upstream made anything."""
         output_bytes = reading.output_bytes if record.stream else record.bytes_out
-        if not output_bytes and record.outcome in _WHOLE:  # nothing could be read of it, or it came in one event
+        if not output_bytes and record.outcome in _WHOLE:  # it could not be read, or came in one event
             output_bytes = record.bytes_out
         if not _answered(record) or (record.outcome in _ENDED and not output_bytes):
             return None
@@ -98,12 +98,12 @@ class Reservation:
 
 
 def _answered(record: Record) -> bool:
-    """Has upstream begun to answer, and not with an error?"""
+    """Whether upstream has begun to answer, and not with an error."""
     return record.http_status is not None and 200 <= record.http_status < 300
 
 
-def _is_untold(record: Record, reading: AnswerReading) -> bool:
-    """Has nobody told anything of a call that went out whole and has no usage?"""
+def _is_unknown(record: Record, reading: AnswerReading) -> bool:
+    """Whether nothing is known of a call that went out whole and has no usage."""
     if record.outcome is Outcome.REJECTED:
         return False
     if record.time_to_first_byte_ms is None:
@@ -116,7 +116,7 @@ def _is_untold(record: Record, reading: AnswerReading) -> bool:
 
 
 def _completed(record: Record, guess: Usage) -> Usage:
-    """What upstream has told of the usage, and the guess for the rest: half a usage is not for free either."""
+    """The part of the usage that upstream reported, and the estimate for the rest."""
     into = guess.input_tokens if record.input_tokens is None else record.input_tokens
     out = guess.output_tokens if record.output_tokens is None else record.output_tokens
     cost = record.cost_nanousd if record.cost_source is CostSource.REPORTED else None
@@ -124,7 +124,7 @@ def _completed(record: Record, guess: Usage) -> Usage:
 
 
 def _affordable(grant: Grant, worst: WorstCase) -> int:
-    """The output tokens that what was set aside pays for."""
+    """The output tokens that the reservation pays for."""
     tokens = max(0, min(worst.output_tokens, grant.tokens - worst.input_tokens))
     cost = worst.cost_nanousd
     if cost and grant.cost_nanousd < cost:

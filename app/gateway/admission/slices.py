@@ -8,16 +8,16 @@ Result = TypeVar("Result")
 
 
 class AbandonedError(Exception):
-    """Nobody waits for the result any more."""
+    """The caller no longer needs the result."""
 
 
 async def run_in_slices(
     work: Generator[None, None, Result], gone: Callable[[], bool] = lambda: False, turn: asyncio.Lock | None = None
 ) -> Result:
-    """Run to the end; whatever else is due on the loop goes between two steps.
+    """Run the work to its end, and let the loop run between two steps.
 
-    Those that share a `turn` go one step in each turn of the loop, all together: but for their first ones, since most
-    have no other. Raises what the work raises, or AbandonedError once `gone()` says that nobody waits for it.
+    All works that share a `turn` make one step together in each turn of the loop. Their first steps are not counted,
+    since most works have only one. Raises what the work raises, or AbandonedError once `gone()` is true.
     """
     turn = turn or asyncio.Lock()
     if gone():

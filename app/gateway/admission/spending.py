@@ -1,4 +1,4 @@
-"""What budgets start from: what the ledger says that clients have spent since a moment."""
+"""What clients have spent since a moment, by the ledger: budgets start from it."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -11,18 +11,18 @@ from app.gateway.usage_query import UsageQuery
 
 @dataclass(slots=True, frozen=True)
 class Spent:
-    """Tokens, input and output together, and nano-dollars, as far as they are known."""
+    """Tokens (input and output together) and nano-dollars, as far as they are known."""
 
     tokens: int = 0
     cost_nanousd: int = 0
 
     def of(self, unit: Unit) -> int:
-        """In the unit of a budget."""
+        """The amount in the unit of a budget."""
         return self.cost_nanousd if unit is Unit.USD else self.tokens
 
 
 class LedgerSpending:
-    """Asks one book of the ledger, all clients at once. `caught_up` waits until that has what was settled so far."""
+    """Asks one Book of the ledger. `caught_up` waits until the ledger has all that was settled so far."""
 
     def __init__(
         self, reports: Reports, caught_up: Callable[[], Awaitable[None]] | None = None, *, book: Book = Book.REAL
@@ -32,9 +32,9 @@ class LedgerSpending:
         self._book = book
 
     async def since(self, begins_at: int, clients: Sequence[str]) -> Spent:
-        """What these have spent together on calls begun then (microseconds UTC) or later.
+        """What these clients have spent together on calls begun then (microseconds UTC) or later.
 
-        Raises StorageUnavailable when the ledger does not know all of it yet.
+        Raises StorageUnavailable if the ledger does not have all of it yet.
         """
         if self._caught_up is not None:
             await self._caught_up()

@@ -1,1 +1,1 @@
-"""Clients: who they are, their keys, and the terms that their calls are held to."""
+"""Clients, their keys, and the terms of their calls."""

@@ -1,4 +1,4 @@
-"""The roster: every client and group in memory, and for each client what its calls are held to, ready made."""
+"""The directory of clients and groups, in memory, with the effective terms of each client."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,12 +14,11 @@ from app.gateway.ports import StoredClient, StoredGroup
 
 @dataclass(slots=True, frozen=True)
 class EffectiveTerms:
-    """What a client's calls are held to, its group's terms among it. Made at each change, read on every call.
+    """The terms of a client's calls, its group's included. They are made at each change and read on every call.
 
-    `cut`: it is disabled, and its running calls end.
-    `judged` says whether admission has anything to look at. `models` must all allow a call. `bounded`: does it matter
-    how many tokens a call may come to? `budgeted`: is there a budget? `priced`: is there somebody with budgets in US
-    dollars alone, which hold nothing whose price is not known?
+    `cut`: the client is disabled, and its running calls are ended. `judged`: admission has something to check. `models`
+    must all allow a call. `bounded`: calls need a worst case. `budgeted`: there is a budget. `priced`: a holder has
+    budgets in US dollars only, so that calls need a known price.
     """
 
     client: str
@@ -38,23 +37,23 @@ class EffectiveTerms:
 
 
 class ClientDirectory:
-    """Clients and groups by name. `terms` has everybody whose terms are not the default ones."""
+    """Clients and groups by name. `terms` has all clients whose terms are not the default ones."""
 
     def __init__(self) -> None:
         self.terms: dict[str, EffectiveTerms] = {}
         self.changes = 0  # how often put_client() was called
         self._clients: dict[str, StoredClient] = {}
         self._groups: dict[str, StoredGroup] = {}
-        self._group_holders: dict[str, Holder] = {}  # made once for all clients of a group: they hold all their names
+        self._group_holders: dict[str, Holder] = {}  # made once for a group, since they have all members' names
 
     def fill(self, clients: Iterable[StoredClient], groups: Iterable[StoredGroup]) -> None:
-        """Take these in place of all others."""
+        """Replace all clients and groups."""
         self._clients = {client.name: client for client in clients}
         self._groups = {group.name: group for group in groups}
         self._make_all()
 
     def put_client(self, client: StoredClient) -> None:
-        """Add or change one."""
+        """Add or change a client."""
         before = self._clients.get(client.name)
         self._clients[client.name] = client
         self.changes += 1
@@ -66,7 +65,7 @@ class ClientDirectory:
             self.terms.pop(client.name, None)
 
     def put_group(self, group: StoredGroup) -> None:
-        """Add or change one."""
+        """Add or change a group."""
         self._groups[group.name] = group
         self._make_all()
 
@@ -79,13 +78,13 @@ class ClientDirectory:
         return self._groups.get(name)
 
     def with_client(self, client: StoredClient) -> "ClientDirectory":
-        """A copy in which this one stands."""
+        """A copy with this client."""
         copy = self._copy()
         copy.put_client(client)
         return copy
 
     def with_group(self, group: StoredGroup) -> "ClientDirectory":
-        """A copy in which this one stands."""
+        """A copy with this group."""
         copy = self._copy()
         copy.put_group(group)
         return copy
@@ -106,17 +105,17 @@ class ClientDirectory:
         return () if holder is None else holder.clients
 
     def holders(self, client: str) -> tuple[Holder, ...]:
-        """Who limits a client: itself and its group, each only if it has limits."""
+        """The holders that limit a client: itself and its group, each only if it has limits."""
         stored = self._clients.get(client)
         return () if stored is None else self._holders(stored)
 
     def all_holders(self) -> tuple[Holder, ...]:
-        """Everybody who has limits, once."""
+        """All holders with limits."""
         found = {holder.name: holder for client in self._clients.values() for holder in self._holders(client)}
         return tuple(found.values())
 
     def group_holder(self, group: StoredGroup) -> Holder:
-        """A group as a holder, limits or none."""
+        """A group as a holder, with or without limits."""
         return self._group_holders[group.name]
 
     def _copy(self) -> "ClientDirectory":

@@ -1,4 +1,4 @@
-"""When keys were last used: in memory to the call, in the database to the minute. No call waits for it.
+"""When keys were last used: exact in memory, to the minute in the database. No call waits for it.
 
 committed records ──> latest, by key ──once a minute, and at the end──> keys.last_used_at
 """
@@ -18,10 +18,10 @@ _log = logging.getLogger(__name__)
 
 
 class KeyUseStore(Protocol):
-    """Keeps when keys were last used."""
+    """Stores when keys were last used."""
 
     async def note_use(self, used_at: Mapping[str, int]) -> None:
-        """Store the times by key id, unless later ones are there. Raises StorageUnavailable."""
+        """Store the times by key id, unless later ones are stored. Raises StorageUnavailable."""
 
 
 class KeyUse:
@@ -34,12 +34,12 @@ class KeyUse:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        """Store the times from now on, once a minute."""
+        """Start to store the times, once a minute."""
         self._task = asyncio.get_running_loop().create_task(self._work(), name="key use")
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Store what is left."""
+        """Stop, and store what is left."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -47,18 +47,18 @@ class KeyUse:
         await self.store_unsaved()
 
     def committed(self, records: Sequence[Record]) -> None:
-        """These calls have ended. Any thread may say so, one at a time."""
+        """Note the use of these calls' keys. Any one thread at a time may call it."""
         unsaved = self._unsaved
         for record in records:
             unsaved[record.key_id] = record.started_at
 
     def last_used(self, key_id: str, stored: int | None) -> int | None:
-        """When a key was last used, given what the database says."""
+        """When a key was last used. `stored` is what the database has."""
         known = (stored, self._latest.get(key_id), self._unsaved.get(key_id))
         return max((at for at in known if at is not None), default=None)
 
     async def store_unsaved(self) -> None:
-        """Store what was not stored yet. What the database does not take now is tried again."""
+        """Store what was not stored yet. What the database cannot store now is tried again."""
         unsaved, self._unsaved = self._unsaved, {}
         if not unsaved:
             return

@@ -1,4 +1,4 @@
-"""Clients and their keys: who may call, and what operators change. A change counts at once in this process."""
+"""Keys of clients: who may call, and how operators change that. A change counts at once in this process."""
 
 import asyncio
 import secrets
@@ -30,14 +30,14 @@ _PLAIN_BEARER = b"Bearer "
 _FAULTS = {
     KeyFault.NOT_A_KEY: (
         f"That is not a Weighbridge key: those begin with sk-wb- and have {KEY_LENGTH} characters. "
-        "Ask whoever runs this server for one."
+        "Ask the operator of this server for one."
     ),
     KeyFault.MISTYPED: "This Weighbridge key is mistyped or cut: its checksum is wrong.",
 }
 
 
 class KeyDirectory:
-    """Every key that could be good, in memory: one look-up by id, one comparison of digests."""
+    """All keys that may be valid, in memory. `clients` is the directory of their clients."""
 
     def __init__(self) -> None:
         self._keys: dict[str, StoredKey] = {}
@@ -46,30 +46,30 @@ class KeyDirectory:
         self.changes = 0  # how often put() was called
 
     def fill(self, keys: Sequence[StoredKey]) -> None:
-        """Take these in place of all others."""
+        """Replace all keys."""
         self._keys = {key.key_id: key for key in keys}
         self._by_digest = {key.digest: key for key in keys}
 
     def has(self, key_id: str) -> bool:
-        """Is this key here, and not revoked?"""
+        """Whether this key is here and not revoked."""
         key = self._keys.get(key_id)
         return key is not None and key.revoked_at is None
 
     @property
     def any(self) -> bool:
-        """Is there one?"""
+        """Whether there is a key."""
         return bool(self._keys)
 
     def put(self, key: StoredKey) -> None:
-        """Add or change one."""
+        """Add or change a key."""
         self._keys[key.key_id] = key
         self._by_digest[key.digest] = key
         self.changes += 1
 
     def authenticate(self, authorization: bytes | None, now_us: int) -> StoredKey:
-        """The caller's key. Raises AuthenticationFailed with a message that says what is wrong but never the key.
+        """The caller's key. Raises AuthenticationFailed with a message that says what is wrong and has no key.
 
-        A good key is found by the digest of what was sent, which tells who measures the time nothing of any key.
+        The key is looked up by the digest of what was sent, so that timing reveals nothing about any key.
         """
         if authorization is not None and authorization.startswith(_PLAIN_BEARER):
             found = self._by_digest.get(sha256(authorization[7:]).digest())
@@ -96,10 +96,10 @@ class KeyDirectory:
 
 
 class KeyService:
-    """What operators do with keys, and through them make clients. Times in microseconds UTC.
+    """Creates and changes keys, and creates clients with them. Times are microseconds UTC.
 
-    `defaults` are the terms of new clients; `prepare` is the limiter's, which must know a client before its first call.
-    `last_used` gives when a key was last used, by its id and what storage says.
+    `defaults` are the terms of new clients. `prepare` is the limiter's, which must know a client before its first call.
+    `last_used` returns when a key was last used, from its id and the stored time.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - its neighbours
@@ -117,11 +117,11 @@ class KeyService:
         self._defaults = defaults
         self._prepare = prepare
         self._last_used = last_used
-        self.revoked: Callable[[str], None] = lambda _: None  # hears of each key whose running calls are to end
-        self._changing = asyncio.Lock()  # or a key revoked while it is rotated would come to life again
+        self.revoked: Callable[[str], None] = lambda _: None  # called with each key whose running calls must end
+        self._changing = asyncio.Lock()  # without it, a key revoked while it is rotated would be valid again
 
     async def load(self) -> None:
-        """Fill the directory from the store; again when a key was changed meanwhile: what was read may be older."""
+        """Fill the directory from the store. Repeats if a key was changed meanwhile, since the read may be older."""
         while True:
             changes = self._directory.changes
             keys = await self._store.load_keys()
@@ -131,15 +131,15 @@ class KeyService:
 
     @property
     def any_active(self) -> bool:
-        """Is there a key in memory? Then there are clients, and no need to ask the database."""
+        """Whether there is a key in memory."""
         return self._directory.any
 
     async def create_key(
         self, client: str, *, lifetime_us: int | None = None, client_is_new: bool = False, label: str | None = None
     ) -> MintedKey:
-        """A new key, for a new client if need be. Raises ValueError for a bad name or label.
+        """A new key; the client is created if it is new. Raises ValueError for a bad name or label.
 
-        With `client_is_new` it must be new, else ValueError too: of processes that do this at once, one succeeds.
+        With `client_is_new`, also raises ValueError if the client exists: of several processes, only one succeeds.
         """
         check_client_name(client)
         if label is not None:
@@ -158,9 +158,9 @@ class KeyService:
         return minted
 
     async def revoke_key(self, key_id: str, *, let_run: bool = False) -> StoredKey:
-        """End a key now, and its running calls unless they are let run. Raises NotFound.
+        """Revoke a key, and end its running calls unless `let_run`. Raises NotFound.
 
-        Of a key that is revoked, only calls that were let run can still be ended.
+        For a key that is revoked already, this ends calls that were let run.
         """
         async with self._changing:
             key = await self._find(key_id)
@@ -174,7 +174,7 @@ class KeyService:
             return changed
 
     async def cut_keys(self, key_ids: Collection[str]) -> list[str]:
-        """Which of these keys have been revoked, here or elsewhere, in a way that ends their running calls."""
+        """Which of these keys were revoked, by any process, so that their running calls must end."""
         unknown = [key_id for key_id in key_ids if not self._directory.has(key_id)]
         if not unknown:
             return []
@@ -182,9 +182,9 @@ class KeyService:
         return [key_id for key_id in unknown if key_id not in spared]
 
     async def rotate_key(self, key_id: str, *, grace_us: int) -> tuple[MintedKey, StoredKey]:
-        """A new key for the same client; the old one ends after the grace (never later than it would have).
+        """A new key for the same client. The old one ends after the grace, and never later than it would have.
 
-        Raises NotFound, or ValueError when the key has ended already.
+        Raises NotFound, or ValueError if the key has ended already.
         """
         async with self._changing:
             old = await self._find(key_id)
@@ -205,7 +205,7 @@ class KeyService:
         ]
 
     async def list_clients(self) -> Sequence[Mapping[str, Any]]:
-        """All clients, with their terms and the number of their good keys."""
+        """All clients, with their terms and the number of their valid keys."""
         now = self._now_us()
         keys = await self._store.list_keys()
         return [
@@ -221,12 +221,12 @@ class KeyService:
         ]
 
     def terms_of(self, client: str) -> ClientTerms:
-        """What is agreed with a client, or would be if it were made now."""
+        """A client's terms; those of a new client if there is none."""
         found = self._directory.clients.client(client)
         return self._defaults if found is None else found.terms
 
     def _refuse_deleted(self, client: str) -> None:
-        """A new client of the name would begin with what the old one has spent. Raises ValueError."""
+        """Raises ValueError for a deleted client: a new one of its name would inherit what it has spent."""
         found = self._directory.clients.client(client)
         if found is not None and found.deleted_at is not None:
             raise ValueError(

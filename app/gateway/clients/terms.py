@@ -1,4 +1,4 @@
-"""Agreements: what operators agree with clients and groups. A change counts at once in this process.
+"""The terms of clients and groups, and how operators change them. A change counts at once in this process.
 
 change ──> checked ──> the limiter is prepared ──> stored ──> in the directory
 """
@@ -18,7 +18,7 @@ from app.gateway.ports import ClientStore, StoredClient, StoredGroup
 
 
 class TermsService:
-    """Changes of terms, one after the other. Times in microseconds UTC."""
+    """Changes terms, one change after the other. Times are microseconds UTC."""
 
     def __init__(
         self, store: ClientStore, directory: ClientDirectory, limiter: Limiter, now_us: Callable[[], int]
@@ -31,9 +31,9 @@ class TermsService:
         self._changing = asyncio.Lock()
 
     async def load(self, *, prepare: bool = True) -> None:
-        """Fill the directory from the store, again whenever somebody else may have changed that.
+        """Fill the directory from the store; called again whenever another process may have changed the store.
 
-        Without `prepare` budgets are not looked up until someone asks: for commands, which let no call in.
+        Without `prepare`, the limiter reads budgets only when asked: for commands, which admit no calls.
         """
         async with self._changing:
             while True:
@@ -42,9 +42,7 @@ class TermsService:
                 fresh.fill(await self._store.list_clients(), await self._store.list_groups())
                 if prepare:
                     await self._prepare(fresh)
-                if (
-                    changes == self._directory.changes
-                ):  # else a client came meanwhile, with a key: those do not wait here
+                if changes == self._directory.changes:  # else a new key has added a client meanwhile
                     self._directory.fill(fresh.clients, fresh.groups)
                     self.changed()
                     return
@@ -52,9 +50,9 @@ class TermsService:
     async def change_client(
         self, name: str, change: Callable[[ClientTerms], ClientTerms], *, disabled: bool | None = None
     ) -> StoredClient:
-        """Change a client's terms by a function of them, and whether it is disabled. Raises NotFound.
+        """Change a client's terms by a function of them, and whether it is disabled.
 
-        Raises ValueError when they name a group that is not there.
+        Raises NotFound, or ValueError if the terms name a group that does not exist.
         """
         async with self._changing:
             client = self.client(name)
@@ -66,7 +64,7 @@ class TermsService:
             return await self._put(replace(client, terms=terms, disabled_at=disabled_at))
 
     async def change_group(self, name: str, change: Callable[[GroupTerms], GroupTerms]) -> StoredGroup:
-        """Change a group's terms by a function of them; make it if it is new. Raises ValueError for a bad name."""
+        """Change a group's terms by a function of them; create a new group. Raises ValueError for a bad name."""
         check_group_name(name)
         async with self._changing:
             group = self._directory.group(name) or StoredGroup(name, self._now_us(), GroupTerms())
@@ -77,12 +75,12 @@ class TermsService:
             return changed
 
     async def delete_client(self, name: str) -> StoredClient:
-        """Refuse a client for good and show it nowhere. Its name stays taken. Raises NotFound."""
+        """Delete a client: its calls are refused and it is not listed. Its name stays taken. Raises NotFound."""
         async with self._changing:
             return await self._put(replace(self.client(name), deleted_at=self._now_us()))
 
     async def restore_client(self, name: str) -> StoredClient:
-        """Take a deletion back: the client is as it was, but for its keys. Raises NotFound."""
+        """Undo a deletion: the client is as it was, except for its keys. Raises NotFound."""
         async with self._changing:
             client = self._directory.client(name)
             if client is None or client.deleted_at is None:
@@ -99,7 +97,7 @@ class TermsService:
         return client
 
     def group_of(self, terms: ClientTerms) -> StoredGroup | None:
-        """The group that terms name, if any. Raises ValueError when it is not there."""
+        """The group that terms name, if any. Raises ValueError if it does not exist."""
         if terms.group is None:
             return None
         found = self._directory.group(terms.group)
@@ -124,15 +122,15 @@ class TermsService:
         return tuple(name for name in self._directory.members(group) if not self._is_deleted(name))
 
     async def readings(self, client: str) -> list[tuple[Holder, HolderReading]]:
-        """How a client, and its group, stand now; each only if it has limits."""
+        """The current readings of a client and its group, each only if it has limits."""
         return [(holder, await self._reading(holder)) for holder in self._directory.holders(client)]
 
     async def group_reading(self, group: str) -> HolderReading:
-        """How a group stands now. Raises NotFound."""
+        """The current reading of a group. Raises NotFound."""
         return await self._reading(self._directory.group_holder(self.group(group)))
 
     def amended(self, before: Record, after: Record) -> None:
-        """Upstream's books have told what a call of the ledger came to: the budgets that it counts for follow."""
+        """Correct the budgets of a call whose record was amended."""
         tokens = _more(before.input_tokens, after.input_tokens) + _more(before.output_tokens, after.output_tokens)
         cost = _more(before.cost_nanousd, after.cost_nanousd)
         holders = self._directory.holders(before.client)
@@ -154,7 +152,7 @@ class TermsService:
         return self._limiter.reading(holder, self._now_us())
 
     async def _prepare(self, fresh: ClientDirectory, *, changing: bool = False) -> None:
-        """Prepare the limiter for who is limited otherwise than before, or no more. `changing`: it is us who change."""
+        """Prepare the limiter for all holders whose limits change or end. `changing`: this process makes the change."""
         known = {holder.name: holder for holder in self._directory.all_holders()}
         coming = {holder.name: holder for holder in fresh.all_holders()}
         gone = [replace(holder, limits=NO_LIMITS) for name, holder in known.items() if name not in coming]
@@ -163,5 +161,5 @@ class TermsService:
 
 
 def _more(before: int | None, after: int | None) -> int:
-    """What the ledger grows by; what books do not know stays as it was."""
+    """By how much an amendment changes a value; 0 if the new one is unknown."""
     return 0 if after is None else after - (before or 0)

@@ -1,8 +1,9 @@
-"""Content codings of answers: what upstream coded is decoded beside its passing, for the meter and the key watch.
+"""Content codings of answers: coded answers pass unchanged, and are decoded for the meter and the key guard.
 
-Upstream is asked for `identity`; some do not listen. Every coding is read that httpx2 reads: gzip, deflate (zlib's form
-and raw), zstd, br where the library `brotli` is installed, and stacks of them. Several gzip members or zstd frames are
-one body; what follows the last of them is ignored, as clients do. Memory is bounded whatever the input claims to be.
+Weighbridge asks upstream for `identity`, and some upstreams code their answers all the same. It reads the codings that
+httpx2 reads: gzip, deflate (zlib's form and raw), zstd, br if the library `brotli` is installed, and stacks of them.
+Several gzip members or zstd frames are one body; what follows the last of them is ignored, as clients do. Memory is
+bounded whatever the input claims to be.
 """
 
 import importlib
@@ -23,15 +24,15 @@ from app.gateway.exchange.coding import (
 )
 
 SWELL_LIMIT_BYTES = 8 * 1024 * 1024
-"""What is made of one piece at the most, and 8 MiB beyond."""
+"""The most that one piece may decode to; a step may make up to 8 MiB more."""
 
-_TOO_WIDE = "requires too much memory"  # of zstd: a window over 8 MiB, which clients may well take
+_TOO_WIDE = "requires too much memory"  # zstd's message for a window over 8 MiB, which clients may accept
 _TEXT_BEGINNINGS = (b"{", b"[", b":", b"data:", b"event:", b"id:", b"retry:", b"\xef\xbb\xbf")
-_PLAIN = (b"", b"identity", b"none")  # `none` only keeps Next.js from coding an answer
+_PLAIN = (b"", b"identity", b"none")  # `none` keeps Next.js from coding an answer
 
 
 class UnreadableError(ValueError):
-    """The coding is not read, or the answer swells beyond what is read. It may well be whole."""
+    """The coding is unknown, or the decoded answer is too large. The answer may be whole."""
 
 
 class DamagedError(ValueError):
@@ -44,12 +45,12 @@ def is_plain(coding: bytes) -> bool:
 
 
 def begins_as_text(data: bytes) -> bool:
-    """Whether this begins as JSON or events do. One that says it is coded was then decoded on the way."""
+    """Whether this begins as JSON or events do. Then a proxy has decoded it, whatever its headers say."""
     return data.lstrip().startswith(_TEXT_BEGINNINGS)
 
 
 class AnswerDecoder:
-    """Decodes one answer as it comes."""
+    """Decodes one answer as it passes."""
 
     def __init__(self, coding: bytes) -> None:
         """`coding` is the Content-Encoding: one or several, in the order in which they were applied."""
@@ -63,7 +64,7 @@ class AnswerDecoder:
         return self._readable and all(layer.whole for layer in self._layers)
 
     def feed(self, data: bytes) -> bytes:
-        """All that a client could have decoded by now and not before. Raises UnreadableError or DamagedError."""
+        """What a client can decode by now and could not before. Raises UnreadableError or DamagedError."""
         if not self._readable:
             raise UnreadableError
         for layer in self._layers:
@@ -72,7 +73,7 @@ class AnswerDecoder:
 
 
 class _Kind(NamedTuple):
-    """One coding: what decodes a member of it, the bytes that make 8 MiB at the most, whether there may be several."""
+    """One coding: its decoder of a member, the input bytes that make 8 MiB at most, whether members may repeat."""
 
     start: Callable[[], Member]
     step: int
@@ -85,9 +86,9 @@ class _Layer:
     def __init__(self, kind: _Kind) -> None:
         self._kind = kind
         self._member: Member | None = None
-        self._made_something = False  # of the member that is open
+        self._made_something = False  # by the open member
         self._members = 0  # that have ended
-        self._done = False  # what comes now is ignored
+        self._done = False  # the rest is ignored
 
     @property
     def whole(self) -> bool:
@@ -106,14 +107,14 @@ class _Layer:
         return b"".join(pieces)
 
     def _feed_step(self, data: bytes) -> tuple[bytes, int]:
-        """What the step decodes to, and how many bytes at its end are not of this member."""
+        """What the step decodes to, and how many bytes at its end do not belong to this member."""
         if self._member is None:
             self._member, self._made_something = self._kind.start(), False
         member = self._member
         try:
             piece = member.decompress(data)
         except _LIBRARY_ERRORS as error:
-            if self._members and not self._made_something:  # padding, or whatever else no client reads
+            if self._members and not self._made_something:  # padding, which no client reads
                 self._done = True
                 return b"", 0
             raise (UnreadableError if _TOO_WIDE in str(error) else DamagedError) from error
@@ -172,7 +173,7 @@ def _names_in(coding: bytes) -> list[bytes]:
 
 
 def _brotli_library() -> Any:  # noqa: ANN401 - a module, or None
-    """The library if it is there, in a version that can be bounded (1.2)."""
+    """The library, if it is installed and its output can be bounded (version 1.2)."""
     try:
         library = importlib.import_module("brotli")
     except ImportError:

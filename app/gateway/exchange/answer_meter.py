@@ -1,4 +1,4 @@
-"""The tap: screens an answer for the upstream key, and puts the right meter beside it.
+"""Screens an answer for the upstream key, and chooses the meter that reads it.
 
 It sees every chunk, changes none, and never raises.
 """
@@ -33,17 +33,17 @@ _NO_RESPONSE = "Upstream's answer is no response of the API."
 
 
 class AnswerMeter:
-    """Beside one answer."""
+    """The meter and the key watch of one answer."""
 
     __slots__ = (
         "_coded",
         "_complete",
+        "_errored",
         "_guard",
         "_head",
         "_looks_right",
         "_meter",
         "_says_stream",
-        "_stumbled",
         "feed",
         "reading",
         "watch",
@@ -52,40 +52,40 @@ class AnswerMeter:
     def __init__(self, guard: "KeyGuard") -> None:
         self.watch: Watch = guard.watch()
         self._guard = guard
-        self._says_stream = False  # what its headers say, or else what was asked
+        self._says_stream = False  # by its headers, or else by the request
         self._meter: StreamMeter | BodyMeter | None = None
-        self._head = b""  # the first bytes, while they do not tell what the answer is
+        self._head = b""  # the first bytes, while they do not show what the answer is
         self._coded: CodedWatch | None = None
         self._complete = False
         self._looks_right = True  # it begins as events or JSON do
-        self._stumbled = False
+        self._errored = False
         self.reading: AnswerReading = _READ_BEFORE_KNOWN
-        """What has been seen so far. An attribute: a property cost three calls an answer."""
+        """What has been read so far. An attribute, since a property costs three calls an answer."""
         self.feed: Callable[[bytes], bool] = self._feed_first
-        """Takes a chunk; True once: this chunk makes the answer's end visible. Never raises."""
+        """Reads a chunk. True once: when the chunk makes the answer's end visible. Never raises."""
 
     @property
     def failed(self) -> bool:
-        """Was there something that could not be read?"""
+        """Whether a part of the answer could not be read."""
         unread = self._coded is not None and self._coded.blind
-        return self._stumbled or unread or (self._meter is not None and self._meter.errors > 0)
+        return self._errored or unread or (self._meter is not None and self._meter.errors > 0)
 
     @property
     def is_document(self) -> bool:
-        """Is it known to be one JSON document, and no stream?"""
+        """Whether the answer is known to be one JSON document."""
         return isinstance(self._meter, BodyMeter)
 
     @property
     def is_plain(self) -> bool:
-        """Is the answer read as it comes, without a content coding?"""
+        """Whether the answer has no content coding."""
         return self._coded is None
 
     @property
     def outcome_at_end(self) -> Outcome:
-        """For an answer that ended properly without saying how it went: a stream was cut, a document was odd.
+        """The outcome of an answer that ended properly without a status.
 
-        One that is coded was cut if its coding was. One in a coding that is not read ended properly; that is all there
-        is to say.
+        A stream was cut, and a document was no response. A coded answer was cut if its coding was; one in an unknown
+        coding counts as completed.
         """
         if self._coded is not None:
             if not self._coded.whole:
@@ -99,13 +99,13 @@ class AnswerMeter:
 
     @property
     def trouble(self) -> str | None:
-        """For an answer that ended without saying how it went: what was wrong with it."""
+        """What was wrong with an answer that ended without a status."""
         if self._coded is not None and not self._coded.whole:
             return _DAMAGED if self._coded.damaged else _CUT_CODING
         return _NO_TERMINAL_EVENT if isinstance(self._meter, StreamMeter) else _NO_RESPONSE
 
     def expect(self, asked_for_stream: bool, values: "Values") -> None:  # noqa: FBT001
-        """Take what was asked and what the headers say. They decide only where the first bytes do not."""
+        """Note what was asked for and what the headers say. They decide only if the first bytes do not."""
         kind = values.get(b"content-type", b"").lower()
         self._says_stream = kind.find(b"event-stream") >= 0 or (asked_for_stream and kind.find(b"json") < 0)
         coding = values.get(b"content-encoding")
@@ -113,7 +113,7 @@ class AnswerMeter:
             self.watch = self._coded = CodedWatch(coding, self._guard)
 
     def _feed_first(self, chunk: bytes) -> bool:
-        """From the first telling bytes on the meter itself takes the chunks, when nothing need be decoded."""
+        """Choose the meter by the first bytes; from then on the meter itself reads the chunks of a plain answer."""
         if self._coded is not None:
             self.feed = self._feed_coded
             return self._feed_coded(chunk)
@@ -140,8 +140,8 @@ class AnswerMeter:
                 self.reading = self._meter.reading
                 text = self._take_head()
             return self._meter.feed(text)
-        except Exception:  # noqa: BLE001 - watching cannot hurt: whatever is wrong here, the bytes go on
-            self._stumbled = True
+        except Exception:  # noqa: BLE001 - metering must not hurt: the bytes go on
+            self._errored = True
             return False
 
     def end(self) -> None:
@@ -159,16 +159,16 @@ class AnswerMeter:
             if not self._looks_right and self.reading == _READ_BEFORE_KNOWN:
                 self.reading.no_answer = True
         except Exception:  # noqa: BLE001 - as above
-            self._stumbled = True
+            self._errored = True
 
     def _take_head(self) -> bytes:
         head, self._head = self._head, b""
         return head
 
     def _choose(self, first: bytes) -> StreamMeter | BodyMeter | None:
-        """The meter for what begins with the bytes in `_head`; None while they do not tell.
+        """The meter for an answer that begins with these bytes; None while they do not decide.
 
-        A byte order mark and blanks say nothing, and neither meter needs them.
+        A byte order mark and blanks are skipped: neither meter needs them.
         """
         head = self._head + first
         if len(head) < len(BYTE_ORDER_MARK) and BYTE_ORDER_MARK.startswith(head):

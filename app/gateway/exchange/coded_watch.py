@@ -1,17 +1,17 @@
-"""The watch over an answer that is coded: the coded bytes pass, and what they decode to is screened for the key."""
+"""The key watch of a coded answer: the coded bytes pass, and what they decode to is screened for the key."""
 
 from app.gateway.exchange.answer_coding import AnswerDecoder, DamagedError, UnreadableError, begins_as_text
 from app.gateway.exchange.key_guard import KeyGuard
 
 MOST_HELD_BYTES = 1024 * 1024
-"""Of coded bytes that wait since their text ends in the beginning of the key. A frame of zstd has 128 KiB at most."""
+"""Most coded bytes that wait because their text ends in a beginning of the key. A zstd frame has 128 KiB at most."""
 
 
 class CodedWatch:
     """Screens coded chunks as a KeyWatch does plain ones, and keeps their text for the meter.
 
-    A coding that is not read, or damage, ends the decoding (`blind`): from there on the bytes are only looked at as
-    they are. An answer that begins as JSON or events do is not coded: some proxy has decoded it and left the header.
+    An unknown coding or damage ends the decoding (`blind`): from there on only the coded bytes are screened. An answer
+    that begins as JSON or events do is not coded: a proxy has decoded it and left the header.
     """
 
     def __init__(self, coding: bytes, guard: KeyGuard) -> None:
@@ -19,7 +19,7 @@ class CodedWatch:
         self.blind = False
         self._decoder = AnswerDecoder(coding)
         self._guard = guard
-        self._began = False  # has anything been decoded?
+        self._began = False  # something has been decoded
         self._plain = False  # it is not coded at all
         self._watch = guard.watch()  # over the text; once blind, over the bytes
         self._released = False
@@ -34,11 +34,11 @@ class CodedWatch:
 
     @property
     def whole(self) -> bool:
-        """Whether the answer may end here; of one that is not read, nobody can say that it may not."""
+        """Whether the answer may end here. One that cannot be decoded always may, unless it is damaged."""
         return not self.damaged if self.blind or self._plain else self._decoder.whole
 
     def screen(self, chunk: bytes) -> bytes | None:
-        """What may go on. None when the key is in the chunk, or in its text."""
+        """The bytes that may pass. None if the key is in the chunk, or in its text."""
         if self._released:
             return chunk
         if not self.blind:
@@ -46,13 +46,13 @@ class CodedWatch:
                 return self._screen_text(chunk, self._decoded(chunk))
             except (UnreadableError, DamagedError) as error:
                 if self._watch.held:
-                    return None  # the text ended in the beginning of the key, and what comes now cannot be judged
+                    return None  # the text ended in a beginning of the key, and the rest cannot be judged
                 self.blind, self.damaged = True, isinstance(error, DamagedError)
                 self._watch = self._guard.watch()
         return self._watch.screen(chunk)
 
     def release(self) -> bytes:
-        """What is held, once the answer has ended. From here on everything passes."""
+        """The held bytes, once the answer has ended. From then on everything passes."""
         self._released = True
         rest = self._watch.release()
         if self.blind:
@@ -61,7 +61,7 @@ class CodedWatch:
         return self._with_held(b"")
 
     def take_text(self) -> bytes:
-        """What has been decoded since the last taking, and may pass."""
+        """The text that was decoded since the last call, and may pass."""
         text, self._text = b"".join(self._text), []
         return text
 
@@ -77,7 +77,7 @@ class CodedWatch:
 
     def _screen_text(self, chunk: bytes, text: bytes) -> bytes | None:
         if not self._held:
-            self._text.clear()  # of an answer that is not metered any more nobody takes it
+            self._text.clear()  # the meter does not take it after the terminal event
         if text:
             screened = self._watch.screen(text)
             if screened is None:

@@ -13,14 +13,14 @@ _ZSTD_WINDOW_BYTES = 8 * 1024 * 1024  # what every decoder must support (RFC 965
 
 DEFLATE_STEP_BYTES = 4 * 1024
 ZSTD_STEP_BYTES = 256
-"""What is decoded at a time, so that a bomb makes 8 MiB at most past the bound: a byte of deflate makes up to 1,032, of
-zstd 32,768. So small a step costs zstd 7 us a kilobyte, measured."""
+"""Bytes that are decoded at a time, so that a bomb makes 8 MiB at most past the bound: a byte of deflate makes up to
+1,032, one of zstd 32,768. Such small steps cost zstd 7 us a kilobyte, measured."""
 
 _PAUSE_BYTES = 1024 * 1024
-"""Read and made between two pauses."""
+"""Bytes that are read and made between two pauses."""
 
 MOST_MEMBERS = 1024
-"""Of one body. Empty ones take 13-20 bytes and decode to nothing: only a count ends a flood of them."""
+"""Members of one body. Empty ones take 13-20 bytes and decode to nothing, so that only their number bounds them."""
 
 
 class Member(Protocol):
@@ -34,15 +34,15 @@ class Member(Protocol):
 
 
 Steps = Generator[int, None, bytes]
-"""Each step gives how many bytes have been made so far."""
+"""Each step yields how many bytes have been made so far."""
 
 
 def decode(coding: bytes, body: bytes, max_bytes: int) -> Steps:
-    """The work of decoding a request body, in steps of some milliseconds. Never makes more than `max_bytes` and 8 MiB.
+    """Decode a request body in steps of some milliseconds. Never makes more than `max_bytes` and 8 MiB.
 
-    Several gzip members or zstd frames are one body, as their standards have it. Raises UnsupportedMediaType for
-    another coding (or a stack of them), InvalidRequest for a body that is not so coded, not whole, or followed by
-    something else, PayloadTooLarge past the bound.
+    Several gzip members or zstd frames are one body, as their standards say. Raises UnsupportedMediaType for another
+    coding or a stack of codings, InvalidRequest for a body that is not so coded, not whole, or followed by something
+    else, PayloadTooLarge past the bound.
     """
     try:
         match coding.strip().lower():
@@ -64,7 +64,7 @@ def decode(coding: bytes, body: bytes, max_bytes: int) -> Steps:
 
 
 def _members(start: Callable[[], Member], body: bytes, step: int, max_bytes: int, most: int = MOST_MEMBERS) -> Steps:
-    """All of a body, member by member. Raises EOFError when the last one is cut, or there are too many."""
+    """Decode a body member by member. Raises EOFError if the last one is cut, or there are too many."""
     pieces: list[bytes] = []
     size = position = work = 0
     for _ in range(most):
@@ -90,12 +90,12 @@ def _members(start: Callable[[], Member], body: bytes, step: int, max_bytes: int
 
 
 def zstd_frame() -> Member:
-    """Decodes one frame of zstd."""
+    """A decoder for one frame of zstd."""
     frame: Member = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES).decompressobj()
     return frame
 
 
 def deflate_window(body: bytes) -> int:
-    """The window for zlib. `deflate` is zlib's format by the standard, and raw deflate from some senders."""
+    """The window for zlib. `deflate` means zlib's format by the standard, and raw deflate from some senders."""
     wrapped = len(body) > 1 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
     return 15 if wrapped else -15

@@ -1,4 +1,4 @@
-"""What waits for the commit: the chunk that shows the answer's end, and what came behind it. It also paces upstream."""
+"""Keeps the chunk that shows the answer's end, and what follows, until the commit. It also paces upstream."""
 
 from typing import TYPE_CHECKING
 
@@ -6,11 +6,11 @@ if TYPE_CHECKING:
     from app.gateway.ports import UpstreamCall
 
 ENOUGH_BYTES = 256 * 1024
-"""While more is held, upstream is not read."""
+"""While the buffer has more, upstream is not read."""
 
 
 class CommitBuffer:
-    """Chunks in order. `call` is upstream's, which is paused while much is held and while the client is slow."""
+    """Chunks in order. The upstream `call` is paused while the buffer is full and while the client is slow."""
 
     __slots__ = ("_chunks", "_client_slow", "call", "size")
 
@@ -21,14 +21,14 @@ class CommitBuffer:
         self._client_slow = False
 
     def add(self, chunk: bytes) -> None:
-        """Hold one more."""
+        """Add a chunk."""
         self._chunks.append(chunk)
         self.size += len(chunk)
         if self.size > ENOUGH_BYTES:
             self._throttle()
 
     def release(self) -> bytes:
-        """Everything, in one piece; nothing is held any more."""
+        """Empty the buffer; returns its bytes in one piece."""
         chunks, size = self._chunks, self.size
         self._chunks, self.size = [], 0
         if size > ENOUGH_BYTES:
@@ -41,7 +41,7 @@ class CommitBuffer:
         self._throttle()
 
     def resume(self) -> None:
-        """The client has caught up."""
+        """Read on from upstream, since the client has caught up."""
         self._client_slow = False
         self._throttle()
 

@@ -1,4 +1,4 @@
-"""Why an exchange ends before upstream has ended it, and what that means for the record and the client."""
+"""Why an exchange ends before upstream ends it, and what the record and the client get."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -9,12 +9,12 @@ from app.domain.records import Outcome
 
 @dataclass(slots=True, frozen=True)
 class _Rule:
-    """`message` is what the record says and, with a `refusal`, what a client gets that has no head yet.
+    """`message` is for the record and, with a `refusal`, for a client that has no head yet.
 
-    Without a refusal nobody is there to be told.
+    Without a refusal, there is no client to answer.
     """
 
-    name: str  # rules that are alike would else be one member of the enum
+    name: str  # without it, equal rules would be one member of the enum
     outcome: Outcome
     error_type: str | None = None
     refusal: type[ApiError] | None = None
@@ -25,7 +25,9 @@ class Ending(Enum):
     """The causes. Whichever it is, upstream's connection is closed and the call is settled once."""
 
     CLIENT_LEFT = _Rule("client left", Outcome.CLIENT_CLOSED)
-    DOOR_FAILED = _Rule("door failed", Outcome.INTERRUPTED, message="Weighbridge could not go on with the answer.")
+    DOOR_FAILED = _Rule(
+        "door failed", Outcome.INTERRUPTED, message="Weighbridge could not send the rest of the answer."
+    )
     SERVER_STOPPED = _Rule(
         "server stopped",
         Outcome.INTERRUPTED,
@@ -43,7 +45,7 @@ class Ending(Enum):
         "ceiling reached",
         Outcome.INTERRUPTED,
         "output_ceiling",
-        message="The stream was broken off: its output had used up what the budget had left (hard stop).",
+        message="The hard stop ended the stream: its output reached the ceiling, or used up what the budget had left.",
     )
     UPSTREAM_KEY_SEEN = _Rule(
         "upstream key seen",
@@ -54,31 +56,31 @@ class Ending(Enum):
 
     @property
     def outcome(self) -> Outcome:
-        """Of the record, unless a terminal event came before."""
+        """The record's outcome, unless a terminal event came before."""
         return self.value.outcome
 
     @property
     def error_type(self) -> str | None:
-        """Of the record."""
+        """The record's error type."""
         return self.value.error_type
 
     @property
     def detail(self) -> str | None:
-        """Of the record: why, in a sentence."""
+        """The record's error detail."""
         return self.value.message or None
 
     @property
     def is_silent(self) -> bool:
-        """Is there nobody any more who could be told?"""
+        """Whether there is no client any more that could get an answer."""
         return self in _SILENT
 
     @property
     def spares_the_settled(self) -> bool:
-        """Does an answer whose terminal event has come still go out to its end?"""
+        """Whether an answer whose terminal event has come is still sent to its end."""
         return self in _SPARING
 
     def refusal(self) -> ApiError | None:
-        """What a client is answered that has no head yet."""
+        """The error for a client that has no head yet."""
         rule = self.value
         return None if rule.refusal is None else rule.refusal(rule.message)
 

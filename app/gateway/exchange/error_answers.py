@@ -1,4 +1,4 @@
-"""Answers that are no success: some are refused by their status; 4xx and 5xx are collected whole, and then judged."""
+"""Upstream's error answers: some are replaced because of their status; 4xx and 5xx are collected and then judged."""
 
 import orjson
 
@@ -22,7 +22,7 @@ _HTML = (b"<!doctype", b"<html")
 
 
 def refusal_of(status: int) -> UpstreamFault | None:
-    """What to answer instead when it is the status that must not pass; None for 4xx and 5xx, which may."""
+    """The error to send instead of an answer with this status; None for 4xx and 5xx, which may pass."""
     if status == 401:
         return UpstreamAuthFailed(
             "Upstream does not accept this server's key (HTTP 401). The operator of this server must replace the key.",
@@ -31,14 +31,14 @@ def refusal_of(status: int) -> UpstreamFault | None:
     if status < 400:
         return UpstreamRedirected(f"Upstream answered with a redirect (HTTP {status}), which is not followed.")
     if status >= 600:
-        return UpstreamProtocolError(f"Upstream answered with a status that means nothing (HTTP {status}).")
+        return UpstreamProtocolError(f"Upstream answered with an unknown status (HTTP {status}).")
     return None
 
 
 class ErrorAnswer:
-    """One error answer. 4xx and JSON 5xx pass as they are; pages for people and whatever holds the key do not.
+    """One error answer. 4xx and JSON 5xx pass unchanged; HTML pages and what holds the upstream key do not.
 
-    It takes the place of the key watch over the answer: no chunk passes before all of them were judged.
+    It replaces the key watch of the answer: no chunk passes before the whole body is judged.
     """
 
     held = False
@@ -48,18 +48,18 @@ class ErrorAnswer:
     def __init__(self, status: int, headers: Headers) -> None:
         self.status = status
         self.headers = headers
-        self.error_code = "upstream_error"  # upstream's own word for it, once judged
+        self.error_code = "upstream_error"  # upstream's own code, once judged
         self.message: str | None = None
         self._parts: list[bytes] = []
         self._size = 0
 
     @property
     def body(self) -> bytes:
-        """What has come so far."""
+        """The body so far."""
         return b"".join(self._parts)
 
     def screen(self, chunk: bytes) -> bytes | None:
-        """Keep a piece: nothing passes yet. None when the answer is too large to be an error message."""
+        """Keep a chunk; nothing passes yet. None if the answer is too large."""
         self._size += len(chunk)
         if self._size > MAX_ERROR_BYTES:
             return None
@@ -67,11 +67,11 @@ class ErrorAnswer:
         return b""
 
     def release(self) -> bytes:
-        """Nothing: what was kept is sent by send()."""
+        """Nothing: send() passes the body on."""
         return b""
 
     def judge(self, guard: KeyGuard) -> UpstreamErrorReplaced | None:
-        """The error to send instead, or None when this one may pass, less the headers that hold the key."""
+        """The error to send instead; None if this one may pass. Headers that hold the key are removed."""
         self.headers = [header for header in self.headers if not guard.found_in(header[1])]
         why = self._unfit(guard)
         if why is None:
@@ -79,7 +79,7 @@ class ErrorAnswer:
         return UpstreamErrorReplaced(f"Upstream answered with an error (HTTP {self.status}) not shown here: {why}.")
 
     def _unfit(self, guard: KeyGuard) -> str | None:
-        """Why it may not pass, if so; afterwards it is known what it says."""
+        """Why it may not pass, if so. Sets `error_code` and `message`."""
         text = b"" if self._size > MAX_ERROR_BYTES else self._decoded()
         if text is None:
             return "it does not decode by its Content-Encoding"
@@ -101,14 +101,14 @@ class ErrorAnswer:
         return None
 
     def describe(self, record: Record) -> None:
-        """Say in the record what the client gets."""
+        """Write into the record what the client gets."""
         record.http_status = self.status
         record.error_type = self.error_code
         record.error_detail = self.message or f"Upstream answered HTTP {self.status}."
         record.bytes_out = self._size
 
     def _decoded(self) -> bytes | None:
-        """The body without its content coding; None when it has one that is not read, is damaged or is cut."""
+        """The body without its content coding; None if the coding is unknown, damaged or cut."""
         coding = value_of(self.headers, b"content-encoding")
         if coding is None or is_plain(coding):
             return self.body
@@ -122,7 +122,7 @@ class ErrorAnswer:
         return text if decoder.whole else None
 
     def send(self, downstream: Downstream) -> None:
-        """Pass it on as it came."""
+        """Pass it on unchanged."""
         downstream.start(self.status, self.headers)
         downstream.body(self.body)
         downstream.finish()

@@ -1,4 +1,4 @@
-"""One exchange: a call goes upstream, its answer comes back byte for byte, and what it came to is settled once.
+"""One exchange: a call goes upstream, its answer comes back byte for byte, and it is settled once.
 
     begin ──> waiting ──head 2xx──> passing ──terminal event, end, break──> committing ──durable──> settled ──> over
                  │                     │                                        ^
@@ -6,9 +6,9 @@
                  ├──head 3xx, 401; fault ───────────────── our own error ───────┤
                  └─────────────────────┴── end_by(Ending): the client, or we ───┘
 
-A client that leaves ends it, or all goes on as drawn for a while towards nobody (app.domain.disconnect).
-While passing, a chunk goes on in the callback that brought it. The chunk that makes the answer's end visible (the
-terminal event, the close of a JSON body) and what follows it wait in `buffer` until the record is durable: promise P2.
+A client that leaves ends it, or the exchange goes on for a while with a NullDownstream (app.domain.disconnect). While
+passing, each chunk goes on in the callback that brought it. The chunk that makes the answer's end visible (the terminal
+event, the close of a JSON body) and what follows it wait in `buffer` until the record is durable.
 """
 
 import asyncio
@@ -41,10 +41,10 @@ _log = logging.getLogger(__name__)
 
 
 class Exchange:
-    """UpstreamListener for the wire. The door calls begin or reject, then leave at need. No method blocks or raises.
+    """An UpstreamListener. A door calls begin() or reject(), and leave() if the client leaves. No method blocks.
 
-    `phase` and `meter` are for others to read; `buffer` paces upstream. `terms` are there if the call is judged (see
-    app.gateway.admission.admission), `reservation` once limits have let it in; `asking`: the limiter has yet to answer.
+    `phase` and `meter` are for others to read; `buffer` paces upstream. `terms` are set if admission checks the call,
+    `reservation` once the limits have granted it; `asking`: the limiter has yet to answer.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what one call is made of
@@ -78,19 +78,19 @@ class Exchange:
     # -- the door's side ---------------------------------------------------------------------------------------
 
     def begin(self, request: UpstreamRequest, listener: UpstreamListener | None = None) -> None:
-        """Send the call upstream; `listener` hears the answer in our place and hands it on."""
+        """Send the call upstream; `listener` gets the answer first and hands it on."""
         self.record.bytes_in = len(request.body)
         self._services.ledger.admit(self.record)
         self._services.observer.overhead_measured(self._services.clock.monotonic() - self._started)
         self._call = self.buffer.call = self._services.upstream.open(request, listener or self)
 
     def reject(self, error: ApiError) -> None:
-        """Answer with our own error instead of asking upstream."""
-        if self.phase is Phase.WAITING:  # else it has been ended meanwhile
+        """Answer with an error of ours instead of calling upstream."""
+        if self.phase is Phase.WAITING:  # else it has ended meanwhile
             self._refuse(error, Outcome.REJECTED)
 
     def leave(self) -> None:
-        """The client is gone: upstream is closed at once, or read on for as long as the client's policy says."""
+        """The client has left: upstream is closed at once, or read on for as long as the client's policy says."""
         call, answering = self._call, self.phase is Phase.PASSING
         stream, wait = self.record.stream, 0.0
         if answering or (self.phase is Phase.WAITING and call is not None and call.sent):
@@ -104,10 +104,10 @@ class Exchange:
         self._patience = asyncio.get_running_loop().call_later(wait, self.end_by, Ending.CLIENT_LEFT)
 
     def end_by(self, ending: Ending, last_event: bytes = b"") -> None:
-        """End it before upstream has: the one way for the client and for us.
+        """End the exchange before upstream does.
 
-        Who has no answer yet is told why; an answer under way is broken off, or ends properly with a `last_event`.
-        A server that stops leaves a call whose request is still being read to the door.
+        A client without an answer gets an error. A running answer is broken off, or ends properly with `last_event`.
+        A stopping server leaves a call to the door whose request is still being read.
         """
         phase, reading, call = self.phase, self.meter.reading, self._call
         settled = phase in (Phase.COMMITTING, Phase.SETTLED)
@@ -137,7 +137,7 @@ class Exchange:
     # -- the wire's side ---------------------------------------------------------------------------------------
 
     def head(self, status: int, headers: Headers, retry_count: int) -> None:
-        """Decide by the status: pass, collect an error, or refuse."""
+        """Decide by the status: pass the answer, collect an error, or refuse."""
         record = self.record
         record.retry_count = retry_count
         record.time_to_first_byte_ms = self._elapsed_ms()
@@ -153,7 +153,7 @@ class Exchange:
             self._error_answer = self.meter.watch = ErrorAnswer(status, headers)
 
     def data(self, chunk: bytes) -> None:
-        """Pass a chunk on, or hold it while the record is committed."""
+        """Pass a chunk on, or buffer it while the record is committed."""
         phase = self.phase
         screened = self.meter.watch.screen(chunk)
         if not screened:
@@ -167,7 +167,7 @@ class Exchange:
             if self.meter.feed(chunk):
                 self.buffer.add(chunk)
                 self._settle(outcome_of(self.meter.reading, Outcome.COMPLETED))
-            elif record.bytes_out == self._announced_bytes:  # an end that any client sees, whatever the meter does
+            elif record.bytes_out == self._announced_bytes:  # any client sees this end, whatever the meter does
                 self.buffer.add(chunk)
                 self._settle_at_end()
             else:
@@ -182,7 +182,7 @@ class Exchange:
 
     def end(self) -> None:
         """Upstream's answer is whole."""
-        if self.meter.watch.held:  # what seemed to begin the upstream key did not
+        if self.meter.watch.held:  # it was not the upstream key
             self.data(self.meter.watch.release())
         phase = self.phase
         if phase is Phase.PASSING:
@@ -196,7 +196,7 @@ class Exchange:
             self._refuse_error_answer()
 
     def broken(self, fault: ApiError, retry_count: int) -> None:
-        """Upstream broke off: before the head that is an answer of ours, after it our side breaks off too."""
+        """Upstream broke off: before the head the client gets an error of ours, after it our side breaks off too."""
         phase = self.phase
         if phase is Phase.PASSING:
             self._ending = self._downstream.abort
@@ -236,7 +236,7 @@ class Exchange:
         self._settle(outcome)
 
     def _refuse_error_answer(self) -> None:
-        """Upstream's own error is here: pass it on verbatim, or replace what must not pass."""
+        """Pass upstream's error on verbatim, or replace what must not pass."""
         answer = self._error_answer
         if (replacement := answer.judge(self._services.key_guard)) is not None:
             self._refuse(replacement, Outcome.UPSTREAM_ERROR)
@@ -246,11 +246,11 @@ class Exchange:
             self._settle(Outcome.UPSTREAM_ERROR)
 
     def _forbid(self) -> None:
-        """What has come must not go on: an error answer too large to be judged, or the upstream key."""
+        """Stop what must not pass: an error answer that is too large to be judged, or the upstream key."""
         if self.phase is Phase.COLLECTING:
             self._refuse_error_answer()
         else:
-            _log.critical("the upstream key stands in upstream's answer to %s: broken off", self.record.request_id)
+            _log.critical("upstream's answer to %s holds the upstream key: broken off", self.record.request_id)
             self.buffer.release()
             self.end_by(Ending.UPSTREAM_KEY_SEEN)
 
@@ -261,7 +261,7 @@ class Exchange:
         self._settle(outcome_of(self.meter.reading, self.meter.outcome_at_end))
 
     def _settle(self, outcome: Outcome) -> None:
-        """The one way into the ledger. What is held goes out when the record is durable."""
+        """Close the record and commit it. The buffer is sent when the record is durable."""
         self.phase = Phase.COMMITTING
         if self._downstream is NULL_DOWNSTREAM:
             outcome = outcome_unseen(outcome)
@@ -282,13 +282,13 @@ class Exchange:
             self._over(self._ending)
 
     def _break_off(self) -> None:
-        """Break our side off as soon as the record is durable."""
+        """Break our side off once the record is durable."""
         self._ending = self._downstream.abort
         if self.phase is Phase.SETTLED:
             self._over(self._ending)
 
     def _over(self, ending: Callable[[], None]) -> None:
-        """Let go of both sides, which hold the exchange as well: all three are freed at once, without a collection."""
+        """Drop the references to both sides: they refer to the exchange, and all are freed without a collection."""
         self.phase = Phase.OVER
         ending()
         if self._patience is not None:

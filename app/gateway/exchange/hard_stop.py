@@ -1,10 +1,10 @@
 """The hard stop: ends a stream at its output ceiling with one whole event of ours, as upstream itself would end it.
 
-    passed on ──more output than the ceiling──> reached ──the event under way is whole──> our event, a clean end
-                                                   └── that cannot be seen, or not within 1 MiB ──> cut
+    passed on ──more output than the ceiling──> reached ──the open event is whole──> our event, a clean end
+                                                   └── not visible, or not within 1 MiB ──> cut
 
-It follows what was passed on: the `response.created` event, of whose response object ours is made, and the last whole
-event, whose sequence number ours continues. Only streams of clients with `hard_stop` have one.
+It keeps two of the events that were passed on: `response.created`, from whose response object our event is made, and
+the last whole event, whose sequence number it continues. Only streams of clients with `hard_stop` have one.
 """
 
 import json
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from app.gateway.exchange.exchange import Exchange
 
 FURTHEST_BYTES = 1024 * 1024
-"""So much is passed on behind the ceiling, at the most, to reach the end of an event; so much of one event is kept."""
+"""The most that is passed on after the ceiling to reach the end of an event, and the most that is kept of one event."""
 
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
 _LINE = re.compile(rb"[^\r\n]+")
@@ -30,18 +30,18 @@ _SEAM_BYTES = 3  # a blank line with the line end before it has four at the most
 
 
 class HardStop:
-    """An UpstreamListener before the exchange of one stream; `tokens` is its ceiling."""
+    """An UpstreamListener in front of the exchange of one stream; `tokens` is its ceiling."""
 
     def __init__(self, exchange: "Exchange", tokens: int) -> None:
         self._exchange = exchange
         self._most_bytes = tokens * BYTES_PER_TOKEN
         self._reached = self._ended = False
         self._further_bytes = 0
-        self._open = bytearray()  # the event under way, as far as it was passed on
-        self._whole = b""  # the last one that is whole
+        self._open = bytearray()  # the open event, as far as it was passed on
+        self._whole = b""  # the last whole event
         self._created: bytes | None = None
-        self._lost = False  # the event under way is too large to be kept
-        self._sized = False  # has the answer a length that one more event would exceed?
+        self._lost = False  # the open event is too large to be kept
+        self._sized = False  # the answer has a length, which one more event would exceed
 
     def head(self, status: int, headers: Headers, retry_count: int) -> None:
         """Hand it on."""
@@ -49,11 +49,11 @@ class HardStop:
         self._exchange.head(status, headers, retry_count)
 
     def data(self, chunk: bytes) -> None:
-        """Hand it on, or what of it is to go out."""
+        """Hand the chunk on, up to the end."""
         end = self._event_end(chunk) if self._reached and self._exchange.phase is Phase.PASSING else len(chunk)
         self._pass(chunk[:end])
         if end < len(chunk) and not self._ended:
-            self._exchange.data(chunk[end:])  # behind a terminal event
+            self._exchange.data(chunk[end:])  # after a terminal event
 
     def end(self) -> None:
         """Hand it on."""
@@ -77,7 +77,7 @@ class HardStop:
             self._stop(whole_events=plain and not self._sized)
 
     def _stop(self, *, whole_events: bool) -> None:
-        """End it, if an event has just ended or cannot be waited for."""
+        """End the stream, if an event has just ended or its end cannot be waited for."""
         event = self._last_event() if whole_events and not self._open and not self._lost else None
         if event is not None:
             self._ended = True
@@ -87,13 +87,13 @@ class HardStop:
             self._exchange.end_by(Ending.CEILING_REACHED)
 
     def _event_end(self, chunk: bytes) -> int:
-        """Where the event under way ends in the next chunk, or the chunk's length."""
+        """Where the open event ends in the next chunk, or the chunk's length."""
         seam = bytes(self._open[-_SEAM_BYTES:])
         found = _BLANK_LINE.search(seam + chunk)
         return len(chunk) if found is None else max(0, found.end() - len(seam))
 
     def _last_event(self) -> bytes | None:
-        """The event that ends the stream; None when none can be made."""
+        """The event that ends the stream; None if it cannot be made."""
         if self._created is None:
             return None
         try:
@@ -130,7 +130,7 @@ class HardStop:
 
 
 def _data_of(event: bytes) -> bytes:
-    """The data of an event. Raises ValueError when it has none."""
+    """The data of an event. Raises ValueError if it has none."""
     found = [line[5:] for line in _LINE.findall(event) if line.startswith(b"data:")]
     if not found:
         raise ValueError("an event without data")

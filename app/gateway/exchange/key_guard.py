@@ -1,10 +1,11 @@
-"""Looks for the upstream key in what goes to clients: the one thing for which an answer is broken off (promise P1).
+"""Looks for the upstream key in what goes to clients, and breaks an answer off that holds it.
 
-In a stream the key is found wherever chunks are cut, and with any of its characters written as JSON escapes. What ends
-with eight or more leading characters of the key waits for the next chunk, so at most seven of them ever pass. Short
-texts (error bodies, headers) are also searched with all their escapes undone.
+In a stream the key is found however chunks are cut, and with any of its characters written as JSON escapes. Text that
+ends with eight or more leading characters of the key waits for the next chunk, so that at most seven of them ever pass.
+Short texts (error bodies, headers) are also searched with all their escapes undone.
 
-With find(), not `in`: CPython asks first whether what it looks for is a number, and that costs more than the search.
+It uses find() and not `in`, since CPython's `in` first asks whether its operand is a number, which costs more than the
+search.
 """
 
 import re
@@ -15,22 +16,22 @@ from app.domain.masking import JWT_START, KEY_START, MASK, mask_keys
 from app.domain.records import Record
 
 SHORTEST_SECRET = 16
-"""Shorter keys are placeholders of local servers ("ollama", "lm-studio") and stand in ordinary text."""
+"""Shorter keys are placeholders of local servers ("ollama", "lm-studio") and appear in ordinary text."""
 
 START_CHARACTERS = 8
-"""So many leading characters of the key at a chunk's end are held until the next chunk."""
+"""A chunk that ends in so many leading characters of the key is held until the next chunk."""
 
-_TELLING_CHARACTERS = 16
-"""So many leading characters of the key are enough to keep a short text (a name, an id) out of a record."""
+_PREFIX_CHARACTERS = 16
+"""A short text (a name, an id) with so many leading characters of the key does not go into a record."""
 
 _ESCAPE = b"\\u00"
 _ESCAPE_BYTES = 6
 _IN_ESCAPE = frozenset(b"\\u0123456789abcdefABCDEF")
 _ROUNDS = 3
-"""So often escapes are undone: text in JSON in a URL has two layers."""
+"""How often escapes are undone: text in JSON in a URL has two layers."""
 
 
-_TOLD_BY_UPSTREAM = (
+_FROM_UPSTREAM = (
     "model_served",
     "response_id",
     "generation_id",
@@ -42,26 +43,26 @@ _TOLD_BY_UPSTREAM = (
 
 
 class Watch(Protocol):
-    """Decides which bytes of one answer may go on. `held` says whether some wait for the next chunk."""
+    """Decides which bytes of one answer may pass. `held`: some wait for the next chunk."""
 
     @property
     def held(self) -> object: ...
 
     def screen(self, chunk: bytes) -> bytes | None:
-        """The bytes that go on, b"" when all of them wait, None when the answer must not go on."""
+        """The bytes that pass, b"" if all of them wait, None if the answer must not go on."""
 
     def release(self) -> bytes:
-        """What is held, once the answer has ended."""
+        """The held bytes, once the answer has ended."""
 
 
 class KeyGuard:
-    """Knows the key and shows it nowhere. One per upstream; `watch()` gives the state for one answer."""
+    """Finds one upstream's key. `watch()` makes the state for one answer. Its repr has no key."""
 
-    __slots__ = ("_key", "_many_escapes", "_spelling", "_telling")
+    __slots__ = ("_key", "_many_escapes", "_prefix", "_spelling")
 
     def __init__(self, key: str) -> None:
         self._key = key.encode("ascii") if len(key) >= SHORTEST_SECRET else b""
-        self._telling = key[:_TELLING_CHARACTERS] if self._key else ""
+        self._prefix = key[:_PREFIX_CHARACTERS] if self._key else ""
         self._many_escapes = len(key) // 2
         self._spelling = _Spelling(self._key)
 
@@ -69,7 +70,7 @@ class KeyGuard:
         return "KeyGuard()"
 
     def found_in(self, data: bytes) -> bool:
-        """Whether the whole key is in there, as it is or escaped in any usual way. For short texts."""
+        """Whether the data holds the whole key, plain or escaped in any usual way. For short texts."""
         if not self._key:
             return False
         if data.find(self._key) >= 0:
@@ -85,30 +86,30 @@ class KeyGuard:
         return False
 
     def found_in_headers(self, data: bytes) -> bool:
-        """The same for the headers of every answer: escapes are undone only where there are many.
+        """The same for the headers of every answer: escapes are undone only if there are many.
 
-        Cloudflare's `report-to` alone has ten, and undoing them costs 4 us (measured). Who escapes a key that needs no
-        escaping escapes all of it.
+        Cloudflare's `report-to` alone has ten, and undoing them costs 4 us (measured). A key needs no escaping, so that
+        an escaped one is escaped throughout.
         """
         if not self._key or data.find(self._key) >= 0:
             return bool(self._key)
         return data.count(b"%") + data.count(b"\\") >= self._many_escapes and self.found_in(data)
 
     def mask(self, text: str) -> str:
-        """The text as a record may hold it: without the beginning of the key, and without what looks like any key."""
+        """The text for a record: masked if it has the beginning of the key, or anything that looks like a key."""
         if KEY_START in text or JWT_START in text:
             text = mask_keys(text)
-        return MASK if self._telling and self._telling in text else text
+        return MASK if self._prefix and self._prefix in text else text
 
     def keep_out(self, record: Record) -> None:
-        """Take from a record what upstream has told and no record may hold, as mask() says."""
-        told = f"{record.model_served} {record.response_id} {record.error_type} {record.error_detail}"
-        told = f"{told} {record.generation_id} {record.upstream_request_id} {record.cost_detail}"
-        if KEY_START in told or JWT_START in told or (self._telling and self._telling in told):
-            for name in _TOLD_BY_UPSTREAM:
+        """Mask upstream's texts in a record as mask() does; a text with the beginning of the key becomes None."""
+        texts = f"{record.model_served} {record.response_id} {record.error_type} {record.error_detail}"
+        texts = f"{texts} {record.generation_id} {record.upstream_request_id} {record.cost_detail}"
+        if KEY_START in texts or JWT_START in texts or (self._prefix and self._prefix in texts):
+            for name in _FROM_UPSTREAM:
                 value = getattr(record, name)
                 if value is not None:
-                    holds = bool(self._telling) and self._telling in value
+                    holds = bool(self._prefix) and self._prefix in value
                     setattr(record, name, None if holds else mask_keys(value))
 
     def watch(self) -> "KeyWatch":
@@ -117,7 +118,7 @@ class KeyGuard:
 
 
 class KeyWatch:
-    """Screens the chunks of one answer. `held` are bytes that may begin the key and have not passed yet."""
+    """Screens the chunks of one answer. `held` are bytes that may begin the key and have not passed."""
 
     __slots__ = ("_key", "_passed", "_spelling", "held")
 
@@ -128,12 +129,12 @@ class KeyWatch:
         self.held = b""
 
     def screen(self, chunk: bytes) -> bytes | None:
-        """What may go on: the chunk, less what it holds back, behind what was held. None when the key is in it."""
+        """The held bytes and the chunk, up to what may begin the key. None if the key is in them."""
         spelling = self._spelling
         if (
             chunk.find(spelling.start) < 0
             and chunk.find(spelling.mark) < 0
-            and chunk[-1] not in spelling.openings
+            and chunk[-1] not in spelling.last_bytes
             and not self._passed
             and not self.held
         ) or not self._key:
@@ -141,7 +142,7 @@ class KeyWatch:
         return self._screen_closely(chunk)
 
     def release(self) -> bytes:
-        """What is held, once the answer has ended: it was not the key. From here on everything passes."""
+        """The held bytes, once the answer has ended: they are not the key. From then on everything passes."""
         held, self.held, self._key = self.held, b"", b""
         return held
 
@@ -166,17 +167,19 @@ class KeyWatch:
 
 
 class _Spelling:
-    r"""How the key can be written in JSON: each character as it is, as `\u00XX`, a slash also as `\/`."""
+    r"""The ways to write the key in JSON: each character plain or as `\u00XX`, a slash also as `\/`."""
 
     def __init__(self, key: bytes) -> None:
         spelled = [_spelled(code) for code in key]
         self.start = key[:START_CHARACTERS]
         slashed = b"/" in self.start
-        self.mark = b"\\" if slashed else _ESCAPE  # what is there when an escape may be
-        self._escaped = re.compile(rb"\\u00[2-7]|\\/" if slashed else rb"\\u00[2-7]")  # those that matter
+        self.mark = b"\\" if slashed else _ESCAPE  # every escape that matters begins with it
+        self._escaped = re.compile(rb"\\u00[2-7]|\\/" if slashed else rb"\\u00[2-7]")  # the escapes that matter
         self.whole = re.compile(b"".join(spelled))
         self.entities = re.compile(b"".join(map(_with_entities, key)))
-        self.openings = _IN_ESCAPE.union(self.start)  # what the last byte is when a chunk ends in the key's beginning
+        self.last_bytes = _IN_ESCAPE.union(
+            self.start
+        )  # a chunk that ends in a beginning of the key ends in one of these
         self.longest = len(key) * _ESCAPE_BYTES
         self.longest_start = START_CHARACTERS * _ESCAPE_BYTES
         self._beginnings = tuple(key[:length] for length in range(1, START_CHARACTERS))
@@ -184,11 +187,11 @@ class _Spelling:
         self._characters = [re.compile(one) for one in spelled]
 
     def may_begin_in(self, chunk: bytes) -> bool:
-        """Whether eight leading characters of the key may be in there, cut or not."""
+        """Whether the chunk may hold eight leading characters of the key, cut or not."""
         return chunk.find(self.start) >= 0 or self._escaped.search(chunk) is not None
 
     def may_be_cut_at_end(self, text: bytes) -> bool:
-        """Whether the text may end in fewer leading characters of the key than eight, or within an escape."""
+        """Whether the text may end in fewer than eight leading characters of the key, or within an escape."""
         return (
             text.endswith(self._beginnings)
             or text.find(b"\\", 1 - _ESCAPE_BYTES) >= 0
@@ -196,14 +199,14 @@ class _Spelling:
         )
 
     def opening_of_key(self, text: bytes) -> int:
-        """Where the beginning of the key starts that `text` ends with, of eight characters or more; else its end."""
+        """Where the text's last part starts that is a beginning of the key (eight characters or more); else its end."""
         for found in self._start.finditer(text, max(0, len(text) - self.longest)):
             if self._runs_out(text, found.end(1)):
                 return found.start()
         return len(text)
 
     def _runs_out(self, text: bytes, position: int) -> bool:
-        """Whether nothing but the key's next characters follows, the last of them perhaps cut in its escape."""
+        """Whether only the key's next characters follow; the last may be cut within its escape."""
         for character in self._characters[START_CHARACTERS:]:
             found = character.match(text, position)
             if found is None:
@@ -219,7 +222,7 @@ def _spelled(code: int) -> bytes:
 
 
 def _with_entities(code: int) -> bytes:
-    """The same for HTML."""
+    """The ways to write a character in HTML."""
     return rb"(?:%b|&#0*%d;|&#[xX]0*(?i:%x);)" % (re.escape(bytes((code,))), code, code)
 
 
@@ -228,12 +231,12 @@ def _cut_escape(rest: bytes) -> bool:
 
 
 def _unescaped(data: bytes) -> bytes:
-    """The text with JSON and percent escapes undone, by means that are quick over a megabyte of any text.
+    """The text with JSON and percent escapes undone, quickly even for a megabyte of any text.
 
-    Backslashes that are left over go, and so do NULs (UTF-16): no key has any.
+    Remaining backslashes and NULs (UTF-16) are removed: no key has any.
     """
     while data.find(b"\\\\") >= 0:
         data = data.replace(b"\\\\", b"\\")
     data = data.replace(b"\\u00", b"%").replace(b"\\x", b"%").replace(b"\\", b"").replace(b"\0", b"")
-    # Quoted-printable is the same as percent encoding, with another sign, and its decoder skips what is malformed.
+    # Quoted-printable is percent encoding with another sign, and its decoder skips what is malformed.
     return a2b_qp(data.replace(b"=", b"=3D").replace(b"%", b"="))

@@ -1,26 +1,17 @@
-"""The client that has left: an answer may still be read to its end, to be weighed."""
+"""The downstream of a client that has left, while its answer is read on for its usage."""
 
 from app.domain.errors import ApiError
 from app.domain.headers import Headers
 
 
 class NullDownstream:
-    """A Downstream that takes everything and wants nothing."""
+    """A Downstream that sends nothing."""
 
-    def start(self, status: int, headers: Headers) -> None:
-        """Nobody reads it."""
-
-    def body(self, chunk: bytes) -> None:
-        """Nobody reads it."""
-
-    def finish(self) -> None:
-        """Nobody waits for it."""
-
-    def refuse(self, error: ApiError) -> None:
-        """Nobody reads it."""
-
-    def abort(self) -> None:
-        """Nobody notices."""
+    def start(self, status: int, headers: Headers) -> None: ...
+    def body(self, chunk: bytes) -> None: ...
+    def finish(self) -> None: ...
+    def refuse(self, error: ApiError) -> None: ...
+    def abort(self) -> None: ...
 
 
 NULL_DOWNSTREAM = NullDownstream()

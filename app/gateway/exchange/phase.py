@@ -1,4 +1,4 @@
-"""Where an exchange is in its life; the picture is in app.gateway.exchange.exchange."""
+"""The phases of an exchange; app.gateway.exchange.exchange has the picture."""
 
 from enum import Enum, auto
 
@@ -9,6 +9,6 @@ class Phase(Enum):
     WAITING = auto()  # upstream has not answered
     COLLECTING = auto()  # an error answer comes in, to be judged whole
     PASSING = auto()  # chunks go on as they come
-    COMMITTING = auto()  # all that comes is held until the record is durable
+    COMMITTING = auto()  # chunks are buffered until the record is durable
     SETTLED = auto()  # chunks go on again
     OVER = auto()

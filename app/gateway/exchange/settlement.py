@@ -1,4 +1,4 @@
-"""Settlement: what an exchange came to, written into its record once, on every exit."""
+"""Settlement: writes the outcome, usage and cost of an exchange into its record, once, on every exit."""
 
 from app.domain.answer.extras import NO_EXTRAS, Extras
 from app.domain.answer.meter import AnswerReading
@@ -15,7 +15,7 @@ from app.gateway.ports import Ledger, PriceBook, UpstreamUsage
 from app.gateway.services import Services
 
 LARGEST_COST = MAX_USD * NANOUSD_PER_USD
-"""Of one call: no more is believed of a report, and no more is made of a price."""
+"""The most that one call may cost, reported or priced."""
 
 _OUTCOME_OF_STATUS = {
     "completed": Outcome.COMPLETED,
@@ -29,14 +29,14 @@ _ANSWERED = (Outcome.COMPLETED, Outcome.INCOMPLETE, Outcome.FAILED, Outcome.INTE
 
 
 def outcome_of(reading: AnswerReading, otherwise: Outcome) -> Outcome:
-    """The terminal event decides; without one an in-band error does; without either it is `otherwise`."""
+    """The terminal event decides, then an error in the stream, then `otherwise`."""
     if reading.status is not None:
         return _OUTCOME_OF_STATUS.get(reading.status, Outcome.COMPLETED)
     return Outcome.FAILED if reading.failed else otherwise
 
 
 def outcome_of_fault(fault: ApiError, *, answering: bool) -> Outcome:
-    """How an exchange ended that upstream broke off, or that we did."""
+    """The outcome of an exchange that a fault ended."""
     if isinstance(fault, Draining):
         return Outcome.INTERRUPTED
     if isinstance(fault, UpstreamTimedOut):
@@ -45,12 +45,12 @@ def outcome_of_fault(fault: ApiError, *, answering: bool) -> Outcome:
 
 
 def outcome_unseen(outcome: Outcome) -> Outcome:
-    """The outcome of an answer that its client did not wait for."""
+    """The outcome of an answer whose client left before its end."""
     return outcome if outcome in _ANSWERED else Outcome.CLIENT_CLOSED
 
 
 def note_response(record: Record, reading: AnswerReading, ledger: Ledger) -> None:
-    """Let the ledger know, once, by which id upstream goes on with an open call: it may be all that a crash leaves."""
+    """Note the response id of an open background call in the ledger, once: after a crash, upstream is asked by it."""
     if record.response_id is None and reading.response_id is not None:
         record.response_id = reading.response_id
         ledger.note(record)
@@ -59,9 +59,9 @@ def note_response(record: Record, reading: AnswerReading, ledger: Ledger) -> Non
 def close_record(  # noqa: PLR0913 - all that is known at the end
     record: Record, outcome: Outcome, duration_ms: float, meter: AnswerMeter, services: Services, *, sent: bool
 ) -> None:
-    """Make the record of an exchange final: how and when it ended, and what was read of it.
+    """Complete the record of an exchange: how and when it ended, and what was read of its answer.
 
-    `sent` says whether upstream got the whole request: if not, nothing can be billed.
+    `sent` says whether upstream got the whole request; if not, nothing can be billed.
     """
     record.outcome = outcome
     record.duration_ms = duration_ms
@@ -77,7 +77,7 @@ def close_record(  # noqa: PLR0913 - all that is known at the end
 
 
 def _explain(record: Record, meter: AnswerMeter) -> None:
-    """Say in the record why the call failed: upstream's own words first, then ours."""
+    """Write into the record why the call failed: upstream's message first, then ours."""
     reading = meter.reading
     why = reading.error_message or record.error_detail
     if why is None and reading.status is None and not reading.failed and record.outcome in _ODD:
@@ -92,7 +92,7 @@ def settle_by_upstream(record: Record, usage: Usage, entry: UpstreamUsage, price
 
 
 def _write_reading(record: Record, reading: AnswerReading, services: Services, *, sent: bool) -> None:
-    """Put what was read of the answer into the record; without a usage, if wished, an estimate of what is billed."""
+    """Write what was read of the answer into the record; without a usage, an estimate if the settings ask for one."""
     record.response_id = reading.response_id
     record.model_served = reading.model
     if record.error_type is None:
@@ -108,7 +108,7 @@ def _write_reading(record: Record, reading: AnswerReading, services: Services, *
 
 
 def _bounded(record: Record, usage: Usage, prices: PriceBook) -> Usage:
-    """An estimate, no larger than the model's context and what the call allowed for its output."""
+    """An estimate, bounded by the model's context and the call's own output limit."""
     context = None
     for model in (record.model_served, record.model_requested):
         if model is not None and context is None:
@@ -124,7 +124,7 @@ def _bounded(record: Record, usage: Usage, prices: PriceBook) -> Usage:
 def write_usage(
     record: Record, usage: Usage, source: UsageSource, prices: PriceBook, extras: Extras = NO_EXTRAS
 ) -> None:
-    """Put tokens and cost into a record. What upstream says it charged wins; else it is priced; else unknown."""
+    """Write tokens and cost into a record. The cost is the reported one, else priced, else unknown."""
     record.usage_source = source
     record.input_tokens = usage.input_tokens
     record.cached_input_tokens = usage.cached_input_tokens
@@ -156,7 +156,7 @@ def _charge(  # noqa: PLR0913, PLR0917 - what a cost is made of
     if charged is None:
         return
     missing = charged.missing if doubt is None else [doubt, *charged.missing]
-    record.cost_nanousd = min(charged.cost_nanousd, LARGEST_COST)  # absurd tokens must not overflow the sums of all
+    record.cost_nanousd = min(charged.cost_nanousd, LARGEST_COST)  # absurd counts must not overflow sums
     record.cost_source = CostSource.ESTIMATED if missing or source is UsageSource.ESTIMATED else CostSource.PRICED
     record.price = charged.price.as_json()
     if missing:

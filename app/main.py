@@ -37,7 +37,8 @@ from app.gateway.wall_clock import MonotonicWallClock
 from app.settings import Settings
 from app.settings.admin_key import admin_key
 from app.store.faults import StoreFault
-from app.store.opening import Store, opened_store
+from app.store.opening import opened_store
+from app.store.store import Store
 from app.telemetry.exchange_log import ExchangeLog
 from app.telemetry.logging import LogOutput
 from app.telemetry.loop_lag import LoopLag

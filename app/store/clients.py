@@ -64,7 +64,9 @@ class SqlClients:
         Raises ValueError when there is a key of this id, and with `client_is_new` when there is the client.
         """
         agreed = None if terms == NO_TERMS else client_terms_json(terms)
-        client: sa.ClauseElement = statements.add_client(self._writer.place.insert, key.client, key.created_at, agreed)
+        client: sa.ClauseElement = statements.add_client(
+            self._writer.backend.insert, key.client, key.created_at, agreed
+        )
         if client_is_new:
             client = sa.insert(clients).values(name=key.client, created_at=key.created_at, terms=agreed)
         new = sa.insert(keys).values(
@@ -134,7 +136,7 @@ class SqlClients:
     async def put_group(self, group: StoredGroup) -> None:
         """Store a group, or other terms of one that is there."""
         terms = group_terms_json(group.terms)
-        await self._writer.run(statements.put_group(self._writer.place.insert, group.name, group.created_at, terms))
+        await self._writer.run(statements.put_group(self._writer.backend.insert, group.name, group.created_at, terms))
 
 
 def _later_use(key_id: str, at: int) -> sa.ClauseElement:

@@ -1,40 +1,15 @@
 """Which form of the store it is: SQLite in the state directory, or PostgreSQL when there is a URL."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Protocol, Unpack
+from typing import Unpack
 
-from app.store.audit import SqlAudit
-from app.store.clients import SqlClients
 from app.store.faults import StoreFault
 from app.store.options import StoreOptions
-from app.store.query.reports import SqlReports
 from app.store.sqlite import schema
 from app.store.sqlite.store import SqliteStore, upgrade_store
-from app.store.write.health import StoreHealth
-from app.store.write.ledger import BatchLedger
-
-
-class Store(Protocol):
-    """What both forms have."""
-
-    ledger: BatchLedger
-    clients: SqlClients
-    reports: SqlReports
-    audit: SqlAudit
-
-    def health(self) -> StoreHealth:
-        """The state of the store right now. Touches no file and asks nobody."""
-
-    def on_changes(self, changed: Callable[[], Awaitable[None]]) -> None:
-        """Await `changed` soon after other processes have changed clients or keys, if there can be others."""
-
-    async def finish_writing(self) -> None:
-        """Write what is left and let go of the state directory. Reports go on, and hold no lock between pages."""
-
-    async def close(self, deadline_seconds: float = ...) -> None:
-        """Write what is left, for so long at most."""
+from app.store.store import Store
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from app.gateway.usage_reconciler import UsageReconciler
-from app.store.opening import Store
+from app.store.store import Store
 from app.store.write.stats import COMMIT_BOUNDS_SECONDS
 from app.telemetry.histogram import HistogramReading
 from app.telemetry.logging import LogOutput

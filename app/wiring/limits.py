@@ -12,7 +12,7 @@ from app.limits.memory.limiter import MemoryLimiter
 from app.limits.opening import redis_limiter
 from app.settings import Settings
 from app.store.faults import StoreFault
-from app.store.opening import Store
+from app.store.store import Store
 
 if TYPE_CHECKING:
     from app.limits.redis.limiter import RedisLimiter

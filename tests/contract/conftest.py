@@ -9,8 +9,9 @@ from typing import Any, Protocol
 import psycopg
 import pytest
 
-from app.store.opening import Store, opened_store
+from app.store.opening import opened_store
 from app.store.sqlite.store import DATABASE_NAME
+from app.store.store import Store
 from tests.store.samples import stored
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.store.schema.rows import Row
-from app.store.sqlite.backend import SqliteFile
-from app.store.sqlite.connection import Database
+from app.store.sqlite.backend import SqliteBackend
 from app.store.write.batch import Batch
+from app.store.write.ledger_database import LedgerDatabase
 from app.store.write.maintenance import Maintenance
 from app.store.write.pending import Pending
 from app.store.write.stats import LedgerStats
@@ -18,11 +18,11 @@ class HandWriter:
 
     def __init__(self, path: Path, clock: Callable[[], float], let_go: Callable[[list[Pending], bool], None]) -> None:
         upkeep = Maintenance(None, lambda: 0)
-        self.keeping = WritePath(SqliteFile(path), LedgerStats(), let_go, upkeep, clock)
+        self.keeping = WritePath(SqliteBackend(path), LedgerStats(), let_go, upkeep, clock)
         database = self.keeping._database
-        assert isinstance(database, Database)
-        database.hurry()  # nobody will let go of a lock while we wait
-        database._connection.execute("PRAGMA synchronous=OFF")  # a process dies here, and no machine
+        assert isinstance(database, LedgerDatabase)
+        database.connection.wait_for_locks(patiently=False)  # nobody will let go of a lock while we wait
+        database.connection.execute("PRAGMA synchronous=OFF")  # a process dies here, and no machine
         self._open: list[Row] = []
         self._settled: list[Pending] = []
         self._amended: list[Row] = []

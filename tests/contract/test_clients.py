@@ -14,7 +14,7 @@ from app.domain.money.limits import Limits
 from app.domain.money.terms import NO_TERMS, ClientTerms, GroupTerms
 from app.domain.money.windows import Period
 from app.gateway.ports import ClientStore, StoredClient, StoredGroup
-from app.store.opening import Store
+from app.store.store import Store
 from tests.contract.conftest import Form
 
 NOW = 1_790_000_000_000_000

@@ -68,7 +68,7 @@ async def store(town: Town, tmp_path: Path) -> AsyncIterator[SqliteStore]:
 
 async def tend(store: SqliteStore) -> None:
     """Let the upkeep take its next round of steps now."""
-    upkeep = store._writer._keeping._upkeep
+    upkeep = store._writer._write_path._maintenance
     upkeep._next_at = 0.0
     await settle(store.ledger, Samples(99).settled(NOW, client="caretaker"))  # wakes the writer
     await until(lambda: (upkeep._next_at or 0) > 0)

@@ -12,7 +12,7 @@ import pytest
 
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.gateway.usage_query import UsageQuery
-from app.store.opening import Store
+from app.store.store import Store
 from tests.contract.conftest import Form
 from tests.store.samples import PATIENCE_SECONDS, Samples, settle, until
 

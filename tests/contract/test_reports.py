@@ -11,9 +11,9 @@ from app.domain.identity.kept_ids import kept_id
 from app.domain.money.worst_case import WorstCase
 from app.domain.records import Book, CostSource, Outcome, Record, UsageSource, book_of
 from app.gateway.usage_query import Sort, UsageQuery
-from app.store.opening import Store
 from app.store.query.reports import PAGE_ROWS
 from app.store.query.totals import SUMS
+from app.store.store import Store
 from tests.contract.conftest import Form
 from tests.store.samples import START, Samples, settle, some_records, until
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from app.gateway.audit import AuditLog
 from app.gateway.clients.keys import KeyDirectory, KeyService
 from app.serve.first_key import FIRST_CLIENT, NOTE_NAME, FirstKey
-from app.store.opening import Store, opened_store
+from app.store.opening import opened_store
 from app.store.options import wall_us
+from app.store.store import Store
 from tests.e2e.program import Gateway, Mock
 from tests.store.postgres_server import PostgresServer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from app.domain.records import Outcome, Record
-from app.store.sqlite.backend import SqliteFile
+from app.store.sqlite.backend import SqliteBackend
 from app.store.sqlite.store import SqliteStore, open_store
 from app.store.write.ledger import LONGEST_WAIT_SECONDS, OPEN_ROW_AFTER_SECONDS, BatchLedger
 from app.store.write.pending import Pending
@@ -113,7 +113,7 @@ async def test_settlements_that_come_together_share_commits(store: SqliteStore) 
 
 async def test_a_batch_wakes_the_loop_once(tmp_path: Path) -> None:
     stats = LedgerStats()
-    writer = Writer(SqliteFile(make_database(tmp_path)), stats)
+    writer = Writer(SqliteBackend(make_database(tmp_path)), stats)
     ledger = BatchLedger(writer, stats, clock=HandClock())
     deliveries: list[int] = []
 
@@ -187,7 +187,7 @@ async def test_nobody_waits_for_a_writer_that_hangs(tmp_path: Path, clock: HandC
 async def test_a_full_queue_drops_counts_and_keeps_nobody_waiting(tmp_path: Path) -> None:
     stats = LedgerStats()
     hold = threading.Event()
-    writer = Writer(SqliteFile(make_database(tmp_path)), stats, hanging_until(hold))
+    writer = Writer(SqliteBackend(make_database(tmp_path)), stats, hanging_until(hold))
     ledger = BatchLedger(writer, stats, clock=HandClock(), capacity=5)
     await writer.start(ledger.deliver, ledger.in_flight)
     samples = Samples()

@@ -10,9 +10,10 @@ import pytest
 from app.gateway.usage_query import UsageQuery
 from app.store.schema.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, hour_of
 from app.store.schema.rows import Rows, open_row_of, row_of
-from app.store.sqlite.connection import Database
+from app.store.sqlite.backend import SqliteBackend
 from app.store.sqlite.inspection import inspect
 from app.store.sqlite.store import open_store
+from app.store.write.ledger_database import LedgerDatabase
 from app.store.write.maintenance import ROWS_A_STEP, Maintenance
 from tests.store.samples import START, Samples, make_database, settle, some_records, stored, until
 
@@ -20,12 +21,12 @@ NOW = START + 100 * DAY_MICROSECONDS
 
 
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    with closing(Database(make_database(tmp_path))) as database:
+def database(tmp_path: Path) -> Iterator[LedgerDatabase]:
+    with closing(LedgerDatabase(SqliteBackend(make_database(tmp_path)))) as database:
         yield database
 
 
-def test_steps_are_small_and_have_pauses(database: Database, tmp_path: Path) -> None:
+def test_steps_are_small_and_have_pauses(database: LedgerDatabase, tmp_path: Path) -> None:
     samples = Samples()
     old = [row_of(samples.settled(START + number)) for number in range(ROWS_A_STEP + 1)]
     database.write(Rows([open_row_of(samples.open(START))], [*old, row_of(samples.settled(NOW - DAY_MICROSECONDS))]))
@@ -42,7 +43,7 @@ def test_steps_are_small_and_have_pauses(database: Database, tmp_path: Path) -> 
     assert sorted(stored(tmp_path).values()) == ["completed", "in_progress"]
 
 
-def test_a_writer_that_is_never_idle_finds_the_time_all_the_same(database: Database) -> None:
+def test_a_writer_that_is_never_idle_finds_the_time_all_the_same(database: LedgerDatabase) -> None:
     upkeep = Maintenance(90, lambda: NOW)
     upkeep.wait_seconds(100.0)
     due = 100.0 + upkeep.wait_seconds(100.0)
@@ -51,7 +52,7 @@ def test_a_writer_that_is_never_idle_finds_the_time_all_the_same(database: Datab
     assert upkeep.due(due + 5, idle=False)
 
 
-def test_without_a_number_of_days_all_is_kept(database: Database, tmp_path: Path) -> None:
+def test_without_a_number_of_days_all_is_kept(database: LedgerDatabase, tmp_path: Path) -> None:
     database.write(Rows(settled=[row_of(Samples().settled(START))]))
     upkeep = Maintenance(None, lambda: NOW)
     for at in range(0, 100_000, 1000):
@@ -73,7 +74,7 @@ async def test_totals_stay_when_records_go(tmp_path: Path) -> None:
         ]
         before = [await store.reports.totals(query) for query in queries]
         now[0] = cutoff + 90 * DAY_MICROSECONDS
-        store._writer._keeping._upkeep._next_at = 0.0
+        store._writer._write_path._maintenance._next_at = 0.0
         await until(lambda: store.ledger.stats.deleted > 0)
         kept = [record async for record in store.reports.records(UsageQuery())]
         assert kept == [record for record in records if record.started_at >= cutoff]
@@ -97,8 +98,8 @@ def test_in_the_steady_state_the_file_does_not_grow(tmp_path: Path, rows_a_day: 
     path = make_database(tmp_path)
     samples = Samples()
     sizes = []
-    with closing(Database(path)) as database:
-        database._connection.execute("PRAGMA synchronous=OFF")
+    with closing(LedgerDatabase(SqliteBackend(path))) as database:
+        database.connection.execute("PRAGMA synchronous=OFF")
         for day in range(40):
             begin = START + day * DAY_MICROSECONDS
             for batch in range(10):
@@ -106,7 +107,7 @@ def test_in_the_steady_state_the_file_does_not_grow(tmp_path: Path, rows_a_day: 
                 database.write(Rows(settled=rows))
             while database.delete_before(hour_of(begin - 9 * DAY_MICROSECONDS), ROWS_A_STEP):
                 pass
-            database._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            database.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             sizes.append(path.stat().st_size)
     assert sizes[-1] < sizes[12] * 1.05
     with closing(sqlite3.connect(path)) as connection:

@@ -11,10 +11,12 @@ from app.gateway.usage_query import UsageQuery
 from app.store.query.reports import SqlReports
 from app.store.schema.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, day_of, hour_of
 from app.store.schema.rows import id_floor
-from app.store.sqlite.connection import Database
+from app.store.sqlite.backend import SqliteBackend
 from app.store.sqlite.inspection import inspect
 from app.store.sqlite.reader import SqliteReader
 from app.store.sqlite.store import DATABASE_NAME
+from app.store.sqlite.write_connection import SqliteWriteConnection
+from app.store.write.ledger_database import LedgerDatabase
 from tests.store.samples import START, make_database
 
 DAYS = 90
@@ -62,8 +64,9 @@ QUERIES = {
 def make_ledger(state_dir: Path, count: int) -> Path:
     """As the writer and its upkeep leave it. Day by day, so that nothing large has to be sorted."""
     path, step = make_database(state_dir), (NOW - BEGIN) // count
-    with closing(Database(path)) as database:
-        connection = database._connection
+    with closing(LedgerDatabase(SqliteBackend(path))) as database:
+        assert isinstance(database.connection, SqliteWriteConnection)
+        connection = database.connection._connection
         connection.execute("PRAGMA synchronous=OFF")
         connection.execute("PRAGMA journal_mode=OFF")
         for day in range(day_of(BEGIN), NOW, DAY_MICROSECONDS):

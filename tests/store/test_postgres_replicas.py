@@ -15,11 +15,12 @@ import pytest
 from app.domain.identity.keys import StoredKey
 from app.domain.money.worst_case import WorstCase
 from app.domain.records import Outcome, UsageSource
-from app.store.opening import Store, opened_store
+from app.store.opening import opened_store
 from app.store.postgres import inspection
 from app.store.postgres.address import PostgresAddress
 from app.store.postgres.connection import PostgresConnection
 from app.store.postgres.presence import Presence, suffix_of
+from app.store.store import Store
 from tests.store.postgres_server import PostgresServer
 from tests.store.relay import Relay
 from tests.store.samples import PATIENCE_SECONDS, Samples, crash_copy, settle, until

@@ -10,11 +10,12 @@ import pytest
 from app.domain.identity.keys import StoredKey
 from app.gateway.usage_query import UsageQuery
 from app.store.faults import StoreBusy, StoreFault
-from app.store.opening import Store, opened_store
+from app.store.opening import opened_store
 from app.store.postgres import inspection, transfer
 from app.store.postgres.address import PostgresAddress
 from app.store.schema.rollups import HOUR_MICROSECONDS
 from app.store.sqlite.store import DATABASE_NAME
+from app.store.store import Store
 from tests.store.samples import START, Samples, settle, some_records, until
 
 KEYS = [

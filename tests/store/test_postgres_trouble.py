@@ -13,10 +13,11 @@ from app.domain.identity.keys import StoredKey
 from app.domain.records import Record
 from app.gateway.usage_query import UsageQuery
 from app.store.faults import StoreFault
-from app.store.opening import Store, opened_store
+from app.store.opening import opened_store
 from app.store.postgres import schema
 from app.store.postgres.address import PostgresAddress
 from app.store.schema.revisions import HEAD
+from app.store.store import Store
 from tests.store.postgres_server import PostgresServer
 from tests.store.relay import Relay
 from tests.store.samples import Samples, settle, until
@@ -148,8 +149,8 @@ async def test_a_commit_is_on_disk_however_the_server_is_set(tmp_path: Path, pos
             psycopg.sql.SQL("ALTER DATABASE {} SET synchronous_commit = off").format(psycopg.sql.Identifier(name))
         )
     async with opened_store(postgres_url, tmp_path) as store:
-        medium = store._writer._keeping._database  # type: ignore[attr-defined]
-        assert medium._connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
+        writes = store._writer._write_path._database.connection
+        assert writes.execute("SHOW synchronous_commit").rows == [("on",)]
 
 
 def test_processes_that_start_together_upgrade_one_after_the_other(postgres: PostgresServer) -> None:
@@ -164,7 +165,7 @@ def test_processes_that_start_together_upgrade_one_after_the_other(postgres: Pos
 
 async def test_without_the_driver_there_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(StoreFault, match=r"pip install 'weighbridge\[postgres\]'"):
+    with pytest.raises(StoreFault, match=r"pip install 'psycopg\[binary\]'"):
         async with opened_store("postgresql://db.example.com/weighbridge", tmp_path):
             pass
 

@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from app.store.schema.rows import open_row_of
-from app.store.sqlite.backend import SqliteFile
+from app.store.sqlite.backend import SqliteBackend
 from app.store.write.batch import Batch
 from app.store.write.maintenance import Maintenance
 from app.store.write.pending import Pending
@@ -18,7 +18,7 @@ from tests.store.samples import Samples, make_database, stored
 def test_while_a_call_of_a_dead_process_is_open_the_replay_is_not_over(tmp_path: Path) -> None:
     path, samples = make_database(tmp_path), Samples()
     open_call, spooled_open, spooled = samples.open(), samples.open(), samples.settled()
-    left = WritePath(SqliteFile(path), LedgerStats(), lambda *_: None, Maintenance(None, lambda: 0))
+    left = WritePath(SqliteBackend(path), LedgerStats(), lambda *_: None, Maintenance(None, lambda: 0))
     left.keep(Batch(open=[open_row_of(open_call)]))
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -26,7 +26,7 @@ def test_while_a_call_of_a_dead_process_is_open_the_replay_is_not_over(tmp_path:
         left.close()
     hours = itertools.count(0, 3600)  # so that the start leaves all of it for later
     keeping = WritePath(
-        SqliteFile(path), LedgerStats(), lambda *_: None, Maintenance(None, lambda: 0), lambda: next(hours)
+        SqliteBackend(path), LedgerStats(), lambda *_: None, Maintenance(None, lambda: 0), lambda: next(hours)
     )
     steps = 0
     while keeping.waiting:

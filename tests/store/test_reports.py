@@ -14,7 +14,9 @@ from app.store.query.reports import unsettled_statement
 from app.store.query.totals import totals_statement
 from app.store.schema.rows import id_floor
 from app.store.schema.tables import records
-from app.store.sqlite.connection import Database, compiled
+from app.store.sqlite.backend import SqliteBackend
+from app.store.sqlite.dialect import compiled
+from app.store.write.ledger_database import LedgerDatabase
 from tests.store.samples import make_database
 
 times = st.integers(min_value=0, max_value=2**47)  # microseconds: until the year 6429
@@ -29,13 +31,13 @@ def test_the_floor_of_a_time_divides_the_ids(call: int, floor: int) -> None:
         assert request_id < id_floor(floor)
 
 
-def plan(database: Database, statement: sa.Select[Any]) -> str:
+def plan(database: LedgerDatabase, statement: sa.Select[Any]) -> str:
     query = statement.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}).string
     return str(database.run([compiled(sa.text("EXPLAIN QUERY PLAN " + query))])[0].rows)
 
 
 def test_nothing_is_read_that_is_not_asked_for(tmp_path: Path) -> None:
-    database = Database(make_database(tmp_path))
+    database = LedgerDatabase(SqliteBackend(make_database(tmp_path)))
     since, until = 1_790_000_000_000_001, 1_793_000_000_000_000
     for by in (None, "client", "day", "hour"):
         for offset in (0, 1_800_000_000):

@@ -20,7 +20,7 @@ from app.store.schema.rollups import Additions
 from app.store.schema.rows import row_of
 from app.store.schema.tables import metadata
 from app.store.sqlite import schema
-from app.store.sqlite.connection import compiled
+from app.store.sqlite.dialect import compiled
 from app.store.sqlite.store import DATABASE_NAME
 from tests.store.samples import Samples, some_records
 

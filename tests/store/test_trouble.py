@@ -18,10 +18,10 @@ from app.domain.errors import StorageUnavailable
 from app.domain.identity.keys import StoredKey
 from app.domain.records import Record
 from app.store.faults import StoreDamaged
-from app.store.sqlite.backend import SqliteFile
-from app.store.sqlite.connection import BUSY_MILLISECONDS
+from app.store.sqlite.backend import SqliteBackend
 from app.store.sqlite.inspection import inspect
 from app.store.sqlite.store import DATABASE_NAME, SqliteStore, open_store
+from app.store.sqlite.write_connection import BUSY_MILLISECONDS
 from app.store.write.ledger import BatchLedger
 from app.store.write.stats import LedgerStats
 from app.store.write.writer import Writer
@@ -240,7 +240,7 @@ async def test_without_database_and_spool_memory_keeps_what_it_can_and_says_so(
 
 async def test_memory_keeps_no_more_than_the_queue_may_hold(tmp_path: Path) -> None:
     samples, stats = Samples(), LedgerStats()
-    writer = Writer(SqliteFile(make_database(tmp_path)), stats)
+    writer = Writer(SqliteBackend(make_database(tmp_path)), stats)
     ledger = BatchLedger(writer, stats, clock=lambda: 0.0, capacity=20)
     await writer.start(ledger.deliver, ledger.in_flight)
     with locked(tmp_path), no_spool(tmp_path):
@@ -284,7 +284,7 @@ async def test_an_end_without_any_storage_waits_its_time_and_says_what_is_lost(
 
 async def test_a_connection_that_is_good_for_nothing_is_replaced(tmp_path: Path) -> None:
     samples = Samples()
-    async with open_store(tmp_path, on_committed=lambda _: store._writer._keeping._database.close()) as store:
+    async with open_store(tmp_path, on_committed=lambda _: store._writer._write_path._database.close()) as store:
         for _ in range(3):
             await settle(store.ledger, samples.settled())
         await until(lambda: store.health().ok and len(stored(tmp_path)) == 3)

@@ -24,8 +24,8 @@ from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.store.schema.rollups import DAY_MICROSECONDS, Additions
 from app.store.schema.rows import OUTCOME_AT, Row, amended_row, open_row_of, row_of, settled_by_books
 from app.store.schema.tables import hours, records
-from app.store.sqlite.backend import SqliteFile
-from app.store.sqlite.connection import compiled
+from app.store.sqlite.backend import SqliteBackend
+from app.store.sqlite.dialect import compiled
 from app.store.sqlite.inspection import inspect
 from app.store.sqlite.store import DATABASE_NAME
 from app.store.write.batch import Batch
@@ -111,8 +111,8 @@ class StorageMachine(RuleBasedStateMachine):
         upkeep = Maintenance(None, lambda: START + 10 * DAY_MICROSECONDS)
         path = self.directory / DATABASE_NAME
         self.stats = LedgerStats()
-        self.keeping = WritePath(SqliteFile(path), self.stats, self.heard, upkeep, lambda: self.now)
-        self.keeping._database.hurry()  # nobody will let go of a lock while we wait
+        self.keeping = WritePath(SqliteBackend(path), self.stats, self.heard, upkeep, lambda: self.now)
+        self.keeping._database.connection.wait_for_locks(patiently=False)  # nobody will let go of a lock while we wait
 
     def heard(self, batch: list[Pending], on_disk: bool) -> None:
         self.let_go += [pending.record.request_id for pending in batch]

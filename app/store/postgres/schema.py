@@ -3,12 +3,12 @@
 import psycopg
 
 from app.store.faults import StoreFault
-from app.store.postgres import statements
 from app.store.postgres.address import PostgresAddress
 from app.store.postgres.connection import PostgresConnection, words_of
 from app.store.schema.revisions import HEAD, alembic_config, refuse_unknown
 
 _TABLE = "SELECT to_regclass('alembic_version') IS NOT NULL"
+_MIGRATE_ALONE = "SELECT pg_advisory_xact_lock(1466059880, 2)"
 _REVISION = "SELECT version_num FROM alembic_version"
 
 
@@ -42,7 +42,7 @@ def upgrade(address: PostgresAddress) -> bool:
     config = alembic_config()
     try:
         with engine.begin() as connection:
-            connection.exec_driver_sql(statements.MIGRATE_ALONE)
+            connection.exec_driver_sql(_MIGRATE_ALONE)
             connected = connection.connection.driver_connection
             assert isinstance(connected, psycopg.Connection)  # noqa: S101 - for the type checker
             revision = _revision(connected)

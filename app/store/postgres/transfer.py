@@ -21,8 +21,9 @@ from app.store.postgres.address import PostgresAddress
 from app.store.postgres.connection import words_of
 from app.store.postgres.inspection import PostgresLook
 from app.store.postgres.rows import LONGEST_MODEL
+from app.store.schema import sql
 from app.store.schema.tables import metadata, progress
-from app.store.sqlite.connection import compiled
+from app.store.sqlite.dialect import compiled
 from app.store.sqlite.store import DATABASE_NAME, SqliteStore
 
 _ROWS_A_STEP = 1_000
@@ -77,7 +78,7 @@ def _copy(path: Path, address: PostgresAddress) -> dict[str, int]:
         ):
             target.execute(_ALONE)
             _refuse_used(target, address)
-            target.execute(statements.compiled(sa.delete(progress)).text)
+            target.execute(sql.compiled(sa.delete(progress), statements.DIALECT).text)
             for table in metadata.sorted_tables:
                 copied[table.name] = _copy_table(table, source, target)
                 _compare(table, source, target)
@@ -97,7 +98,7 @@ def _refuse_used(target: "psycopg.Connection[tuple[Any, ...]]", address: Postgre
 
 def _copy_table(table: sa.Table, source: sqlite3.Connection, target: "psycopg.Connection[tuple[Any, ...]]") -> int:
     read = compiled(sa.select(table))
-    write = statements.compiled(_insert_many(table)).text
+    write = sql.compiled(_insert_many(table), statements.DIALECT).text
     models = [place for place, column in enumerate(table.c) if column.name in _MODELS]
     truths = [place for place, column in enumerate(table.c) if isinstance(column.type, sa.Boolean)]
     cursor = source.execute(read.text, read.values)

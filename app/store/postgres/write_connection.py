@@ -1,47 +1,56 @@
-"""The one writing connection of a process to PostgreSQL. It belongs to the writer's thread.
-
-Others write at the same time. What makes that right: rows are told apart by their ids, the rows of the roll-ups are
-taken in one order by all, and who changes what another one may be changing locks it first.
-"""
+"""The writing connection of a process to PostgreSQL, beside those of other processes."""
 
 import contextlib
-import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, LiteralString
 
 import psycopg
-from psycopg import errors
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
-from app.store.postgres import statements
 from app.store.postgres.address import PostgresAddress
 from app.store.postgres.connection import PostgresConnection, Trouble, words_of
 from app.store.postgres.connector import Connector
-from app.store.postgres.posting import Posting, SomeWereThere, Texts
 from app.store.postgres.presence import Presence
-from app.store.postgres.rows import is_of_a_row
-from app.store.schema.rollups import DAY_MICROSECONDS, day_of
-from app.store.schema.rows import Rows, id_floor
-from app.store.schema.sql import Result, SqlStatement
-from app.store.write import statements as common
-
-LOG = logging.getLogger(__name__)
+from app.store.postgres.rows import acceptable
+from app.store.postgres.statements import CHANGED, DIALECT, READ_ONLY, put_many
+from app.store.schema.rows import Row
+from app.store.schema.sql import Result, compiled
+from app.store.schema.tables import records
+from app.store.write import statements
+from app.store.write.backend import Access, Condition
 
 PATIENCE_SECONDS = 0.7
-"""So long a transaction may take before its batch goes to the spool: less than callers wait at the most (1 s)."""
+"""How long a transaction may take before its batch goes to the spool: less than callers wait at the most (1 s)."""
 LONGEST_PATIENCE_SECONDS = 10.0
 """What it grows to while a server is too slow, so that the work is done all the same."""
-UPKEEP_SECONDS = 5.0
-_TRIES = 3
+MAINTENANCE_SECONDS = 5.0
 _LOOK_AFTER = 5
-"""Every so many watches, that is seconds, we look for processes that are gone."""
+"""After so many watches, that is seconds, this process looks for processes that have ended."""
+
+# Advisory locks of transactions. All writers of the ledger share number 0. Who adds up a day has it alone, so that no
+# late record falls between a day and its hours. Number 1 is for the maintenance.
+_BEGIN_LEDGER = "BEGIN; SELECT pg_advisory_xact_lock_shared(1466059880, 0)"
+_EXCLUDE_WRITERS = "SELECT pg_advisory_xact_lock(1466059880, 0)"
+_TRY_MAINTENANCE = "SELECT pg_try_advisory_xact_lock(1466059880, 1)"
 
 
-class PostgresDatabase:
-    """The PostgreSQL form of a Medium. What it raises is Trouble, in one line, unless said otherwise."""
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    """Turn an error of the driver into Trouble, with the error as its cause."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise Trouble(words_of(error)) from error
+
+
+class PostgresWriteConnection:
+    """The PostgreSQL form of a WriteConnection. Within a transaction it raises psycopg.Error, from without Trouble."""
 
     def __init__(self, address: PostgresAddress, presence: Presence, predecessor: str | None) -> None:
         """Connect. `predecessor` is the process that had our state directory before us, as it stands in ids."""
-        self._texts = Texts()
+        self._put = compiled(statements.put(postgresql.insert), DIALECT).text
+        self._put_many = compiled(put_many(), DIALECT).text
         self._presence = presence
         self._predecessor = predecessor
         self._patience = PATIENCE_SECONDS
@@ -51,158 +60,96 @@ class PostgresDatabase:
             self._connection = PostgresConnection.to(address)
             self._presence.begin(self._connection)
 
-    def write(self, rows: Rows) -> int:
-        """Commit rows and roll-ups, as the port says. Of two processes that wait for each other, one tries again."""
+    @contextlib.contextmanager
+    def transaction(self, access: Access) -> Iterator[bool]:
+        """One that takes too long fails, and the next one may take longer."""
+        connection = self._connection
         with _plainly():
-            for _ in range(_TRIES):
-                with contextlib.suppress(errors.DeadlockDetected, errors.SerializationFailure):
-                    return self._write(rows)
-            return self._write(rows)
+            connection.allow(max(MAINTENANCE_SECONDS if access is Access.MAINTENANCE else 0, self._patience))
+            try:
+                connection.execute(_BEGIN_LEDGER if access is Access.LEDGER else "BEGIN", prepare=False)
+                yield access is not Access.MAINTENANCE or self._is_true(_TRY_MAINTENANCE)
+                if access is Access.CHANGE:
+                    connection.execute(CHANGED)
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.out_of_time:
+                    self._patience = min(2 * self._patience, LONGEST_PATIENCE_SECONDS)
+                with contextlib.suppress(psycopg.Error):
+                    connection.execute("ROLLBACK")
+                raise
+        self._patience = max(0.9 * self._patience, PATIENCE_SECONDS)
 
-    def run(self, batch: Sequence[SqlStatement], *, reads: bool = False) -> list[Result]:
-        """Run statements in one transaction, and tell all processes of a change. Raises Trouble or IntegrityError."""
-        results = []
-        with _plainly(errors.IntegrityError), self._transaction() as connection:
-            for statement in batch:
-                cursor = _execute(connection, statement)
-                results.append(Result(cursor.rowcount, cursor.fetchall() if cursor.description else []))
-            if not reads:
-                connection.execute(statements.CHANGED)
-        return results
+    def execute(self, text: str, values: Sequence[Any] = ()) -> Result:
+        """Run one statement."""
+        cursor = self._connection.execute(text, values)
+        return Result(cursor.rowcount, cursor.fetchall() if cursor.description else [])
 
-    def close_interrupted(self) -> int:
-        """Close what our predecessor left open, and processes that count as dead."""
-        with _plainly():
-            self._connection.allow(self._patience)
-            gone = set(self._presence.gone(self._connection))
-            if self._predecessor is not None:
-                gone.add(self._predecessor)
-            closed = self._close(gone)
-        self._predecessor = None
-        return closed
+    def execute_many(self, text: str, values: Iterable[Sequence[Any]]) -> None:
+        """Run one statement with many sets of values."""
+        with self._connection.cursor() as cursor:
+            cursor.executemany(text, values)
 
-    def fold_day(self, before: int) -> bool:
-        """Add up the next day that is over, unless another process is at it."""
-        with _plainly(), self._transaction(UPKEEP_SECONDS) as connection:
-            if not _true(connection, statements.TRY_UPKEEP):
-                return False
-            first = _execute(connection, statements.compiled(common.first_unfolded())).fetchall()[0][0]
-            if first is None or day_of(first) + DAY_MICROSECONDS > before:
-                return False
-            connection.execute(statements.FOLD_ALONE)
-            for statement in common.fold(day_of(first)):
-                _execute(connection, statements.compiled(statement))
-        return True
+    def put_all(self, rows: Sequence[Row]) -> int:
+        """Write rows with one statement, an array a column."""
+        return self._connection.execute(self._put_many, list(map(list, zip(*rows, strict=True)))).rowcount
 
-    def delete_before(self, hour: int, most: int) -> int:
-        """Delete old records, unless another process is at it."""
-        with _plainly(), self._transaction(UPKEEP_SECONDS) as connection:
-            if not _true(connection, statements.TRY_UPKEEP):
-                return 0
-            _execute(connection, statements.compiled(common.forget_before(hour)))
-            return _execute(connection, statements.compiled(common.delete_below(id_floor(hour), most))).rowcount
+    def put_one(self, row: Row) -> int:
+        """Write one row behind a savepoint."""
+        with self._connection.transaction():
+            return self._connection.execute(self._put, row).rowcount
 
-    def check_place(self) -> None:
-        """A server is not moved away under its connections."""
+    def storable(self, row: Row) -> Row:
+        """The row, such that PostgreSQL takes it."""
+        return acceptable(row)
 
-    def watch(self) -> int:
-        """See that the server answers; hold our lock; every few seconds, close what dead processes have left open."""
-        with _plainly():
-            self._connection.allow(self._patience)
-            self._connection.execute("SELECT 1")
-            self._presence.hold(self._connection)
-            self._watches += 1
-            if self._watches % _LOOK_AFTER == 0:
-                return self._close(self._presence.gone(self._connection))
-        return 0
+    def exclude_writers(self) -> None:
+        """Wait until no other process writes to the ledger, and keep them waiting."""
+        self._connection.execute(_EXCLUDE_WRITERS)
 
-    def probe(self) -> None:
-        """See whether the server takes writes: one that replicates another does not."""
-        with _plainly():
-            if _true(self._connection, statements.READ_ONLY):
-                raise Trouble("PostgreSQL: the server is read-only")
+    @_plainly()
+    def left_open(self) -> Condition | None:
+        """Those of our predecessor, and of processes that count as dead."""
+        self._connection.allow(self._patience)
+        return _calls_of({*self._presence.gone(self._connection), *([self._predecessor] if self._predecessor else [])})
 
-    def hurry(self) -> None:
+    @_plainly()
+    def watch(self) -> Condition | None:
+        """See that the server answers; hold our lock; look for dead processes every few seconds."""
+        self._connection.allow(self._patience)
+        self._connection.execute("SELECT 1")
+        self._presence.hold(self._connection)
+        self._watches += 1
+        return None if self._watches % _LOOK_AFTER else _calls_of(self._presence.gone(self._connection))
+
+    def wait_for_locks(self, *, patiently: bool) -> None:
         """Nothing here waits for long."""
 
-    def take_time(self) -> None:
-        """The same."""
-
+    @_plainly()
     def reopen(self) -> None:
-        """Take a fresh connection. It is made in a thread of its own."""
-        with _plainly():
-            fresh = self._connector.take()
-            fresh.allow(self._patience)
-            try:
-                self._presence.begin(fresh)
-            except BaseException:
-                fresh.close()
-                raise
+        """The connection is made in a thread of its own. A server that replicates another one takes no changes."""
+        fresh = self._connector.take()
+        fresh.allow(self._patience)
+        try:
+            self._presence.begin(fresh)
+        except BaseException:
+            fresh.close()
+            raise
         self._connection.close()
         self._connection = fresh
+        if self._is_true(READ_ONLY):
+            raise Trouble("PostgreSQL: the server is read-only")
 
     def close(self) -> None:
         """Our lock ends with the connection."""
         self._connector.close()
         self._connection.close()
 
-    def _write(self, rows: Rows) -> int:
-        try:
-            with contextlib.suppress(SomeWereThere), self._posting() as posting:
-                posting.quickly(rows)
-                return 0
-        except Exception as error:
-            if not is_of_a_row(error):
-                raise
-        with self._posting() as posting:
-            return posting.one_by_one(rows)
-
-    def _close(self, processes: "set[str] | list[str]") -> int:
-        if not processes:
-            return 0
-        with self._posting() as posting:
-            closed = posting.close(sorted(processes))
-        if closed:
-            LOG.warning("calls left open by processes that are no more, now closed as interrupted: %d", closed)
-        return closed
-
-    @contextlib.contextmanager
-    def _posting(self) -> Iterator[Posting]:
-        with self._transaction(begin=statements.BEGIN_POSTING) as connection:
-            rows = connection.execute(statements.FOLDED_UNTIL).fetchall()
-            yield Posting(connection, self._texts, rows[0][0])
-
-    @contextlib.contextmanager
-    def _transaction(self, seconds: float = 0, begin: LiteralString = "BEGIN") -> Iterator[PostgresConnection]:
-        connection = self._connection
-        connection.allow(max(seconds, self._patience))
-        try:
-            connection.execute(begin, prepare=False)
-            yield connection
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.out_of_time:
-                self._patience = min(2 * self._patience, LONGEST_PATIENCE_SECONDS)
-            with contextlib.suppress(psycopg.Error):
-                connection.execute("ROLLBACK")
-            raise
-        self._patience = max(0.9 * self._patience, PATIENCE_SECONDS)
+    def _is_true(self, question: LiteralString) -> bool:
+        return bool(self._connection.execute(question).fetchall()[0][0])
 
 
-@contextlib.contextmanager
-def _plainly(*passed: type[Exception]) -> Iterator[None]:
-    """What the driver raises becomes Trouble, but for what is `passed`."""
-    try:
-        yield
-    except passed:
-        raise
-    except psycopg.Error as error:
-        raise Trouble(words_of(error)) from error
-
-
-def _execute(connection: PostgresConnection, statement: SqlStatement) -> "psycopg.Cursor[tuple[Any, ...]]":
-    return connection.execute(statement.text, statement.values)
-
-
-def _true(connection: PostgresConnection, question: LiteralString) -> bool:
-    return bool(connection.execute(question).fetchall()[0][0])
+def _calls_of(processes: Iterable[str]) -> Condition | None:
+    """Their calls: the last 8 digits of a request id are the number of its process. None when there are no such."""
+    chosen = sorted(processes)
+    return sa.func.right(records.c.request_id, 8).in_(chosen) if chosen else None

@@ -63,10 +63,6 @@ class Additions:
         """What the hours grow by."""
         return [(*key, *line.values()) for key, line in self._lines.items()]
 
-    def days(self, until: int) -> list[RollUp]:
-        """What days before `until` grow by, hour by hour: those that were added up before these rows came."""
-        return [(day_of(hour[0]), *hour[1:]) for hour in self.hours() if hour[0] < until]
-
     def _line_of(self, row: Row) -> "_Line":
         key = _key_of(row)
         line = self._lines.get(key)

@@ -62,7 +62,7 @@ def row_of(record: Record) -> Row:
         record.upstream,
         record.path,
         record.method,
-        1 if record.stream else 0,
+        record.stream,
         record.http_status,
         record.response_id,
         record.generation_id,

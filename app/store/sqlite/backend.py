@@ -1,34 +1,38 @@
-"""The SQLite form of a Place: one file, with the spool beside it."""
+"""The SQLite form of a Backend: one file, with the spool beside it."""
 
 import sqlite3
 from pathlib import Path
 
-import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
-from app.store.schema.sql import SqlStatement
-from app.store.sqlite.connection import Database, compiled
-from app.store.write.statements import Insert
+from app.store.sqlite.dialect import DIALECT
+from app.store.sqlite.write_connection import SqliteWriteConnection
+from app.store.write.backend import ErrorKind, Insert
+
+_BAD_ROW = (
+    *(sqlite3.DataError, sqlite3.ProgrammingError, sqlite3.InterfaceError),
+    *(TypeError, OverflowError, ValueError),  # a lone surrogate is a ValueError
+)
 
 
-class SqliteFile:
-    """A file that is there and up to date."""
+class SqliteBackend:
+    """A file that exists and is up to date."""
 
-    conflict = sqlite3.IntegrityError
+    dialect = DIALECT
     insert: Insert = staticmethod(sqlite.insert)
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.state_dir = path.parent
 
-    def open(self) -> Database:
+    def open(self) -> SqliteWriteConnection:
         """Raises sqlite3.Error or OSError."""
-        return Database(self.path)
+        return SqliteWriteConnection(self.path)
 
-    def compiled(self, statement: sa.ClauseElement) -> SqlStatement:
-        """In SQLite's words."""
-        return compiled(statement)
-
-    def hopeless(self, error: Exception) -> bool:
-        """A damaged file."""
-        return type(error) is sqlite3.DatabaseError
+    def kind_of(self, error: Exception) -> ErrorKind:
+        """By the driver's classes."""
+        if isinstance(error, sqlite3.IntegrityError):
+            return ErrorKind.CONFLICT
+        if isinstance(error, _BAD_ROW):
+            return ErrorKind.BAD_ROW
+        return ErrorKind.DAMAGED if type(error) is sqlite3.DatabaseError else ErrorKind.TROUBLE

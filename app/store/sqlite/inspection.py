@@ -18,7 +18,7 @@ from app.store.query.inspection import limited, one, spool_findings, sum_finding
 from app.store.schema import revisions
 from app.store.schema.tables import IN_PROGRESS, records
 from app.store.sqlite import schema
-from app.store.sqlite.connection import compiled
+from app.store.sqlite.dialect import compiled
 
 
 async def inspect(state_dir: Path, path: Path) -> list[str]:

@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from app.store.query.reader import CONNECTIONS
-from app.store.schema.sql import SqlStatement
-from app.store.sqlite.connection import compiled, prepared
+from app.store.schema.sql import SqlStatement, prepared
+from app.store.sqlite.dialect import DIALECT, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +62,7 @@ class SqliteReader:
                 self._idle.append(connection)
 
     def _prepared(self, statement: sa.Select[Any], values: Mapping[str, Any]) -> SqlStatement:
-        text, names = self._texts.get(statement) or self._texts.setdefault(statement, prepared(statement))
+        text, names = self._texts.get(statement) or self._texts.setdefault(statement, prepared(statement, DIALECT))
         return SqlStatement(text, tuple([values.get(name, own) for name, own in names]))
 
     def _open(self) -> sqlite3.Connection:

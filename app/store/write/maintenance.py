@@ -7,7 +7,7 @@ roll-ups stay. The pages that become free serve the next records, so the file st
 from collections.abc import Callable
 
 from app.store.schema.rollups import DAY_MICROSECONDS, HOUR_MICROSECONDS, hour_of
-from app.store.write.backend import WriteConnection
+from app.store.write.ledger_database import LedgerDatabase
 
 ROWS_A_STEP = 500
 """Takes some 5 ms. Twenty steps a second are more than calls come in over the long run."""
@@ -42,7 +42,7 @@ class Maintenance:
         wait = self.wait_seconds(at)
         return wait == 0 and (idle or at - (self._next_at or at) >= _PATIENCE_SECONDS)
 
-    def step(self, database: WriteConnection, at: float) -> int:
+    def step(self, database: LedgerDatabase, at: float) -> int:
         """Do a little. Gives how many records were deleted. What it raises is tried again later."""
         self._next_at = at + _INTERVAL_SECONDS
         more = database.fold_day(self._now() - _LATE_MICROSECONDS)

@@ -1,6 +1,5 @@
 """The statements that write, as SQLAlchemy Core. A dialect's own `insert` is passed in; all else is common."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -8,16 +7,15 @@ import sqlalchemy as sa
 from app.store.schema.rollups import DAY_MICROSECONDS, LARGEST_SUM
 from app.store.schema.rows import AMENDED_COLUMNS, COLUMNS, SUMS
 from app.store.schema.tables import IN_PROGRESS, NOT_TOLD, clients, days, groups, hours, progress, records
+from app.store.write.backend import Condition, Insert
 
 if TYPE_CHECKING:
     from sqlalchemy.dialects import postgresql, sqlite
 
-Insert = Callable[[sa.Table], "sqlite.Insert | postgresql.Insert"]
-"""Of a dialect: `sqlite.insert`, or PostgreSQL's, which has the same methods."""
-
 _ID = [records.c.request_id]
 _COUNTS = ("requests", "unknown_usage", "unknown_cost")
 _SUMS = COLUMNS[SUMS]
+_INTERRUPTED = sa.literal_column("'interrupted'", sa.Text)
 
 
 def put(insert: Insert) -> sa.ClauseElement:
@@ -78,34 +76,47 @@ def fold(day: int) -> tuple[sa.ClauseElement, sa.ClauseElement]:
 
 
 def amendable() -> sa.Select[Any]:
-    """The settled row of an id, if its usage is still to be had from upstream's books. Parameter: the id."""
+    """The settled row of an id, locked, if its usage is still to be had from upstream's records. Parameter: the id."""
     waits = sa.and_(records.c.outcome != IN_PROGRESS, records.c.usage_source.in_(NOT_TOLD))
-    return sa.select(records).where(records.c.request_id == sa.bindparam("id"), waits)
+    return sa.select(records).where(records.c.request_id == sa.bindparam("id"), waits).with_for_update()
 
 
-def amend() -> sa.ClauseElement:
-    """Put what the books say into a row. Parameters: the amended columns, then the id."""
-    values: dict[str, sa.BindParameter[object]] = {name: sa.bindparam(f"new_{name}") for name in AMENDED_COLUMNS}
+def amend() -> sa.Update:
+    """Put what upstream's records say into a row. Parameters: the amended columns, then the id."""
+    return _replace(AMENDED_COLUMNS)
+
+
+def given_up() -> sa.Select[Any]:
+    """The row of a call, locked, if close_interrupted() has closed it. Parameter: the id.
+
+    A call that its process has closed as interrupted has a duration.
+    """
+    closed_for_it = sa.and_(
+        records.c.outcome == _INTERRUPTED,
+        records.c.finished_at == records.c.started_at,
+        records.c.duration_ms.is_(None),
+    )
+    return sa.select(records).where(records.c.request_id == sa.bindparam("id"), closed_for_it).with_for_update()
+
+
+def revive() -> sa.Update:
+    """Replace a row by the settled one. Parameters: all columns but the id, then the id."""
+    return _replace(COLUMNS[1:])
+
+
+def _replace(columns: tuple[str, ...]) -> sa.Update:
+    values: dict[str, sa.BindParameter[object]] = {name: sa.bindparam(f"new_{name}") for name in columns}
     return sa.update(records).where(records.c.request_id == sa.bindparam("id")).values(values)
 
 
-def still_open() -> sa.ClauseElement:
-    """The rows of calls that are open, or were when their process died."""
-    return sa.select(records).where(records.c.outcome == IN_PROGRESS)
+def close_interrupted(calls: Condition) -> sa.ClauseElement:
+    """Close these open calls, whose processes have ended. Gives the rows as they are then.
 
-
-def close_interrupted() -> sa.ClauseElement:
-    """Close what a process that is no more left open.
-
-    Its end is not known: `finished_at` becomes `started_at`, the last moment it was surely alive, and the duration
-    stays unknown. (The time of the restart would show the length of the outage as the length of the call.)
+    The end of such a call is not known: `finished_at` becomes `started_at`, the last moment when its process was surely
+    alive, and the duration stays unknown. (The time of the restart would make the outage the length of the call.)
     """
-    interrupted = sa.literal_column("'interrupted'", sa.Text)
-    return (
-        sa.update(records)
-        .where(records.c.outcome == IN_PROGRESS)
-        .values(outcome=interrupted, finished_at=records.c.started_at)
-    )
+    closed = sa.update(records).where(records.c.outcome == IN_PROGRESS, calls)
+    return closed.values(outcome=_INTERRUPTED, finished_at=records.c.started_at).returning(*records.c)
 
 
 def folded_until() -> sa.ClauseElement:

@@ -16,9 +16,10 @@ from app.domain.records import Outcome
 from app.store.schema.rows import OUTCOME_AT
 from app.store.schema.sql import Result, SqlStatement
 from app.store.spool.spool import Spool
-from app.store.write.backend import Backend
+from app.store.write.backend import Backend, ErrorKind
 from app.store.write.backlog import Backlog
 from app.store.write.batch import Batch
+from app.store.write.ledger_database import LedgerDatabase
 from app.store.write.maintenance import Maintenance
 from app.store.write.pending import Pending
 from app.store.write.stats import LedgerStats
@@ -43,10 +44,10 @@ class WritePath:
 
     def __init__(  # noqa: PLR0913 - what it keeps by, and for whom
         self,
-        place: Backend,
+        backend: Backend,
         stats: LedgerStats,
         let_go: Callable[[list[Pending], bool], None],
-        upkeep: Maintenance,
+        maintenance: Maintenance,
         clock: Callable[[], float] = time.monotonic,
         *,
         reserves: bool = False,
@@ -57,10 +58,10 @@ class WritePath:
         """
         self.problem: str | None = None  # what the database last said; None while all is well
         self.spool_problem: str | None = None  # what the spool last said
-        self._place = place
+        self._backend = backend
         self._stats = stats
         self._let_go = let_go
-        self._upkeep = upkeep
+        self._maintenance = maintenance
         self._clock = clock
         self._backlog = Backlog()
         self._recovered = False
@@ -69,8 +70,8 @@ class WritePath:
         self._reserves = reserves
         self._without_reserve = False  # and that was told
         self._watch_at = self._clock() + WATCH_SECONDS
-        self._spool = Spool(place.state_dir)
-        self._database = place.open()
+        self._spool = Spool(backend.state_dir)
+        self._database = LedgerDatabase(backend)
         self._set_room_aside()
         try:
             self._recover(self._clock() + RECOVERY_SECONDS)
@@ -108,9 +109,7 @@ class WritePath:
             self._put_aside(batch)
 
     def run(self, statements: list[SqlStatement], *, reads: bool) -> list[Result]:
-        """Run statements in one transaction. Raises sqlite3.Error or OSError."""
-        if not reads:
-            self._database.check_place()
+        """Run statements in one transaction. Raises what the driver raises."""
         return self._database.run(statements, reads=reads)
 
     def wait_seconds(self) -> float:
@@ -121,7 +120,7 @@ class WritePath:
             return max(0.0, due - now)
         if self.waiting:
             return 0.0
-        return min(max(0.0, self._watch_at - now), self._upkeep.wait_seconds(now))
+        return min(max(0.0, self._watch_at - now), self._maintenance.wait_seconds(now))
 
     def tend(self, *, idle: bool) -> None:
         """Do a little of what is due beside new arrivals. `idle` says that none are waiting."""
@@ -136,7 +135,7 @@ class WritePath:
         elif now >= self._watch_at:
             self._watch_at = now + WATCH_SECONDS
             self._attempt(self._watch)
-        elif self._upkeep.due(now, idle=idle):
+        elif self._maintenance.due(now, idle=idle):
             self._take_care(now)
 
     def hasten(self) -> None:
@@ -159,7 +158,7 @@ class WritePath:
             try:
                 self._replay_some()
             except Exception as error:
-                if self._place.hopeless(error):
+                if self._backend.kind_of(error) is ErrorKind.DAMAGED:
                     raise
                 self._refused(error)
 
@@ -222,7 +221,7 @@ class WritePath:
     def _refused(self, error: Exception) -> None:
         if self.problem is None:
             LOG.error("The database does not take records; they go to the spool: %s", error)
-            self._database.hurry()
+            self._database.connection.wait_for_locks(patiently=False)
         self._stats.failed_commits += 1
         self.problem = str(error) or type(error).__name__
         self._retry_at = self._clock() + self._delay
@@ -230,14 +229,13 @@ class WritePath:
 
     def _retry(self) -> None:
         try:
-            self._database.reopen()
-            self._database.probe()
+            self._database.connection.reopen()
             self._replay_some()
         except Exception as error:  # noqa: BLE001 - as above
             self._refused(error)
             return
         LOG.warning("The database takes records again")
-        self._database.take_time()
+        self._database.connection.wait_for_locks(patiently=True)
         self.problem = self.spool_problem = None
         self._delay = FIRST_RETRY_SECONDS
 
@@ -266,6 +264,6 @@ class WritePath:
 
     def _take_care(self, now: float) -> None:
         try:
-            self._stats.deleted += self._upkeep.step(self._database, now)
+            self._stats.deleted += self._maintenance.step(self._database, now)
         except Exception as error:  # noqa: BLE001 - calls do not depend on it; it is tried again later
-            LOG.warning("The upkeep of the ledger has to wait: %s", error)
+            LOG.warning("The maintenance of the ledger has to wait: %s", error)

@@ -1,6 +1,6 @@
 """The Writer: one thread through which everything reaches the SQLite file.
 
-    asleep ──bell──▶ linger? ──▶ Keeping: commit ──▶ wake the loop, once for the batch ──▶ on_committed ──▶ asleep
+    asleep ──bell──▶ linger? ──▶ WritePath: commit ──▶ wake the loop, once for the batch ──▶ on_committed ──▶ asleep
                                       (or spool, or memory: the loop is woken all the same)
 
 The loop's thread appends to deques, which needs no lock, and rings the bell only when the writer sleeps.
@@ -24,8 +24,8 @@ from app.domain.errors import StorageUnavailable
 from app.domain.records import Record
 from app.store.faults import Conflict
 from app.store.schema.rows import Row
-from app.store.schema.sql import Result, SqlStatement
-from app.store.write.backend import Backend
+from app.store.schema.sql import Result, SqlStatement, compiled
+from app.store.write.backend import Backend, ErrorKind
 from app.store.write.batch import Batch
 from app.store.write.maintenance import Maintenance
 from app.store.write.pending import Pending
@@ -59,18 +59,18 @@ class Writer:
 
     def __init__(
         self,
-        place: Backend,
+        backend: Backend,
         stats: LedgerStats,
         on_committed: Committed | None = None,
-        upkeep: Maintenance | None = None,
+        maintenance: Maintenance | None = None,
         *,
         reserves: bool = False,
     ) -> None:
-        self.place = place
+        self.backend = backend
         self._stats = stats
         self._on_committed = on_committed
         self._reserves = reserves
-        self._upkeep = upkeep or Maintenance(None, lambda: 0)
+        self._maintenance = maintenance or Maintenance(None, lambda: 0)
         self._settled: deque[Pending] = deque()
         self._open_rows: deque[Row] = deque()
         self._amended: deque[Row] = deque()
@@ -97,7 +97,7 @@ class Writer:
         self.alive = True
         self._thread.start()
         try:
-            self._keeping = await ready
+            self._write_path = await ready
         except asyncio.CancelledError:
             await self.close(0)
             raise
@@ -105,22 +105,20 @@ class Writer:
     @property
     def problem(self) -> str | None:
         """What is wrong with storage, in a sentence; None while all is well."""
-        keeping = self._keeping
-        if keeping.problem is None:
-            return "records of a time of trouble wait to be replayed" if keeping.waiting else None
-        return (
-            keeping.problem if keeping.spool_problem is None else f"{keeping.problem}; spool: {keeping.spool_problem}"
-        )
+        path = self._write_path
+        if path.problem is None:
+            return "records of a time of trouble wait to be replayed" if path.waiting else None
+        return path.problem if path.spool_problem is None else f"{path.problem}; spool: {path.spool_problem}"
 
     @property
     def keeps(self) -> bool:
         """Whether a record that comes now would reach a disk."""
-        return self.alive and self._keeping.keeps
+        return self.alive and self._write_path.keeps
 
     @property
     def replaying(self) -> bool:
         """Whether there are records that are not in the database yet."""
-        return self._keeping.waiting
+        return self._write_path.waiting
 
     def put(self, pending: Pending) -> None:
         """Write this record with the next commit."""
@@ -144,7 +142,9 @@ class Writer:
         if not self.alive or self._give_up_at is not None:
             raise StorageUnavailable("The database is closed.")
         reads = all(isinstance(statement, sa.Select) for statement in statements)
-        job = _Job([self.place.compiled(statement) for statement in statements], reads, self._loop.create_future())
+        job = _Job(
+            [compiled(statement, self.backend.dialect) for statement in statements], reads, self._loop.create_future()
+        )
         self._jobs.append(job)
         self._ring()
         return await job.result
@@ -168,49 +168,49 @@ class Writer:
 
     def _main(self, ready: "asyncio.Future[WritePath]") -> None:
         try:
-            keeping = WritePath(self.place, self._stats, self._let_go, self._upkeep, reserves=self._reserves)
+            write_path = WritePath(self.backend, self._stats, self._let_go, self._maintenance, reserves=self._reserves)
         except Exception as error:  # noqa: BLE001 - raised by start()
             self.alive = False
             self._tell(_fail, ready, error)
             return
-        self._tell(_resolve, ready, keeping)
+        self._tell(_resolve, ready, write_path)
         try:
-            while self._rest(keeping):
-                self._linger(keeping)
+            while self._rest(write_path):
+                self._linger(write_path)
                 if batch := self._arrived():
-                    keeping.keep(batch)
-                self._run_jobs(keeping)
-                keeping.tend(idle=not self._busy)
+                    write_path.keep(batch)
+                self._run_jobs(write_path)
+                write_path.tend(idle=not self._busy)
         finally:
             self.alive = False
-            self._abandon_rest(keeping)
-            keeping.close()
+            self._abandon_rest(write_path)
+            write_path.close()
             self._tell(self._ended.set)
 
     @property
     def _busy(self) -> bool:
         return bool(self._settled or self._open_rows or self._amended or self._jobs)
 
-    def _rest(self, keeping: WritePath) -> bool:
+    def _rest(self, write_path: WritePath) -> bool:
         """Sleep until there is work: arrivals, something to tend, the end. False at the end."""
         self._asleep = True
         # Looked at after the flag is up: what is appended from here on rings the bell.
-        wait = 0.0 if self._busy else keeping.wait_seconds()
+        wait = 0.0 if self._busy else write_path.wait_seconds()
         if self._give_up_at is not None:
-            keeping.hasten()
-            wait = min(wait, keeping.wait_seconds()) if keeping.unfinished else 0
+            write_path.hasten()
+            wait = min(wait, write_path.wait_seconds()) if write_path.unfinished else 0
         if wait > 0:
             with contextlib.suppress(queue.Empty):
                 self._bell.get(timeout=wait)
         self._asleep = False
         if self._give_up_at is None:
             return True
-        return (self._busy or keeping.unfinished) and time.monotonic() < self._give_up_at
+        return (self._busy or write_path.unfinished) and time.monotonic() < self._give_up_at
 
-    def _linger(self, keeping: WritePath) -> None:
+    def _linger(self, write_path: WritePath) -> None:
         """Let more settlements join the batch, while there are many. A fixed linger would hurt a single caller."""
         many = self._last_batch > LINGER_ABOVE or self._in_flight() > LINGER_ABOVE
-        if many and self._settled and not keeping.problem and self._give_up_at is None:
+        if many and self._settled and not write_path.problem and self._give_up_at is None:
             time.sleep(LINGER_SECONDS)
 
     def _arrived(self) -> Batch:
@@ -218,7 +218,7 @@ class Writer:
         self._last_batch = len(batch.settled)
         return batch
 
-    def _let_go(self, pending: list[Pending], on_disk: bool) -> None:  # noqa: FBT001 - Keeping calls it so
+    def _let_go(self, pending: list[Pending], on_disk: bool) -> None:  # noqa: FBT001 - WritePath calls it so
         for one in pending:
             one.kept = on_disk
         self._tell(self._deliver, pending)
@@ -230,25 +230,26 @@ class Writer:
             self._stats.failed_hooks += 1
             LOG.exception("The hook after a commit failed")
 
-    def _run_jobs(self, keeping: WritePath) -> None:
+    def _run_jobs(self, write_path: WritePath) -> None:
         for job in _drain(self._jobs):
             try:
-                results = keeping.run(job.statements, reads=job.reads)
-            except self.place.conflict as error:
-                self._tell(_fail, job.result, Conflict(str(error)))
+                results = write_path.run(job.statements, reads=job.reads)
             except Exception as error:  # noqa: BLE001 - the caller's to hear, not the thread's to die of
+                if self.backend.kind_of(error) is ErrorKind.CONFLICT:
+                    self._tell(_fail, job.result, Conflict(str(error)))
+                    continue
                 problem = f"The database {'cannot be read' if job.reads else 'does not take changes'} at the moment"
                 LOG.error("%s: %s", problem, error)  # noqa: TRY400
                 self._tell(_fail, job.result, StorageUnavailable(f"{problem}."))
             else:
                 self._tell(_resolve, job.result, results)
 
-    def _abandon_rest(self, keeping: WritePath) -> None:
+    def _abandon_rest(self, write_path: WritePath) -> None:
         """The end, and storage still refuses: say what is lost, and keep nobody waiting."""
-        lost = keeping.abandon() + len(self._settled)
+        lost = write_path.abandon() + len(self._settled)
         if lost:
             self._stats.abandoned += lost
-            LOG.critical("%d records were not stored before the end: %s", lost, keeping.problem)
+            LOG.critical("%d records were not stored before the end: %s", lost, write_path.problem)
             self._let_go(list(self._settled), False)
         for job in self._jobs:
             self._tell(_fail, job.result, StorageUnavailable("The database is closed."))

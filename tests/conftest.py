@@ -114,20 +114,21 @@ def mock_process(canary_key: str, tmp_path_factory: pytest.TempPathFactory) -> I
 @pytest.fixture(scope="session")
 def gateway(replay: "ReplayUpstream", canary_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Gateway"]:
     """The program as a process, in front of `replay`. Shared: a test looks at its own calls and nobody else's."""
-    from tests.e2e.program import Gateway
+    from tests.e2e.program import FreshGateway
 
     folder = tmp_path_factory.mktemp("gateway")
-    with Gateway(folder, canary_key, WEIGHBRIDGE_UPSTREAM_URL=replay.url) as running:
+    with FreshGateway(folder, canary_key, WEIGHBRIDGE_UPSTREAM_URL=replay.url) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def mocked(mock_process: "Mock", canary_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator["Gateway"]:
     """The program as a process, in front of the mock upstream; `x-mock-fault` asks that for a fault."""
-    from tests.e2e.program import Gateway
+    from tests.e2e.program import FreshGateway
 
     folder = tmp_path_factory.mktemp("mocked")
-    with Gateway(folder, canary_key, WEIGHBRIDGE_UPSTREAM_URL=f"{mock_process.url}/api/v1") as running:
+    url = f"{mock_process.url}/api/v1"
+    with FreshGateway(folder, canary_key, WEIGHBRIDGE_UPSTREAM_URL=url) as running:
         yield running
 
 

@@ -97,15 +97,13 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_a_file_is_short_enough_to_be_one_noun(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= FILE_LINES
-    assert too_long(parse(path)) == []
+def test_every_file_is_short_enough_to_be_one_noun() -> None:
+    assert {relative(p): lines for p in SOURCES if (lines := len(p.read_text("utf-8").splitlines())) > FILE_LINES} == {}
+    assert {relative(p): long for p in SOURCES if (long := too_long(parse(p)))} == {}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_a_file_is_named_by_a_noun(path: Path) -> None:
-    assert not {path.stem, *path.relative_to(APP).parts} & NOT_A_NOUN
+def test_every_file_is_named_by_a_noun() -> None:
+    assert [relative(p) for p in SOURCES if {p.stem, *p.relative_to(APP).parts} & NOT_A_NOUN] == []
 
 
 def test_every_package_says_what_it_is() -> None:

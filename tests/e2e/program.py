@@ -19,8 +19,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.e2e.client import ASK, ASK_STREAM, SECONDS, Answer, Body, OpenCall, opened
 from tests.e2e.leaks import files, leaks, process
+from tests.support import fork_server
 
 COMMAND = (sys.executable, "-m", "app")
+FORK: tuple[str, ...] = ()
 START_SECONDS = 45  # on a machine with everything else to do as well
 Value = TypeVar("Value")
 
@@ -43,6 +45,8 @@ def clean_environment(home: Path, **more: str) -> dict[str, str]:
 
 def run(*arguments: str, env: Mapping[str, str], stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """One command, to its end."""
+    if fork_server.can_fork(env):
+        return fork_server.run(arguments, env, stdin, START_SECONDS)
     command = [*COMMAND, *arguments]
     return subprocess.run(
         command, env=env, input=stdin, capture_output=True, text=True, timeout=START_SECONDS, check=False
@@ -58,17 +62,26 @@ class Process:
         env: Mapping[str, str],
         ready: str,
         folder: Path,
-        command: tuple[str, ...] = COMMAND,
+        command: tuple[str, ...] = FORK,
     ) -> None:
-        """Returns once `ready`, a pattern, was printed on stdout; its first group is `url`."""
+        """Returns once `ready`, a pattern, was printed on stdout; its first group is `url`.
+
+        `command` is what is started: a fork of the program where that does, or COMMAND, a new interpreter.
+        """
+        if command == FORK and not fork_server.can_fork(env):
+            command = COMMAND
         self._lines: list[str] = []
         self._printed = threading.Condition()
         self._err_path = folder / f"stderr-{secrets.token_hex(4)}"
         started = time.monotonic()
+        self.popen: subprocess.Popen[str] | fork_server.Forked
         with self._err_path.open("wb") as err:
-            self.popen = subprocess.Popen(
-                [*command, *arguments], env=dict(env), stdout=subprocess.PIPE, stderr=err, text=True, cwd=folder
-            )
+            if command == FORK:
+                self.popen = fork_server.popen(arguments, env, folder, err)
+            else:
+                self.popen = subprocess.Popen(
+                    [*command, *arguments], env=dict(env), stdout=subprocess.PIPE, stderr=err, text=True, cwd=folder
+                )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         self.url = self._wait_for(ready)
@@ -132,6 +145,8 @@ class Gateway:
     `key` is a client's. What ends here is searched for keys: output, logs, database, /proc, /metrics (`leaks`).
     """
 
+    _program = FORK
+
     def __init__(self, folder: Path, upstream_key: str, *arguments: str, **env: str) -> None:
         self.folder = folder
         self.state_dir = folder / "state"
@@ -151,7 +166,7 @@ class Gateway:
         self.first_key = self.key if shown else None
 
     def _start(self) -> Process:
-        started = Process(self._arguments, self._serve_env, r"ready at (http://\S+)\n", self.folder)
+        started = Process(self._arguments, self._serve_env, r"ready at (http://\S+)\n", self.folder, self._program)
         self.url = started.url
         self.admin_key = (self.state_dir / "admin-key").read_text().strip()
         self.secrets["admin key"] = self.admin_key
@@ -277,6 +292,12 @@ class Gateway:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class FreshGateway(Gateway):
+    """Started by an interpreter of its own: /proc shows its environment and its command line as for a user."""
+
+    _program = COMMAND
 
 
 class Mock(Process):

@@ -1,1 +1,1 @@
-"""The provider: our HTTP/1.1 wire, the credentials it carries, the prices it asks."""
+"""The provider: our HTTP/1.1 wire to it, its ordinary routes, its prices."""

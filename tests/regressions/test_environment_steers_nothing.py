@@ -193,7 +193,7 @@ REFUSALS = {
     "redirect": (b"HTTP/1.1 302 Login\r\nlocation: http://x/\r\n\r\n", "(HTTP 302)"),
     "not HTTP": (b"SSH-2.0-x\r\n\r\n", "not HTTP"),
     "too large": (b"HTTP/1.1 200 OK\r\nx: " + b"a" * 40_000, "too large"),
-    "surplus": (OPENED + b"x", "more than a head"),
+    "surplus": (OPENED + b"x", "after its answer's head"),
     "silence": (b"HTTP/1.1 200 OK\r\n", "took too long"),
     "interim for ever": (b"HTTP/1.1 103 Early\r\n\r\n" * 2000, "too large"),
 }

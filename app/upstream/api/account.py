@@ -9,13 +9,13 @@ from app.upstream.api.client import UpstreamApi, UpstreamQueryFailed
 
 
 class OpenRouterAccount:
-    """The gateway's Account port; `api` has the server's key."""
+    """The gateway's UpstreamAccount; `api` has the server's key."""
 
     def __init__(self, api: UpstreamApi) -> None:
         self._api = api
 
     async def spending(self) -> UpstreamSpending:
-        """What was spent so far. Raises UpstreamQueryFailed."""
+        """Raises UpstreamQueryFailed."""
         data = (await self._api.fetch_fields("/key")).get("data")
         if not isinstance(data, dict):
             raise UpstreamQueryFailed("GET /key: the answer has no data")
@@ -29,13 +29,13 @@ class OpenRouterAccount:
 
 
 def _spent(data: Mapping[str, object], name: str) -> int | None:
-    """Of credits, and with provider keys of one's own."""
+    """What was spent of credits, and with the account's own provider keys."""
     spent = parse_usd(data.get(name))
     return None if spent is None else spent + (parse_usd(data.get("byok_" + name)) or 0)
 
 
 def _since(value: object) -> int | None:
-    """When the books begin; no upstream but our own mock says so."""
+    """When upstream's count begins; only our own mock says so."""
     try:
         return parse_moment(value, 0) if isinstance(value, str) else None
     except ValueError:

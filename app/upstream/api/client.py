@@ -1,4 +1,4 @@
-"""JSON documents of upstream's ordinary routes: fetched whole, bounded in size, never trusted for their shape."""
+"""Calls upstream's ordinary routes. Answers are bounded in size, and their shape is never trusted."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,31 +19,30 @@ Query = Mapping[str, str | int]
 
 
 class UpstreamQueryFailed(Exception):
-    """Upstream did not tell what was asked; the message says why, for operators, without keys and addresses."""
+    """Upstream did not answer the question. The message tells operators why, without keys and addresses."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
-        self.status = status  # that it answered with
+        self.status = status  # of the answer
 
 
 @dataclass(slots=True, frozen=True)
 class ApiDocument:
-    """An answer. `value` is its JSON, None when it was none."""
+    """An answer. `value` is its JSON, None if it is none."""
 
     status: int
     value: Any
 
     @property
     def fields(self) -> dict[str, Any]:
-        """The JSON when it is an object, else nothing."""
+        """The JSON if it is an object, else an empty one."""
         return self.value if isinstance(self.value, dict) else {}
 
 
 class UpstreamApi:
-    """Fetches documents below an upstream's base URL with one key. Redirects are answers. Closed with close().
+    """Fetches documents below an upstream's base URL with one key. It follows no redirect.
 
-    Its client is made in a thread when it is first needed: httpx2 costs 0.1 s, which neither a start nor the streams
-    under way should wait for.
+    Its client is made in a thread at first use, since importing httpx2 takes 0.1 s.
     """
 
     def __init__(self, target: Target, key: str) -> None:
@@ -53,7 +52,7 @@ class UpstreamApi:
         self._opening = asyncio.Lock()
 
     async def fetch(self, path: str, query: Query | None = None) -> ApiDocument:
-        """GET a document, whatever its status. Raises UpstreamQueryFailed when none comes or it is too large."""
+        """GET a document, whatever its status. Raises UpstreamQueryFailed if none comes or it is too large."""
         status, body = await self.fetch_bytes(path, query)
         try:
             return ApiDocument(status, orjson.loads(body))
@@ -61,7 +60,7 @@ class UpstreamApi:
             return ApiDocument(status, None)
 
     async def fetch_bytes(self, path: str, query: Query | None = None) -> tuple[int, bytes]:
-        """The same, not decoded: for a document that takes long to decode."""
+        """The same, not decoded: for documents that take long to decode."""
         client = await self._opened()
         from app.upstream.api.http_client import Unreachable
 
@@ -77,7 +76,7 @@ class UpstreamApi:
             raise UpstreamQueryFailed(f"GET {path}: {error}") from None
 
     async def fetch_reading(self, path: str) -> tuple[int, AnswerReading]:
-        """GET a response of any size: the status, and what a meter reads of it. Raises as fetch()."""
+        """GET a response of any size: its status, and what a meter reads of it. Raises UpstreamQueryFailed."""
         client = await self._opened()
         from app.upstream.api.http_client import Unreachable
 
@@ -92,7 +91,7 @@ class UpstreamApi:
             raise UpstreamQueryFailed(f"GET {path}: {error}") from None
 
     async def fetch_fields(self, path: str, query: Query | None = None) -> dict[str, Any]:
-        """GET an object. Raises UpstreamQueryFailed for any answer but a 200 with one."""
+        """GET an object. Raises UpstreamQueryFailed for any answer except a 200 with an object."""
         document = await self.fetch(path, query)
         if document.status != 200:
             raise UpstreamQueryFailed(f"GET {path}: upstream answered HTTP {document.status}", document.status)
@@ -101,7 +100,7 @@ class UpstreamApi:
         return document.fields
 
     async def close(self) -> None:
-        """Drop the connections, if there ever were any."""
+        """Close all connections."""
         if self._client is not None:
             await self._client.aclose()
 

@@ -1,4 +1,4 @@
-"""httpx2 clients for everything that is not the hot path. The only place that makes them."""
+"""Makes all httpx2 clients, for everything that is not the hot path."""
 
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,15 @@ def socket_client(socket_path: Path, headers: dict[str, str]) -> HttpClient:
 
 
 def in_process_client(app: Any, headers: dict[str, str]) -> HttpClient:  # noqa: ANN401 - any ASGI application
-    """A client of an application in this process, without a socket. Answers are read as they are made."""
+    """A client of an application in this process, without a socket. It reads answers as they are made."""
     transport = InProcessTransport(app)
     return HttpClient(transport=transport, base_url="http://localhost", headers=headers, trust_env=False, timeout=60)
 
 
 def upstream_client(target: Target, key: str, *, timeout_seconds: float = 10.0) -> HttpClient:
-    """A client of an upstream's ordinary routes, below its base URL. It connects when used and follows no redirect.
+    """A client of an upstream's ordinary routes, below its base URL. It follows no redirect.
 
-    The base URL's query, if it has one, is added to every request by the transport.
+    The transport adds the base URL's query, if there is one, to every request.
     """
     transport = WireTransport(target, WireTimeouts(timeout_seconds, timeout_seconds, timeout_seconds))
     headers = {"authorization": f"Bearer {key}", "accept": "application/json", "accept-encoding": "identity"}

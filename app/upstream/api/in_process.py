@@ -1,6 +1,6 @@
-"""An ASGI application in this process as the transport of a client, whose answers are read as they are made.
+"""An httpx2 transport to an ASGI application in this process. It reads answers as they are made.
 
-httpx2's own collects an answer as a whole before it gives any of it away: of a ledger, that is all memory.
+httpx2's own transport collects a whole answer first, which takes too much memory for a ledger.
 """
 
 import asyncio
@@ -14,13 +14,13 @@ Message = MutableMapping[str, Any]
 
 
 class InProcessTransport(httpx2.AsyncBaseTransport):
-    """Each request runs the application in a task of its own. It waits while what it has sent is not read."""
+    """Runs the application in one task for each request. The application waits until its output is read."""
 
     def __init__(self, app: Any) -> None:  # noqa: ANN401 - any ASGI application
         self._app = app
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """The answer, once its head is there. What the application raises before that is raised here."""
+        """The answer, once its head has come. Raises what the application raises before that."""
         answer = _Answer(await request.aread())
         answer.run(self._app, _scope(request))
         status, headers = await answer.head()
@@ -28,7 +28,7 @@ class InProcessTransport(httpx2.AsyncBaseTransport):
 
 
 class _Answer(httpx2.AsyncByteStream):
-    """Both sides of one request: what the application calls, and what the client reads."""
+    """Both sides of one request: the application calls it, and the client reads it."""
 
     def __init__(self, body: bytes) -> None:
         self._body: bytes | None = body
@@ -52,7 +52,7 @@ class _Answer(httpx2.AsyncByteStream):
         await self._task
 
     async def aclose(self) -> None:
-        """Who has read enough stops the application."""
+        """Stop the application."""
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):  # it was raised to the reader
             await self._task
@@ -67,7 +67,7 @@ class _Answer(httpx2.AsyncByteStream):
 
     async def _receive(self) -> Message:
         if self._body is None:
-            await asyncio.Event().wait()  # the client stays: who leaves ends the task
+            await asyncio.Event().wait()  # the client stays; aclose() ends the task
         body, self._body = self._body, None
         return {"type": "http.request", "body": body, "more_body": False}
 

@@ -1,4 +1,4 @@
-"""Asks upstream, free of charge, whether it takes the server's key."""
+"""Asks upstream, free of charge, whether it accepts the server's key."""
 
 from app.upstream.api.client import UpstreamApi, UpstreamQueryFailed
 
@@ -8,14 +8,14 @@ _NO_ROUTE = frozenset((404, 405, 501))
 class UpstreamKeyCheck:
     """The gateway's KeyCheck; `api` has the server's key.
 
-    `GET /key` is OpenRouter's, whose `GET /models` needs no key; others have only the latter.
+    OpenRouter has `GET /key`, and its `GET /models` needs no key. Others have only `GET /models`.
     """
 
     def __init__(self, api: UpstreamApi) -> None:
         self._api = api
 
     async def takes_key(self) -> bool | None:
-        """Whether upstream takes the key; None when it does not say."""
+        """Whether upstream accepts the key; None if that is unknown."""
         try:
             status = (await self._api.fetch("/key")).status
             if status in _NO_ROUTE:

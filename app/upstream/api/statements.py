@@ -1,7 +1,7 @@
-"""Upstream's statements: what an account used, by day and model. They need a management key, which no server holds.
+"""Upstream's statements: what an account used, by day and model. They need a management key, which no server has.
 
 OpenRouter   GET /activity                         the last 30 completed UTC days
-             GET /credits                          what the account has bought and used, ever
+             GET /credits                          what the account has ever bought and used
 OpenAI       GET /organization/usage/completions   tokens, by day and model
              GET /organization/costs               dollars, by day and line item ("gpt-5.5-2026-04-23, input")
 """
@@ -22,7 +22,7 @@ _MOST_PAGES = 1_000
 
 @dataclass(slots=True, frozen=True)
 class Credits:
-    """Of an account, in nano-dollars, since it was opened."""
+    """The credits of an account since it was opened, in nano-dollars."""
 
     bought_nanousd: int
     used_nanousd: int
@@ -30,14 +30,14 @@ class Credits:
 
 @dataclass(slots=True, frozen=True)
 class AccountStatement:
-    """Sums by day and model. `names` gives, for other names of a model, the one it has in `sheet`."""
+    """Sums by day and model. `names` maps other names of a model to its name in `sheet`."""
 
     sheet: Sheet
     names: Mapping[str, str] = field(default_factory=dict)
     credits: Credits | None = None
 
     def has_day(self, day: str) -> bool:
-        """Whether anything is told of a day."""
+        """Whether the statement has sums of a day."""
         return any(cell[0] == day for cell in self.sheet)
 
 
@@ -55,7 +55,7 @@ async def openrouter_statement(api: UpstreamApi, since: date, key_hash: str | No
 
 
 async def _credits(api: UpstreamApi) -> Credits | None:
-    """None when upstream does not tell: nothing is judged by them."""
+    """The credits; None if upstream does not tell them, since they are only shown."""
     try:
         data = (await api.fetch_fields("/credits")).get("data")
     except UpstreamQueryFailed:
@@ -106,7 +106,7 @@ async def _results(api: UpstreamApi, path: str, query: Query) -> AsyncIterator[t
         if not answer.get("has_more") or not isinstance(following, str):
             return
         page = {"page": following}
-    raise UpstreamQueryFailed(f"GET {path}: there is no end of pages")
+    raise UpstreamQueryFailed(f"GET {path}: there are too many pages")
 
 
 def _fields(value: object) -> dict[str, Any]:
@@ -124,10 +124,10 @@ def _count(item: Mapping[str, Any], name: str) -> int:
 
 
 def _dollars(value: object) -> int:
-    """An amount in nano-dollars; null is 0, and so is an amount below zero, which is a credit and no usage."""
+    """An amount in nano-dollars. Null is 0, and so is an amount below zero, which is a credit and no usage."""
     if value is None or (isinstance(value, int | float) and value < 0):
         return 0
     amount = parse_usd(value)
     if amount is None:
-        raise UpstreamQueryFailed("the statement has an amount that is none")
+        raise UpstreamQueryFailed("the statement has an amount that is no number")
     return amount

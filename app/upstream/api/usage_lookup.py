@@ -1,8 +1,8 @@
-"""Upstream's books: what one call weighed, told after its end.
+"""Looks a call up in upstream's usage records after its end.
 
-OpenRouter: `GET /generation?id=`, some seconds later. Others that send an `X-Generation-Id` are asked in the same way;
-one without the route says so by its answer. OpenAI: a response in the background tells its usage once it is over, by
-`GET /responses/{id}`.
+OpenRouter has `GET /generation?id=`, some seconds later. Others that send an `X-Generation-Id` are asked in the same
+way; an upstream without the route answers 404. For OpenAI's background responses, `GET /responses/{id}` has the usage
+once they are over.
 """
 
 from typing import Any
@@ -19,17 +19,15 @@ _NO_ROUTE = frozenset((404, 405, 501))
 
 
 class UpstreamUsageLookup:
-    """The gateway's Books port; `api` has the server's key."""
+    """The gateway's UsageLookup; `api` has the server's key."""
 
     def __init__(self, api: UpstreamApi) -> None:
         self._api = api
 
     async def look_up(self, record: Record) -> UpstreamUsage | None:
-        """The entry of a call; None when upstream says that there is none (yet).
+        """A missing route raises UsageNotKept; any other answer without a result raises UpstreamQueryFailed.
 
-        An id that was too long to be kept whole cannot be asked about. Raises UsageNotKept for an answer that only a
-        missing route gives, StillRunning for a response that is not over, UpstreamQueryFailed for any other that tells
-        nothing.
+        A call whose id was stored only as a digest has no usage.
         """
         if is_digest(record.generation_id or record.response_id or ""):
             return UpstreamUsage(None)
@@ -45,7 +43,7 @@ class UpstreamUsageLookup:
         raise UpstreamQueryFailed(f"GET /generation: upstream answered HTTP {document.status}", document.status)
 
     async def _response(self, response_id: str) -> UpstreamUsage | None:
-        """A missing route is no news for other calls: who takes `background` for nothing has no such route."""
+        """A missing route only means that this call has no usage: an upstream that ignores `background` lacks it."""
         status, found = await self._api.fetch_reading("/responses/" + quote(response_id, safe=""))
         if status == 404 and found.failed:
             return None
@@ -72,9 +70,9 @@ def _entry(document: ApiDocument) -> UpstreamUsage:
 
 
 def _usage(data: dict[str, Any]) -> Usage:
-    """The provider's own ("native") counts, since those are billed; `tokens_*` are counts by OpenRouter's tokenizer.
+    """The provider's own ("native") counts, which are billed; `tokens_*` are counts by OpenRouter's tokenizer.
 
-    A count that the books have as null is 0 there: nothing was made of it before the call broke off.
+    A null count is 0: the call broke off before there were any such tokens.
     """
     counted = read_usage(
         {
@@ -102,7 +100,7 @@ def _usage(data: dict[str, Any]) -> Usage:
 
 
 def _count(data: dict[str, Any], *names: str) -> object:
-    """The first of these that is there and not null; 0 when all that are there are null; None when none is there."""
+    """The first of these fields that is not null; 0 if all are null; None if there is none of them."""
     there = [data[name] for name in names if name in data]
     known = [value for value in there if value is not None]
     return known[0] if known else (0 if there else None)

@@ -1,16 +1,16 @@
 """The price book: the operator's own prices, then upstream's, then genai-prices' data as installed.
 
-A name is looked up, first hit wins:
+A name is looked up in this order:
 
-    1. among the operator's prices, as it is, then without its last `:suffix`
-    2. among those that upstream's own list of models names (app.upstream.prices.learned)
-    3. in the data, which lists what each provider charges by its own names for its models:
-       a. at the provider that the upstream is known to be
+    1. in the operator's prices, as it is, then without its last `:suffix`
+    2. in upstream's own list of models (app.upstream.prices.learned)
+    3. in the data, which has each provider's prices by its own names of models:
+       a. at the provider that answers at the upstream's host
        b. "vendor/model": the model at the vendor itself
        c. at the provider that the name points to ("claude-..." is Anthropic's)
 
-Prices are per token and call, by input tokens and service tier, with the fees of web and file searches where they are
-known; sound, batches and what else upstream adds is not in them.
+Prices are per token and call, by input tokens and service tier, with the fees of web and file searches if they are
+known. Prices of sound, batches and other additions are not in them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -38,8 +38,8 @@ Value = TypeVar("Value")
 class BundledPrices:
     """The PriceBook port.
 
-    The data takes some 0.4 s to load, at the first look-up or in `warm()`. A new name then costs some ten microseconds,
-    a name seen before about one; names come from untrusted text, so the memory of them is bounded.
+    The data takes about 0.4 s to load, at the first look-up or in `warm()`. After that, a new name takes some ten
+    microseconds, a known name about one. The memory of names is bounded, since callers choose them.
     """
 
     def __init__(
@@ -60,22 +60,22 @@ class BundledPrices:
 
     @classmethod
     def of(cls, tables: Mapping[str, Mapping[str, object]], base_url: str) -> "BundledPrices":
-        """With the operator's tables by model, for the provider that answers at that URL."""
+        """The price book with the operator's tables by model, for the provider that answers at the URL."""
         overrides = {model: price_from_config(table) for model, table in tables.items()}
         return cls(overrides, provider_of(base_url))
 
     def warm(self) -> None:
-        """Load the data now; meant for a thread, beside the start of the server."""
+        """Load the data now. Meant for a thread while the server starts."""
         self._loaded()
 
     def learn(self, learned: LearnedPrices) -> None:
-        """Take what upstream names, in place of what it named before."""
+        """Replace the learned prices."""
         with self._lock:
             self.learned = learned
             self._terms, self._contexts = {}, {}
 
     def price(self, model: str) -> Price | None:
-        """The price that holds now, or None when it is not known."""
+        """The price that holds now."""
         terms = self._terms.get(model)
         if terms is None:
             terms = self._remember(self._terms, model, self._look_up)
@@ -85,7 +85,7 @@ class BundledPrices:
         return None
 
     def context_tokens(self, model: str) -> int | None:
-        """The model's context window, or None when it is not known."""
+        """The model's context window."""
         try:
             return self._contexts[model]
         except KeyError:
@@ -94,7 +94,7 @@ class BundledPrices:
     def _remember(self, memory: dict[str, Value], model: str, look_up: Callable[[str], Value]) -> Value:
         found = look_up(model)
         if len(model) <= MAX_NAME_LENGTH:
-            with self._lock:  # asked on the loop for prices, in the ledger's thread for labels
+            with self._lock:  # the loop asks for prices, the ledger's thread for labels
                 if len(memory) >= CACHED_NAMES:
                     del memory[next(iter(memory))]
                 memory[model] = found
@@ -111,7 +111,7 @@ class BundledPrices:
         return ()
 
     def _look_up_context(self, model: str) -> int | None:
-        """Of whom the price is, and of nobody else: the same model has another window elsewhere."""
+        """The window at the provider whose price applies: the same model has another one elsewhere."""
         told = self.learned.find(model)
         if told is not None and told.context_tokens is not None:
             return told.context_tokens

@@ -1,4 +1,4 @@
-"""A price of genai-prices' data as ours: rates, tiers by input tokens, service tiers, fees of tools."""
+"""Converts a price of genai-prices' data: rates, tiers by input tokens, service tiers, fees of tools."""
 
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,7 +37,7 @@ _AMOUNTS = {
 
 
 class Term(NamedTuple):
-    """A price and when it holds; None stands for always, and for a price that is not known."""
+    """A price and when it holds. No constraint means always; no price means unknown."""
 
     constraint: "Constraint | None"
     price: Price | None
@@ -47,7 +47,7 @@ Terms = tuple[Term, ...]
 
 
 def terms_of(model: "ModelInfo", name: str, source: str, now: "datetime") -> Terms:
-    """A model's prices, most binding first. The library's rule is: the last that is active, else the first."""
+    """A model's prices; the first active one applies. The library's rule is: the last active one, else the first."""
     variants = _service_tiers(model, now)
     if not isinstance(model.prices, list):
         return (Term(None, _price(vars(model.prices), variants, name, source)),)
@@ -58,7 +58,7 @@ def terms_of(model: "ModelInfo", name: str, source: str, now: "datetime") -> Ter
 
 
 def _service_tiers(model: "ModelInfo", now: "datetime") -> "Variants":
-    """What differs at each service tier, by the library's names. Of several that hold, the first counts."""
+    """The differing amounts of each service tier, by the library's names. Of several that hold, the first counts."""
     found: Variants = {}
     for variant in getattr(model, "price_variants", None) or ():
         tier = variant.when.get(_TIER)
@@ -70,7 +70,7 @@ def _service_tiers(model: "ModelInfo", now: "datetime") -> "Variants":
 
 
 def _price(prices: "Mapping[str, Amount]", variants: "Variants", name: str, source: str) -> Price | None:
-    """The library's price as ours. None when the model is not sold by input and output tokens."""
+    """The library's price as ours; None if the model is not sold by input and output tokens."""
     amounts = {ours: prices.get(theirs) for ours, theirs in _AMOUNTS.items()}
     if not any(prices.values()) and name.endswith(_FREE_SUFFIX):
         return Price(input=0, output=0, source=source)

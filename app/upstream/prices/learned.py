@@ -1,10 +1,10 @@
-"""Prices that upstream itself names in its list of models (`GET /models`), in OpenRouter's shape.
+"""Reads prices from upstream's list of models (`GET /models`), in OpenRouter's shape.
 
     {"data": [{"id", "canonical_slug", "context_length", "pricing": {"prompt": "0.00000125", "completion": "0.00001",
       "input_cache_read", "input_cache_write", "request", "web_search", ...}}]}
 
-Amounts are US dollars a token, a call, a search, as decimal text; -1 where it depends (a router). Other upstreams list
-their models without prices: nothing is learned from those.
+Amounts are US dollars a token, a call or a search, as decimal text; -1 if the price varies (a router). The lists of
+other upstreams have no prices.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from app.domain.money.amounts import parse_usd
 from app.domain.money.pricing import TOKENS_PER_RATE, Price
 
 ROUTING_SUFFIXES = (":nitro", ":floor", ":exacto", ":online")
-"""OpenRouter's wishes about routing: the model, and so its price per token, stays the same."""
+"""OpenRouter's suffixes for routing: the model, and so its price per token, stays the same."""
 
 MOST_MODELS = 10_000
 _LONGEST_NAME = 256
@@ -32,7 +32,7 @@ _FEES = {"per_request": "request", "web_search": "web_search"}
 
 @dataclass(slots=True, frozen=True)
 class LearnedPrice:
-    """What upstream says of one model."""
+    """The price and context window of one model."""
 
     price: Price
     context_tokens: int | None
@@ -40,13 +40,13 @@ class LearnedPrice:
 
 @dataclass(slots=True, frozen=True)
 class LearnedPrices:
-    """What upstream has named, by names in lower case; `date` is when."""
+    """Upstream's prices by names in lower case, learned on `date`."""
 
     date: str | None = None
     models: Mapping[str, LearnedPrice] = field(default_factory=dict)
 
     def find(self, model: str) -> LearnedPrice | None:
-        """By the name as it is, then without a wish about routing."""
+        """Look a name up as it is, then without a routing suffix."""
         if not self.models:
             return None
         name = model.lower()
@@ -58,7 +58,7 @@ NOTHING_LEARNED = LearnedPrices()
 
 
 def read_models(document: object, source: str, date: str) -> LearnedPrices:
-    """The prices in an answer to `GET /models`, whatever it is. Never raises."""
+    """The prices in an answer to `GET /models`. Never raises."""
     entries = document.get("data") if isinstance(document, dict) else None
     found: dict[str, LearnedPrice] = {}
     for entry in entries[:MOST_MODELS] if isinstance(entries, list) else ():
@@ -85,7 +85,7 @@ def _read_entry(entry: Mapping[str, object], source: str, date: str) -> LearnedP
 
 
 def _nanousd(amount: object, times: int) -> int | None:
-    """Nano-dollars of so many units at an amount of US dollars for one; None for what is no amount."""
+    """Nano-dollars of so many units at an amount of US dollars for one; None if it is no amount."""
     if not isinstance(amount, str | int | float) or isinstance(amount, bool) or len(str(amount)) > _LONGEST_AMOUNT:
         return None
     try:

@@ -1,7 +1,6 @@
-"""Asks upstream for its list of models, at the start and about once a day, for the prices that it names.
+"""Asks upstream for its list of models, at the start and about once a day, to learn its prices.
 
-It works beside the calls and none waits for it. What goes wrong leaves the price book as it is, is told once in the log
-and shown by `weighbridge prices`.
+No call waits for it. A failure leaves the price book as it is; it is logged once and shown by `weighbridge prices`.
 """
 
 import asyncio
@@ -21,7 +20,7 @@ from app.upstream.prices.learned import LearnedPrices, read_models
 _log = logging.getLogger(__name__)
 
 FIRST_SECONDS = 1.0
-"""After the start, which the client for it should not slow."""
+"""After the start, so that making the client does not slow it."""
 DAY_SECONDS = 86_400.0
 RETRY_SECONDS = 300.0
 MOST_RETRY_SECONDS = 6 * 3600.0
@@ -29,7 +28,7 @@ FETCH_SECONDS = 60.0
 
 
 class PriceLearner:
-    """For one upstream. `problem` says in words for an operator why nothing is learned; None when something is."""
+    """For one upstream. `problem` tells operators why no prices are learned; None if some are."""
 
     def __init__(
         self,
@@ -46,7 +45,7 @@ class PriceLearner:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> Self:
-        """Begin to ask."""
+        """Start to ask."""
         self._task = asyncio.create_task(self._work(), name="price-learner")
         return self
 
@@ -58,7 +57,7 @@ class PriceLearner:
                 await self._task
 
     async def ask(self) -> bool:
-        """Ask once; whether upstream answered with a list of models."""
+        """Ask once. Returns whether upstream answered with a list of models."""
         try:
             async with asyncio.timeout(FETCH_SECONDS):
                 learned = await self._fetch()
@@ -73,14 +72,14 @@ class PriceLearner:
         return True
 
     def _note(self, problem: str | None) -> None:
-        """Tell the log what is new."""
+        """Log a changed problem."""
         if problem == self.problem:
             return
         self.problem = problem
         if problem is None:
-            _log.info("prices are learned from upstream's list of models, names: %d", len(self._book.learned.models))
+            _log.info("learned prices from upstream's list of models, names: %d", len(self._book.learned.models))
         else:
-            _log.info("no prices are learned from upstream, those that are known stay: %s", problem)
+            _log.info("no prices could be learned from upstream; known prices stay: %s", problem)
 
     async def _work(self) -> None:
         wait, retry = FIRST_SECONDS, RETRY_SECONDS
@@ -88,7 +87,7 @@ class PriceLearner:
             await asyncio.sleep(wait)
             try:
                 answered = await self.ask()
-            except Exception:  # noqa: BLE001 - whatever it is, tomorrow it may be gone
+            except Exception:  # noqa: BLE001 - it tries again later
                 _log.exception("prices could not be learned")
                 answered = False
             if answered:
@@ -104,7 +103,7 @@ class PriceLearner:
 
 
 def _read(body: bytes, source: str, date: str) -> LearnedPrices:
-    """In a thread: a list of megabytes takes long to decode."""
+    """Decode the list. Runs in a thread, since megabytes take long."""
     try:
         return read_models(orjson.loads(body), source, date)
     except ValueError:

@@ -8,14 +8,14 @@ from app.upstream.prices.learner import PriceLearner
 
 
 class PriceListing:
-    """The gateway's PriceList. `learner` is there in a server that has an upstream key."""
+    """The gateway's PriceList. A server with an upstream key has a `learner`."""
 
     def __init__(self, book: BundledPrices, learner: PriceLearner | None) -> None:
         self._book = book
         self._learner = learner
 
     def find(self, model: str) -> dict[str, Any] | None:
-        """What is known of a model, if anything."""
+        """The price of a model, if it is known."""
         price = self._book.price(model)
         return None if price is None else self._shown(model, price)
 
@@ -26,7 +26,7 @@ class PriceListing:
         return [self._shown(name, price) for name, price in found if price is not None]
 
     def learned(self) -> dict[str, Any]:
-        """What came of asking upstream for its prices."""
+        """What was learned from upstream."""
         problem = "only a running server with an upstream key asks" if self._learner is None else self._learner.problem
         return {"models": len(self._book.learned.models), "date": self._book.learned.date, "problem": problem}
 

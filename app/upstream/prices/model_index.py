@@ -1,7 +1,7 @@
 """Finds a model in genai-prices' data by its name, as the library does, in microseconds.
 
-The library asks each of some thousand models whether a name is its own, up to a millisecond a name, and one call may
-bring 64 names. Nearly all models go by plain names, which are looked up; only those that go by patterns are asked.
+The library tries the pattern of each of some thousand models, up to a millisecond a name, and one call may have 64
+names. Nearly all models have plain names, which are looked up here; only real patterns are tried.
 """
 
 import re
@@ -15,14 +15,14 @@ _COMPACT_DATE = re.compile(r"-(20\d{2})(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$")
 
 
 class ModelIndex:
-    """Of all providers, by their ids."""
+    """The models of all providers, by provider id."""
 
     def __init__(self, providers: "Iterable[Provider]") -> None:
         self.providers = {provider.id: provider for provider in providers}
         self._tables = {provider.id: _Table(provider.models) for provider in self.providers.values()}
 
     def find(self, provider_id: str, name: str) -> "ModelInfo | None":
-        """The model that a provider, or one whose models it sells, calls by this name in lower case."""
+        """The model with this name (in lower case) at a provider, or at one whose models it sells."""
         dashed = _COMPACT_DATE.sub(r"-\1-\2-\3", name)
         return self._find(provider_id, name) or (self._find(provider_id, dashed) if dashed != name else None)
 
@@ -60,7 +60,7 @@ class _Table:
 
 
 def _plain_names(clause: object) -> list[str] | None:
-    """The names that a clause takes, if it takes names and no patterns."""
+    """The names that a clause matches, if it has only plain names."""
     if isinstance(name := getattr(clause, "equals", None), str):
         return [name.lower()]
     either = getattr(clause, "or_", None)

@@ -1,4 +1,4 @@
-"""Which provider answers at a host, and which sells a vendor's models, by their ids in genai-prices."""
+"""The providers behind hosts and vendor names, by their ids in genai-prices."""
 
 from urllib.parse import urlsplit
 
@@ -44,11 +44,11 @@ PROVIDER_BY_VENDOR = {
     "z-ai": "zai",
 }
 """Vendor prefixes of model names. Vendors that do not sell their models themselves (meta-llama, qwen) are not here:
-what such a model costs is up to whoever runs it, and a wrong price is worse than none."""
+each host of such a model sets its own price, and a wrong price is worse than none."""
 
 
 def provider_of(base_url: str) -> str | None:
-    """The provider, by its id in genai-prices, that answers at `base_url`; None when the host is not one we know."""
+    """The id of the provider that answers at `base_url`; None if the host is unknown."""
     try:
         host = urlsplit(base_url).hostname or ""
     except ValueError:

@@ -1,6 +1,6 @@
-"""A call on its way to upstream: what is sent, who listens, and where it is now."""
+"""A call on its way to upstream: its request, its listener, and its connection."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from app.domain.errors import UpstreamFault, UpstreamUnreachable
 from app.domain.headers import Headers
@@ -9,19 +9,29 @@ from app.gateway.ports import UpstreamListener
 if TYPE_CHECKING:
     import asyncio
 
-    from app.upstream.wire.connection import UpstreamConnection
+
+class CarryingConnection(Protocol):
+    """What a call needs of the connection that carries it."""
+
+    call: "WireCall | None"
+
+    @property
+    def all_written(self) -> bool: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+    def close(self) -> None: ...
 
 
 def is_sendable(head: bytes, lines: int) -> bool:
-    """Has this request head exactly so many lines? A stray line end in a value would forge a header, or a request.
+    """Whether a request head has exactly so many lines: a line end in a value would forge a header, or a request.
 
-    Nothing that came through an HTTP parser can fail here: this is the second lock on that door (0.4 us, measured).
+    An HTTP parser has checked the values before. This second check costs 0.4 us (measured).
     """
     return head.count(b"\n") == lines == head.count(b"\r")
 
 
 class WireCall:
-    """Implements the gateway's UpstreamCall. First it is connecting (has a task), then it is on a connection."""
+    """The gateway's UpstreamCall. First it has a task that connects, then a connection."""
 
     __slots__ = (
         "body",
@@ -39,22 +49,22 @@ class WireCall:
     def __init__(self, head: bytes, body: bytes, listener: UpstreamListener, hold: object = None) -> None:
         self.head = head  # request line and headers with the blank line
         self.body = body
-        self.hold = hold  # on the memory of a large body
+        self.hold = hold  # of the memory of a large body
         self.listener = listener
         self.connecting: asyncio.Task[None] | None = None
-        self.connection: UpstreamConnection | None = None
+        self.connection: CarryingConnection | None = None
         self.retry_count = 0
         self.paused = False
         self.over = False
-        self.written = False  # was the whole request handed to the kernel? As the connection left it
+        self.written = False  # whether the whole request was handed to the kernel, as of the connection's end
 
     @property
     def sent(self) -> bool:
-        """Was the whole request handed to the kernel? It stays so when the call is over."""
+        """Whether the whole request was handed to the kernel."""
         return self.written or (self.connection is not None and self.connection.all_written)
 
     def cancel(self) -> None:
-        """Close upstream's connection at once, at whatever stage; the listener hears nothing more."""
+        """Close upstream's connection at once."""
         if self.over:
             return
         self.written = self.sent
@@ -81,7 +91,7 @@ class WireCall:
     # -- the connection's side ---------------------------------------------------------------------------------
 
     def answered(self, status: int, headers: Headers) -> None:
-        """The answer's head is here."""
+        """The answer's head has come."""
         self.forget_request()
         self.listener.head(status, headers, self.retry_count)
 
@@ -96,13 +106,13 @@ class WireCall:
         """There will be no (further) answer."""
         if not self.over:
             self.over = True
-            self.written = self.sent and not isinstance(fault, UpstreamUnreachable)  # that was a fresh attempt
+            self.written = self.sent and not isinstance(fault, UpstreamUnreachable)  # a new connection failed
             self.connection = None
             self.forget_request()
             self.listener.broken(fault, self.retry_count)
 
     def forget_request(self) -> None:
-        """The call cannot be sent again: what was sent is no longer needed. What was not is in memory still."""
+        """Drop the request, since it will not be sent again. The hold stays while unsent bytes are in memory."""
         self.head = self.body = b""
         if self.connection is None or self.connection.all_written:
             self.hold = None

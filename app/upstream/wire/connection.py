@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection to upstream, and the one call that it may be carrying.
+"""One HTTP/1.1 connection to upstream, and the call that it may carry.
 
                  carry(call)               head complete              message complete
     idle ─────────────────────> asked ─────────────────────> answering ──────────────┐
@@ -12,9 +12,9 @@
                                   closed <── anything else: surplus bytes, an unasked byte while idle,
                                              `Connection: close`, body up to end of file, cancel
 
-A connection is given to the next call only when the last answer was framed by a length or by chunks, ended exactly at
-the last byte received, and both sides wish to keep it: what a pool hands on by mistake, another tenant reads
-(threats.md 0.1). Everything here runs in callbacks on the loop; nothing awaits, so nothing can be cancelled halfway.
+A connection carries another call only if the last answer was framed by a length or by chunks and ended exactly at the
+last byte received, and both sides keep the connection. Otherwise one client could read another's answer. Everything
+here runs in callbacks on the loop; nothing awaits, so nothing can be cancelled halfway.
 """
 
 import asyncio
@@ -40,74 +40,76 @@ _JOINED_WRITE_BYTES = 16 * 1024
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """A socket to upstream. `on_idle` hears of each clean end, `on_lost` of the connection's death, once."""
+    """A socket to upstream. `on_idle` is called at each clean end, `on_lost` once when the connection is lost."""
 
     def __init__(self, on_idle: "OnIdle", on_lost: "OnLost") -> None:
         self._on_idle = on_idle
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
-        self._parts: list[bytes] = []  # of the body, out of this read; what the parser finds goes straight in
+        self._parts: list[bytes] = []  # of the body, from this read; the parser appends to it
         self.on_body = self._parts.append
         self._parser = httptools.HttpResponseParser(self)
         self._unread = select.poll()
         self._paused = False
         self.call: WireCall | None = None
         self.reused = False
-        self.since = 0.0  # monotonic: of the last byte, of the request when none came
+        self.since = 0.0  # monotonic: the time of the last byte, or of the request before any came
         self.usable_until = 0.0  # monotonic, while idle
-        self.repeat_seconds, self._idle_seconds = 0.0, framing.IDLE_SECONDS  # of the first see ended_before_call
+        self.repeat_seconds = 0.0  # see ended_before_call
+        self._idle_seconds = framing.IDLE_SECONDS
         self._asked_at = self._ended_at = 0.0
         self._begin()
 
     def _begin(self) -> None:
-        self.heard = False  # has any byte of this answer come?
-        self.answering = False  # is the head through?
-        self._bodiless_bytes = 0  # of reads since the last byte of the body
+        self.heard = False  # a byte of this answer has come
+        self.answering = False  # the head was passed on
+        self._bodiless_bytes = 0  # read since the last byte of the body
         self._status = 0
         self._headers: Headers = []
         self._interim = False
-        self._headed = False  # has the parser seen the whole head, and was there nothing wrong with it?
+        self._headed = False  # the parser has read the whole head, without a fault
         self._keep_alive = False
         self._framed = False
         self._chunked = False
         self._whole = False
         self._surplus = False
-        self._own_parts = 0  # what comes behind a whole answer is not of it
+        self._own_parts = 0  # the parts of this answer; later ones are surplus
         self._parts.clear()
 
-    # -- what the pool does ------------------------------------------------------------------------------------
+    # -- called by the pool ------------------------------------------------------------------------------------
 
     @property
     def usable(self) -> bool:
-        """Is the socket open?"""
+        """Whether the socket is open."""
         return self._transport is not None and not self._transport.is_closing()
 
     @property
     def reusable(self) -> bool:
-        """Open, and nothing to read? What came unasked may wait in the kernel while the loop has not looked yet.
+        """Whether the socket is open and has nothing to read.
 
-        Without that look those bytes would be the next caller's answer. It takes 0.5 us, measured.
+        Unasked bytes may wait in the kernel that the loop has not read yet; they would become the next call's answer.
+        Looking costs 0.5 us, measured.
         """
         transport = self._transport
         return not (transport is None or self._ended_at or transport.is_closing() or self._unread.poll(0))
 
     @property
     def ended_before_call(self) -> bool:
-        """Had upstream ended this connection before it could have the call? Only then may the call be sent again.
+        """Whether upstream ended this connection before it got the call: only then may the call be sent again.
 
-        The end of a reused connection was on its way already if it came within one round trip after the request was
-        sent. The time that connecting took is one round trip. An end that comes later may be an answer to the request:
-        whoever sends it again may pay twice.
+        The end of a reused connection was already on its way if it came within one round trip after the request was
+        sent; connecting took one round trip. A later end may be a reaction to the request, and sending it again may
+        cost twice.
         """
         return self.reused and not self.heard and self._ended_at - self._asked_at <= self.repeat_seconds
 
     @property
     def all_written(self) -> bool:
-        """Has the kernel taken all that was to be sent? TLS hides up to 64 KiB in the transport below."""
+        """Whether the kernel has taken all bytes. TLS hides up to 64 KiB in the transport below."""
         return self._transport is not None and not self._transport.get_write_buffer_size()
 
     def carry(self, call: "WireCall") -> None:
-        """Send the call's request. Only on an idle, usable connection."""
+        """Send the call's request. The connection must be idle and usable."""
         transport = cast("asyncio.Transport", self._transport)
         self.call = call
         call.connection = self
@@ -115,7 +117,7 @@ class UpstreamConnection(asyncio.Protocol):
         head, body = call.head, call.body
         if len(body) <= _JOINED_WRITE_BYTES:
             transport.write(head + body)
-        else:  # both leave in one turn of the loop; a join would copy megabytes
+        else:  # joining them would copy megabytes
             transport.write(head)
             transport.write(body)
         if not self.reused or not self.repeat_seconds:
@@ -124,19 +126,19 @@ class UpstreamConnection(asyncio.Protocol):
             self.pause()
 
     def close(self) -> None:
-        """Drop the socket at once; a call being carried hears nothing more."""
+        """Close the socket at once. Its call is not notified."""
         self.call = None
         if self._transport is not None:
             self._transport.abort()
 
     def pause(self) -> None:
-        """Stop reading: the client does not keep up."""
+        """Stop reading until the client catches up."""
         if not self._paused and self.usable:
             self._paused = True
             cast("asyncio.Transport", self._transport).pause_reading()
 
     def resume(self) -> None:
-        """Read on. Silence is counted from now."""
+        """Read on. The idle time counts from now."""
         if self._paused:
             self._paused = False
             self.since = time.monotonic()
@@ -145,32 +147,32 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def waiting(self) -> bool:
-        """Is it upstream's turn? While we do not read, silence is our own."""
+        """Whether upstream must send next. Time does not count while reading is paused."""
         return self.call is not None and not self._paused
 
     def fail(self, fault: UpstreamFault) -> None:
-        """End the call with `fault` and drop the socket."""
+        """End the call with `fault` and close the socket."""
         call, self.call = self.call, None
         if call is not None:
             call.broken(fault)
         if self._transport is not None:
             self._transport.abort()
 
-    # -- what the socket does ----------------------------------------------------------------------------------
+    # -- called by the socket ----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is open (and its TLS handshake done)."""
+        """The socket is open, and the TLS handshake is done."""
         self._transport = cast("asyncio.Transport", transport)
         self._unread.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def eof_received(self) -> None:
-        """Upstream will say no more. What of a request is still unsent would keep the socket open: drop that, too."""
+        """Upstream will send no more. Abort, since unsent bytes of a request would keep the socket open."""
         self._ended_at = time.monotonic()
         if self._transport is not None:
-            asyncio.get_running_loop().call_soon(self._transport.abort)  # soon: TLS is still busy with this very end
+            asyncio.get_running_loop().call_soon(self._transport.abort)  # not now: TLS is still handling the end
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone: a proper end only for a body that has no other end than this."""
+        """The socket is closed. That is a proper end only for a body without length and chunks."""
         call = self.call
         if call is not None:
             call.written = self.all_written
@@ -185,12 +187,12 @@ class UpstreamConnection(asyncio.Protocol):
         self._on_lost(self, call)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came and hand it over in one piece."""
-        if self.call is None:  # an unasked byte: whatever it is, it is not for the next caller
+        """Parse the bytes and pass the body's on in one piece."""
+        if self.call is None:  # unasked bytes must not reach the next call
             self.close()
             return
         self.heard = True
-        if self.answering:  # a head that dribbles in does not buy time
+        if self.answering:  # a slow head gets no more time
             self.since = time.monotonic()
         self._bodiless_bytes += len(data)
         fault: UpstreamFault | None = None
@@ -202,7 +204,7 @@ class UpstreamConnection(asyncio.Protocol):
             else:
                 fault = framing.fault_of(error)
         self._hand_over(data)
-        if fault is not None:  # what came before the damage went through: a byte that arrived is a byte that counts
+        if fault is not None:  # the bytes before the fault were passed on
             self.fail(fault)
 
     def _hand_over(self, data: bytes) -> None:
@@ -233,7 +235,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._end(call, exact=exactly and not self._surplus)
 
     def _end(self, call: "WireCall", *, exact: bool) -> None:
-        """The answer is whole. Only a socket with nothing left over, either way, may carry another call."""
+        """The answer is whole. Only a socket without surplus or unsent bytes may carry another call."""
         self.call = None
         transport = cast("asyncio.Transport", self._transport)
         if exact and self._keep_alive and not transport.is_closing() and not transport.get_write_buffer_size():
@@ -246,7 +248,7 @@ class UpstreamConnection(asyncio.Protocol):
             transport.abort()
         call.ended()
 
-    # -- what httptools says, while feed_data runs ----------------------------------------------------------------
+    # -- called by httptools, while feed_data runs ----------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """A second message after a whole one is surplus; after an interim one it is the answer."""
@@ -259,7 +261,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """The head is in: find out how its body ends and whether the connection stays."""
+        """The head is whole: find out how the body ends and whether the connection stays open."""
         if self._whole:
             return
         self._status = self._parser.get_status_code()
@@ -291,7 +293,7 @@ class UpstreamConnection(asyncio.Protocol):
             raise UpstreamProtocolError(framing.NOT_HTTP)
 
     def on_message_complete(self) -> None:
-        """The end of an interim answer, or of the real one."""
+        """The end of an interim answer, or of the final one."""
         if self._interim:
             self._interim = False
             self._headers = []

@@ -3,10 +3,10 @@
     look the name up ──> order the addresses ──> connect to the first
                                                    │ 0.25 s without an answer, or a failure: to the next one as well
                                                    v
-                                                 the first connection that is made wins, the others are dropped
+                                                 the first connection is used, the other attempts are dropped
 
-An address that failed, or that a later one overtook, is tried last for a minute: only the first call pays for it.
-Calls that connect at the same time share one look-up, so that a slow name server is asked once.
+An address that failed, or was slower than a later one, is tried last for a minute, so that only one call waits for it.
+Calls that connect at the same time share one look-up.
 """
 
 import asyncio
@@ -19,21 +19,21 @@ from itertools import chain, zip_longest
 from typing import Any
 
 ATTEMPT_DELAY_SECONDS = 0.25
-"""How long one address has for itself before the next one is tried beside it; RFC 8305 recommends this."""
+"""How long an attempt runs before the next address is tried as well; RFC 8305 recommends this."""
 
 RECEIVE_BUFFER_BYTES = 128 * 1024
-"""Of an answer, in the kernel, which takes twice as much with its own data; by itself it takes up to 32 MiB.
+"""The kernel's buffer of one connection; it takes twice as much with its own data. The default is up to 32 MiB.
 
-For each round trip to upstream it allows so many bytes: 2.5 MB a second over 50 ms.
+It allows so many bytes for each round trip to upstream: 2.5 MB a second over 50 ms.
 """
 
 _TRIED_LAST_SECONDS = 60.0
 
 Address = tuple[int, Any]
-"""Address family, and the address as the socket module has it."""
+"""Address family, and the address in the socket module's form."""
 
 Dialed = tuple[socket.socket, float]
-"""A connected socket, and the seconds that connecting it took: one round trip."""
+"""A connected socket, and the seconds that connecting took: one round trip."""
 
 
 class Dialer:
@@ -47,11 +47,11 @@ class Dialer:
         self._tried_last: dict[Address, float] = {}  # until when (monotonic seconds)
 
     async def dial(self) -> Dialed:
-        """Connect. There is no time limit here. Raises OSError, and ValueError for a name that can be no host's."""
+        """Connect, without a time limit. Raises OSError, or ValueError for a name that no host can have."""
         return await self._race(self._ordered([self._literal] if self._literal else await self._addresses()))
 
     def close(self) -> None:
-        """Give up a look-up under way."""
+        """Cancel a running look-up."""
         if self._lookup is not None:
             self._lookup.cancel()
 
@@ -68,10 +68,10 @@ class Dialer:
     def _looked_up(self, lookup: "asyncio.Task[list[Address]]") -> None:
         self._lookup = None
         if not lookup.cancelled():
-            lookup.exception()  # a failure that nobody waited for is no news
+            lookup.exception()  # asyncio logs errors that are not retrieved
 
     def _ordered(self, addresses: Iterable[Address]) -> list[Address]:
-        """IPv6 and IPv4 in turn, as the system prefers them; those that failed lately come last."""
+        """IPv6 and IPv4 in turn, in the system's order; those that failed lately come last."""
         now = time.monotonic()
         self._tried_last = {address: until for address, until in self._tried_last.items() if until > now}
         families: dict[int, list[Address]] = {}
@@ -100,7 +100,7 @@ class Dialer:
                     failures.append(failure)
         finally:
             await _drop(attempts)
-        raise _most_telling(failures)
+        raise _best_explanation(failures)
 
     def _try_last(self, addresses: Iterable[Address]) -> None:
         until = time.monotonic() + _TRIED_LAST_SECONDS
@@ -124,7 +124,7 @@ async def _connect(address: Address) -> Dialed:
 
 
 async def _drop(attempts: Iterable["asyncio.Task[Dialed]"]) -> None:
-    """End attempts that are not needed any more, those too that have succeeded meanwhile."""
+    """Cancel the remaining attempts, and close those that have succeeded meanwhile."""
     for attempt in attempts:
         attempt.cancel()
     for dialed in await asyncio.gather(*attempts, return_exceptions=True):
@@ -132,14 +132,14 @@ async def _drop(attempts: Iterable["asyncio.Task[Dialed]"]) -> None:
             dialed[0].close()
 
 
-def _most_telling(failures: list[BaseException]) -> BaseException:
-    """A refusal says more than "no route", which a machine without IPv6 has for every IPv6 address."""
+def _best_explanation(failures: list[BaseException]) -> BaseException:
+    """A refusal, if there is one: a machine without IPv6 has "no route" for every IPv6 address."""
     refusals = (failure for failure in failures if isinstance(failure, ConnectionRefusedError))
     return next(refusals, failures[0] if failures else OSError("the name has no address"))
 
 
 def _literal_address(host: str, port: int) -> Address | None:
-    """The address itself when the host is one: nothing needs to be looked up."""
+    """The address, if the host is one and needs no look-up."""
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:

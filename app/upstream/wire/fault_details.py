@@ -1,4 +1,4 @@
-"""Why upstream could not be reached, for the operator: where it was looked for, and in the system's own words."""
+"""Tells operators why upstream could not be reached: the address, and the system's own message."""
 
 import os
 import socket
@@ -8,7 +8,7 @@ from app.upstream.wire.target import Origin
 
 
 def unreachable_detail(error: Exception, origin: Origin, seconds: float) -> str:
-    """One sentence. `seconds` is how long connecting may take. What fails on the way to a proxy names the proxy."""
+    """One sentence. `seconds` is the connect timeout. A failure on the way to a proxy names the proxy."""
     host, port = origin.first_hop.host, origin.first_hop.port
     where = f"{host}:{port}"
     match error:
@@ -26,7 +26,7 @@ def unreachable_detail(error: Exception, origin: Origin, seconds: float) -> str:
 
 
 def _tls_detail(error: ssl.SSLError, where: str) -> str:
-    """The library's name of it in words: `WRONG_VERSION_NUMBER` is a server that does not speak TLS."""
+    """The library's name of the error in words: `WRONG_VERSION_NUMBER` means a server that does not speak TLS."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"The certificate of {where} could not be verified: {_ended(error.verify_message)}"
     reason = (error.reason or type(error).__name__).replace("_", " ").lower()

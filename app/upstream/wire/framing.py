@@ -1,4 +1,4 @@
-"""What the bytes and headers of an answer say about its connection: where the answer ends, how long it may idle."""
+"""Where an answer ends, and how long its connection may idle afterwards."""
 
 from app.domain.errors import UpstreamFault, UpstreamProtocolError
 from app.domain.headers import Headers
@@ -7,7 +7,7 @@ IDLE_SECONDS = 55.0
 """How long an idle connection is kept. Many load balancers close theirs after 60 s."""
 
 MAX_HEAD_BYTES = 128 * 1024
-"""Of headers, and of reads in a row that bring no byte of the body; real providers send 1-4 KB."""
+"""The most bytes of headers, and of reads in a row without a byte of the body; real providers send 1-4 KB."""
 
 MAX_HEADERS = 1000
 SMALL_HEAD_BYTES = 4 * MAX_HEADERS
@@ -21,10 +21,10 @@ _LINE_ENDS = (b"\r", b"\n", b"")
 
 
 def ends_exactly(data: bytes, body_bytes: int, *, chunked: bool, answered_before: bool) -> bool:
-    """Did a whole answer end with the last byte that came? llhttp skips surplus line ends without a word.
+    """Whether a whole answer ended with the last byte received. llhttp silently skips surplus line ends.
 
-    `data` is the last read, of which `body_bytes` were of the body; `answered_before` says that the head had come in
-    an earlier one. Where the end can not be seen (the last line ends cut in two), the answer is no.
+    `data` is the last read, with `body_bytes` of the body; `answered_before`: the head came in an earlier read. False
+    if the end is not visible (its line ends are cut in two).
     """
     if chunked:
         return data.endswith(b"\r\n0\r\n\r\n") or data == b"0\r\n\r\n"
@@ -35,7 +35,7 @@ def ends_exactly(data: bytes, body_bytes: int, *, chunked: bool, answered_before
 
 
 def idle_seconds(keep_alive: bytes) -> float:
-    """How long a connection may idle when upstream says `Keep-Alive: timeout=5, max=100`: less than upstream waits."""
+    """How long a connection may idle by `Keep-Alive: timeout=5, max=100`: less than upstream waits."""
     for part in keep_alive.lower().split(b","):
         name, _, value = part.partition(b"=")
         digits = value.strip().strip(b'"')
@@ -53,7 +53,7 @@ def too_large(headers: Headers, head_bytes: int) -> bool:
 
 
 def fault_of(error: Exception) -> UpstreamFault:
-    """What ended the parsing: a fault of ours that a callback raised, or the parser's."""
+    """The fault that ended the parsing: one that a callback raised, or the parser's."""
     cause = error.__context__
     if isinstance(cause, UpstreamFault):
         return cause

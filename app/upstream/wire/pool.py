@@ -1,14 +1,13 @@
-"""The connections to one upstream: which are idle, which carry a call, which are being opened.
+"""The connections to one upstream: idle, busy (with a call), and being opened.
 
     submit(call) ──> the idle connection used last ──> carries the call
                 └──> none idle: a task opens one  ──> carries the call
                                      └── refused, TLS, too slow: call.broken(UpstreamUnreachable)
 
-Taking, returning and losing a connection are O(1). There is no limit of connections and no queue here: the gateway
-admits no more calls than it can carry (`max_streams`). One timer sweeps for calls that wait too long and for
-connections that idled too long; there is none per call.
+Taking, returning and losing a connection are O(1). There is no limit of connections and no queue here, since the
+gateway limits calls (`max_streams`). One timer ends calls that wait too long and connections that idle too long.
 
-A call is sent again only when nobody can have worked on it: see Connection.ended_before_call.
+A call is sent again only if upstream cannot have worked on it: see UpstreamConnection.ended_before_call.
 """
 
 import asyncio
@@ -39,13 +38,13 @@ class WireTimeouts:
 
 
 class Pool:
-    """Connections of one origin. Use and close it on one event loop."""
+    """The connections of one origin. Use and close it on one event loop."""
 
     def __init__(self, origin: Origin, timeouts: WireTimeouts) -> None:
         self._origin = origin
         self._dialer = Dialer(origin.first_hop.host, origin.first_hop.port)
         self._timeouts = timeouts
-        self._idle: dict[UpstreamConnection, None] = {}  # insertion order: the last one is the freshest
+        self._idle: dict[UpstreamConnection, None] = {}  # in insertion order: the last one is the freshest
         self._busy: set[UpstreamConnection] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
@@ -71,11 +70,11 @@ class Pool:
         self._open(call)
 
     def refuse(self, call: WireCall, fault: UpstreamFault) -> None:
-        """Break the call without sending anything, and not before the caller has it in hand."""
+        """Fail the call without sending it, in the next turn of the loop."""
         asyncio.get_running_loop().call_soon(call.broken, fault)
 
     async def close(self) -> None:
-        """Drop every connection. Calls under way hear nothing more; later ones are refused."""
+        """Close all connections. Open calls are not notified; later ones are refused."""
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -100,7 +99,7 @@ class Pool:
         try:
             async with asyncio.timeout(self._timeouts.connect):
                 await self._dial(connection)
-        except (OSError, ValueError) as error:  # among them TLS, time-outs, and names that cannot be a host's
+        except (OSError, ValueError) as error:  # also TLS faults, time-outs, and names that no host can have
             connection.close()
             detail = unreachable_detail(error, self._origin, self._timeouts.connect)
             call.broken(UpstreamUnreachable(_why_unreachable(error, self._origin.proxy), detail=detail))
@@ -112,7 +111,7 @@ class Pool:
             call.connecting = None
         if call.over or not connection.usable:
             connection.close()
-            call.broken(UpstreamUnreachable("Upstream closed the connection as it opened."))
+            call.broken(UpstreamUnreachable("Upstream closed the connection as soon as it was open."))
             return
         self._carry(connection, call)
 
@@ -121,7 +120,7 @@ class Pool:
         raw, connect_seconds = await self._dialer.dial()
         if origin.proxy is None:
             connection.repeat_seconds = min(connect_seconds, LONGEST_REPEAT_SECONDS)
-        else:  # the time of connecting to a proxy says nothing of the way to upstream: nothing is sent again
+        else:  # the round trip to upstream is unknown behind a proxy, so nothing is sent again
             try:
                 await open_tunnel(raw, origin.proxy, origin)
             except BaseException:
@@ -137,11 +136,11 @@ class Pool:
     def _carry(self, connection: UpstreamConnection, call: WireCall) -> None:
         self._busy.add(connection)
         connection.carry(call)
-        if call.hold is not None:  # a large body: it is let go as soon as it need not be sent again
+        if call.hold is not None:  # a large body is dropped as soon as it will not be sent again
             asyncio.get_running_loop().call_later(LONGEST_REPEAT_SECONDS, _forget_request, connection, call)
         self._watch()
 
-    # -- what connections report -------------------------------------------------------------------------------
+    # -- called by connections ---------------------------------------------------------------------------------
 
     def _returned(self, connection: UpstreamConnection) -> None:
         self._busy.discard(connection)
@@ -157,7 +156,7 @@ class Pool:
             return
         call.connection = None
         if connection.ended_before_call and call.head and not self._closed:
-            call.retry_count = 1  # the new connection is not a reused one, so this happens once
+            call.retry_count = 1  # happens once, since the new connection is not a reused one
             self._open(call)
             return
         call.broken(UpstreamProtocolError("Upstream closed the connection before its answer was whole."))
@@ -200,7 +199,7 @@ _WHY_UNREACHABLE: dict[type[Exception], str] = {
 
 
 def _why_unreachable(error: Exception, proxy: Proxy | None) -> str:
-    """For the caller: which step failed, without addresses or certificates of the inside."""
+    """Tells the caller which step failed, without internal addresses or certificates."""
     who = "Upstream" if proxy is None else "The proxy in front of upstream"
     why = (text for kind, text in _WHY_UNREACHABLE.items() if isinstance(error, kind))
     return next(why, "{who} could not be reached.").format(who=who, error=error)

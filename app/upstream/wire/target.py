@@ -1,4 +1,4 @@
-"""Where calls go: a base URL taken apart, and the proxy on the way there."""
+"""Where calls go: the parts of a base URL, and the proxy on the way."""
 
 import ssl
 from base64 import b64encode
@@ -30,7 +30,7 @@ class Proxy:
 
 @dataclass(slots=True, frozen=True)
 class Origin:
-    """The server that connections lead to. `tls` is None for plain http, which settings allow for loopback only."""
+    """The server to connect to. `tls` is None for plain http, which settings allow for loopback only."""
 
     host: str
     port: int
@@ -39,15 +39,15 @@ class Origin:
 
     @property
     def first_hop(self) -> "Origin | Proxy":
-        """Whom to connect to."""
+        """The proxy if there is one, else the server."""
         return self.proxy or self
 
 
 @dataclass(slots=True, frozen=True)
 class Target:
-    """A base URL taken apart: `url` is without its query, `prefix` the path without a slash at its end.
+    """The parts of a base URL: `url` is without its query, `prefix` is the path without a slash at its end.
 
-    `authority` is the Host header, `query` what every call has in front of its own query.
+    `authority` is the Host header; `query` comes before each call's own query.
     """
 
     origin: Origin
@@ -60,7 +60,7 @@ class Target:
     def of(cls, base_url: str, *, ca_file: str | None = None, proxy: Proxy | None = None) -> Self:
         """`base_url` has been validated by settings: http(s), a host, no user info, no fragment.
 
-        Reads the trusted authorities, which takes some 40 ms. Raises OSError when `ca_file` cannot be read.
+        Reads the trusted authorities, which takes about 40 ms. Raises OSError if `ca_file` cannot be read.
         """
         url = urlsplit(base_url)
         secure = url.scheme == "https"
@@ -69,12 +69,12 @@ class Target:
         authority = shown if url.port is None else f"{shown}:{url.port}"
         if secure:
             origin = Origin(host, url.port or 443, tls_context(ca_file), proxy)
-        else:  # it is on this machine, where no proxy leads to
+        else:  # it is on this machine, which no proxy reaches
             origin = Origin(host, url.port or 80, None)
         prefix = url.path.rstrip("/")
         return cls(origin, f"{url.scheme}://{authority}{prefix}", authority, prefix, url.query.encode("ascii"))
 
 
 def joined_queries(base: bytes, own: bytes) -> bytes:
-    """The base URL's query, and behind it the call's own. Either may be empty."""
+    """The base URL's query, then the call's own. Either may be empty."""
     return base + b"&" + own if base and own else base or own

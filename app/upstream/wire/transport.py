@@ -1,4 +1,4 @@
-"""The same wire under httpx2: for look-ups, model lists and tests, where convenience counts more than microseconds."""
+"""The wire as an httpx2 transport: for look-ups, model lists and tests, where speed does not matter."""
 
 import asyncio
 from collections import deque
@@ -17,17 +17,17 @@ _OURS = frozenset((b"connection", b"keep-alive", b"transfer-encoding", b"proxy-c
 
 
 class WireTransport(httpx2.AsyncBaseTransport):
-    """An httpx2 transport on a Pool of ours. It serves one origin, no HEAD, and has the pool's timeouts for all."""
+    """An httpx2 transport on a Pool. It serves one origin, sends no HEAD, and has the pool's timeouts."""
 
     def __init__(self, target: Target, timeouts: WireTimeouts | None = None) -> None:
         self._target = target
         self._pool = Pool(target.origin, timeouts or WireTimeouts())
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send and await the head; the body streams. Raises httpx2's own exceptions."""
+        """Send the request and await the head; the body streams. Raises httpx2's exceptions."""
         if not self._reaches(request.url):
             raise httpx2.UnsupportedProtocol(f"this transport only reaches {self._target.authority}", request=request)
-        if request.method == "HEAD":  # the parser would wait for the body that its answer announces
+        if request.method == "HEAD":  # the parser would wait for the announced body
             raise httpx2.UnsupportedProtocol("this transport sends no HEAD", request=request)
         body = await request.aread()
         head = _head_of(request, len(body), self._target.query)
@@ -43,7 +43,7 @@ class WireTransport(httpx2.AsyncBaseTransport):
         return httpx2.Response(status, headers=headers, stream=answer, request=request)
 
     async def aclose(self) -> None:
-        """Drop every connection."""
+        """Close all connections."""
         await self._pool.close()
 
     def _reaches(self, url: httpx2.URL) -> bool:
@@ -68,12 +68,12 @@ def _head_of(request: httpx2.Request, length: int, base_query: bytes) -> bytes:
     lines.append(b"\r\n")
     head = b"".join(lines)
     if not is_sendable(head, len(lines)) or b" " in request.url.raw_path or " " in request.method:
-        raise httpx2.LocalProtocolError("the request can not be written as HTTP", request=request)
+        raise httpx2.LocalProtocolError("the request cannot be written as HTTP", request=request)
     return head
 
 
 class _Answer(httpx2.AsyncByteStream):
-    """Listens to one call and gives its body out, with upstream paused while more than 256 KiB wait."""
+    """The listener of one call, and its body. Upstream is paused while more than 256 KiB wait."""
 
     def __init__(self, request: httpx2.Request) -> None:
         self._request = request

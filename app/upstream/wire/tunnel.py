@@ -1,4 +1,4 @@
-"""Asks an HTTP proxy for a tunnel to upstream (CONNECT, RFC 9110, 9.3.6), through which TLS goes to upstream itself."""
+"""Asks an HTTP proxy for a tunnel to upstream (CONNECT, RFC 9110, 9.3.6). TLS goes through it to upstream itself."""
 
 import asyncio
 import re
@@ -7,7 +7,7 @@ import socket
 from app.upstream.wire.target import Origin, Proxy
 
 MAX_HEAD_BYTES = 16 * 1024
-"""Of the proxy's whole answer, interim answers included."""
+"""The most bytes of the proxy's answer, interim answers included."""
 
 _READ_BYTES = 4096
 _END = b"\r\n\r\n"
@@ -15,11 +15,11 @@ _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])( [^\r\n]*)?\r\n")
 
 
 class TunnelRefusedError(OSError):
-    """The proxy opens no tunnel. The message is for the caller: it names no address and no credential."""
+    """The proxy opens no tunnel. The message is for the caller, without addresses and credentials."""
 
 
 async def open_tunnel(raw: socket.socket, proxy: Proxy, origin: Origin) -> None:
-    """Ask on a connected socket. It has no time limit. Raises TunnelRefusedError, or OSError when the proxy is gone."""
+    """Ask on a connected socket, without a time limit. Raises TunnelRefusedError, or OSError if the proxy is gone."""
     await asyncio.get_running_loop().sock_sendall(raw, _request(proxy, origin))
     status, surplus = 0, b""
     budget = MAX_HEAD_BYTES
@@ -29,13 +29,13 @@ async def open_tunnel(raw: socket.socket, proxy: Proxy, origin: Origin) -> None:
         status = _status_of(head)
     if status >= 300:
         reason = ", it wants other credentials" if status == 407 else ""
-        raise TunnelRefusedError(f"The proxy opens no way to upstream (HTTP {status}{reason}).")
+        raise TunnelRefusedError(f"The proxy opens no tunnel to upstream (HTTP {status}{reason}).")
     if surplus:  # TLS servers do not speak first
-        raise TunnelRefusedError("The proxy's answer has more than a head.")
+        raise TunnelRefusedError("The proxy sent bytes after its answer's head.")
 
 
 async def _head(raw: socket.socket, came: bytes, most: int) -> tuple[bytes, bytes]:
-    """The next head, and what came behind it."""
+    """The next head, and the bytes after it."""
     while (end := came.find(_END)) < 0:
         if len(came) > most:
             raise TunnelRefusedError("The proxy's answer is too large.")

@@ -1,7 +1,7 @@
 """The wire: the gateway's Upstream port on our own HTTP/1.1 connections.
 
-The key is put in here, last, into every request head, and nowhere else; the headers that arrive have been through
-`app.domain.headers`, so no client's credential is among them.
+Only this file puts the key into request heads. The headers have passed `app.domain.headers`, so they hold no client's
+credential.
 """
 
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class UpstreamWire:
-    """One upstream with its key. Made on the loop it is used on; closed with close()."""
+    """One upstream with its key. Make it on the loop that uses it."""
 
     def __init__(self, name: str, target: Target, key: str, timeouts: WireTimeouts) -> None:
         self.name = name  # as in the ledger
@@ -31,14 +31,14 @@ class UpstreamWire:
         return f"UpstreamWire({self.name!r})"
 
     def open(self, request: "UpstreamRequest", listener: "UpstreamListener") -> WireCall:
-        """Send the call. Faults go to the listener, never before this returns."""
+        """Send the call, or refuse it if it cannot be written as HTTP."""
         head, lines = self._head(request)
         call = WireCall(head, request.body, listener, request.hold)
         spaced = " " in request.path or " " in request.method or b" " in request.query
         if is_sendable(head, lines) and not spaced:
             self._pool.submit(call)
         else:
-            self._pool.refuse(call, UpstreamUnreachable("The request can not be written as HTTP; nothing was sent."))
+            self._pool.refuse(call, UpstreamUnreachable("The request cannot be written as HTTP; nothing was sent."))
         return call
 
     def connections(self) -> dict[str, int]:
@@ -46,11 +46,11 @@ class UpstreamWire:
         return self._pool.counts()
 
     async def close(self) -> None:
-        """Drop every connection."""
+        """Close all connections."""
         await self._pool.close()
 
     def _head(self, request: "UpstreamRequest") -> tuple[bytes, int]:
-        """The head, and how many lines it must have, the empty one too."""
+        """The head, and how many lines it must have, including the empty one."""
         parts = [f"{request.method} {self._prefix}{request.path}".encode("utf-8", "surrogatepass"), self._fixed]
         if self._query or request.query:
             parts.insert(1, b"?" + joined_queries(self._query, request.query))

@@ -344,7 +344,7 @@ async def test_statements_that_cannot_be_read_are_no_statements(answered: Answer
             await openrouter_statement(answered.api, date(2026, 1, 1))
     endless = {"data": [{"start_time": 0, "results": []}], "has_more": True, "next_page": "again"}
     answered.give(endless)
-    with pytest.raises(UpstreamQueryFailed, match="no end"):
+    with pytest.raises(UpstreamQueryFailed, match="too many pages"):
         await openai_statement(answered.api, date(2026, 1, 1))
 
 

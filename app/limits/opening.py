@@ -1,4 +1,4 @@
-"""Opens the limiter that several processes share. Nothing of Redis is imported before a URL asks for it."""
+"""Opens the limiter that several processes share. The Redis code is imported only if there is a URL."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def redis_limiter(url: str, spending: LedgerSpending, now_us: Callable[[], int], *, fail_open: bool) -> "RedisLimiter":
-    """Limits that several processes share; `fail_open` says what rates do without Redis. Raises LimiterUnusable."""
+    """The shared limiter. With `fail_open`, rates do not hold while Redis is away. Raises LimiterUnusable."""
     try:
         import hiredis  # noqa: F401
     except ImportError as error:
@@ -25,18 +25,18 @@ def redis_limiter(url: str, spending: LedgerSpending, now_us: Callable[[], int],
 
 
 def redis_fault(url: str) -> str | None:
-    """Why a Redis server does not answer; None when it does."""
+    """Why a Redis server does not answer; None if it does."""
     try:
         import hiredis
     except ImportError:
         return "the parser for it is not installed: pip install hiredis"
     from app.limits.redis.address import RedisAddress
-    from app.limits.redis.connection import RedisConnectionLost, open_line
+    from app.limits.redis.connection import RedisConnectionLost, connect
 
     async def asked(address: RedisAddress) -> None:
-        line = await open_line(address, lambda _: None)
-        await line.ask("PING")
-        line.lose("done")
+        connection = await connect(address, lambda _: None)
+        await connection.ask("PING")
+        connection.drop("done")
 
     try:
         address = RedisAddress(url)

@@ -59,7 +59,7 @@ SAID = {
     "payload_too_large": "The request body is over",
     "insufficient_quota": "Quota exceeded.",  # a reason, if not ours: it shows no body of a 429
     "rate_limited": "last status: 429",
-    "storage_unavailable": "Limits cannot be judged",
+    "storage_unavailable": "Limits cannot be checked",
     "overloaded": "has as many calls as it may have",
     "draining": "This server is stopping.",
 }

@@ -49,7 +49,7 @@ WORDS = {
     "payload_too_large": "The request body is over",
     "insufficient_quota": "budget of 0 tokens in all is spent",
     "rate_limited": "Please try again in 1s.",
-    "storage_unavailable": "Limits cannot be judged",
+    "storage_unavailable": "Limits cannot be checked",
     "overloaded": "has as many calls as it may have",
     "draining": "This server is stopping.",
 }

@@ -104,7 +104,7 @@ class Bench:
 
     async def reading(self, holder: Holder) -> HolderReading:
         for limiter in self.limiters:
-            if limiter.member.line is None:
+            if limiter.member.connection is None:
                 await rejoined(limiter)
         return await self.limiters[0].reading(holder, self.us)
 

@@ -19,7 +19,7 @@ from app.limits.redis.grant import Command
 from app.limits.redis.limiter import RedisLimiter
 from app.limits.redis.replies import UNKNOWN
 from app.limits.redis.scripts import Scripts
-from app.limits.redis.wire_format import Wording, ask_json
+from app.limits.redis.wire_format import WireFormat, ask_json
 from tests.contract.limiter_forms import Answer, SaidSpending
 from tests.limits.caller import wall_us
 from tests.store.relay import Relay
@@ -156,9 +156,9 @@ async def test_a_connection_given_up_reserves_nothing_however_late_it_is_read(
 ) -> None:
     async with shared(valkey, redis_database) as one:
         member = one.limiter.member
-        holders = Wording().holder(BUDGETED, wall_us())
+        holders = WireFormat().holder(BUDGETED, wall_us())
         late = ask_json(
-            member.name, member.connection, 999, LimitRequest("req", (BUDGETED,), 0, 10, 10, False), holders
+            member.name, member.connection_number, 999, LimitRequest("req", (BUDGETED,), 0, 10, 10, False), holders
         )
         async with one.away():
             pass
@@ -231,7 +231,7 @@ async def test_what_a_script_breaks_at_is_not_told_for_ever(valkey: ValkeyServer
     """One such thing cost the process a connection every second, and everybody their limits with it."""
     async with shared(valkey, redis_database) as one:
         grant = await one.granted(BUDGETED)
-        one.limiter.member.tell(Command(Scripts().open.command(b"not JSON")))
+        one.limiter.member.deliver(Command(Scripts().open.command(b"not JSON")))
         await one.until(lambda: one.limiter.errors["dropped"] == 1)
         await one.back()
         errors = dict(one.limiter.errors)

@@ -1,4 +1,4 @@
-"""What is taken of one holder's limits, in this process: slots, rates, and an account for each budget."""
+"""What one holder has used of its limits in this process: slots, rates, and an account for each budget."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ _NEVER_US = 2**62
 
 
 class BudgetState:
-    """One budget of the limits in force, and its account."""
+    """One budget of the current limits, and its account."""
 
     __slots__ = ("account", "amount", "budget", "in_dollars")
 
@@ -25,20 +25,20 @@ class BudgetState:
         self.account = account
 
     def reading(self) -> BudgetReading:
-        """As it stands."""
+        """The budget and its account, as they are now."""
         account = self.account
         return BudgetReading(self.budget, account.spent, account.reserved, account.beyond, account.window.ends_at)
 
 
 class HolderUsage:
-    """What is taken of one holder's limits. `limits` are those that `lines` are for.
+    """What one holder has used. `budgets` are those of `limits`.
 
-    Until `next_part_ns` and `window_ends_us` time changes nothing: advance() is for whichever comes first. The accounts
-    have all that `clients` have spent, but for those that are `shut`: the ledger has not been read for them.
+    Call advance() at `next_part_ns` or `window_ends_us`, whichever comes first; until then time changes nothing. The
+    accounts have all that `clients` have spent, except for `shut` accounts, for which the ledger has not been read.
     """
 
     __slots__ = (
-        *("accounts", "clients", "limits", "lines", "next_part_ns", "requests", "shut", "slots", "tokens"),
+        *("accounts", "clients", "limits", "budgets", "next_part_ns", "requests", "shut", "slots", "tokens"),
         "window_ends_us",
     )
 
@@ -51,32 +51,34 @@ class HolderUsage:
         self.shut: set[AccountKey] = set()
         self.clients: Sequence[str] = ()
         self.limits = NO_LIMITS
-        self.lines: list[BudgetState] = []
+        self.budgets: list[BudgetState] = []
 
     def bind(self, limits: Limits) -> bool:
-        """Hold to these limits from now on. False when there is no open account for a budget of theirs."""
+        """Use these limits from now on. False if one of their budgets has no open account."""
         keys = [(budget.unit, budget.period) for budget in limits.budgets]
         if not all(key in self.accounts and key not in self.shut for key in keys):
             return False
-        self.lines = [BudgetState(budget, self.accounts[key]) for budget, key in zip(limits.budgets, keys, strict=True)]
+        self.budgets = [
+            BudgetState(budget, self.accounts[key]) for budget, key in zip(limits.budgets, keys, strict=True)
+        ]
         self.limits = limits
         self.window_ends_us = 0
         return True
 
     def advance(self, at_us: int, now_ns: int) -> None:
-        """Let time pass: for rates, for the windows of budgets."""
+        """Advance the rates, and the windows of budgets."""
         self.requests.advance(now_ns)
         self.tokens.advance(now_ns)
         self.next_part_ns = next_part_ns(now_ns)
         self.window_ends_us = _NEVER_US
-        for line in self.lines:
-            line.account.advance(at_us)
-            ends_at = line.account.window.ends_at
+        for budget in self.budgets:
+            budget.account.advance(at_us)
+            ends_at = budget.account.window.ends_at
             if ends_at is not None and ends_at < self.window_ends_us:
                 self.window_ends_us = ends_at
 
     def has_room(self, ask: LimitRequest) -> bool:
-        """Does the whole call fit everywhere? If not, _refusal() knows whether and what that means; after advance()."""
+        """Whether the worst case fits into all limits. If not, lacking() and the rates decide. Call advance() first."""
         limits = self.limits
         if limits.rpm is not None and self.requests.used >= limits.rpm:
             return False
@@ -84,28 +86,28 @@ class HolderUsage:
             return False
         if limits.concurrency is not None and self.slots >= limits.concurrency:
             return False
-        for line in self.lines:
-            account = line.account
-            left = line.amount - account.spent - account.reserved - account.beyond
-            if left < ((ask.cost_nanousd if line.in_dollars else ask.tokens) or 1):
+        for budget in self.budgets:
+            account = budget.account
+            left = budget.amount - account.spent - account.reserved - account.beyond
+            if left < ((ask.cost_nanousd if budget.in_dollars else ask.tokens) or 1):
                 return False
         return True
 
     def lacking(self, ask: LimitRequest) -> BudgetState | None:
-        """A budget that has too little left. To a call that costs nothing of its unit only a spent one matters."""
-        for line in self.lines:
-            amount = ask.cost_nanousd if line.in_dollars else ask.tokens
-            account = line.account
-            left = line.amount - account.spent
+        """A budget that has too little left. A call that costs nothing in its unit only needs one that is not spent."""
+        for budget in self.budgets:
+            amount = ask.cost_nanousd if budget.in_dollars else ask.tokens
+            account = budget.account
+            left = budget.amount - account.spent
             if left <= 0:
-                return line
+                return budget
             left -= account.reserved + account.beyond
             if left < (1 if ask.last_call else amount) and amount > 0:
-                return line
+                return budget
         return None
 
-    def tell(self, now_ns: int, found: list[RateReading]) -> None:
-        """Add its rates; after advance()."""
+    def add_readings(self, now_ns: int, found: list[RateReading]) -> None:
+        """Add the readings of its rates. Call advance() first."""
         limits = self.limits
         if limits.rpm is not None:
             found.append(_reading(Limit.REQUESTS, limits.rpm, self.requests, now_ns))
@@ -113,7 +115,7 @@ class HolderUsage:
             found.append(_reading(Limit.TOKENS, limits.tpm, self.tokens, now_ns))
 
     def spend(self, at_us: int, tokens: int, cost_nanousd: int, but: Sequence[Account] = ()) -> None:
-        """Count this for every budget, but for these accounts and those whose window began after the call did."""
+        """Count this for every budget, except the accounts in `but` and those whose window began after the call."""
         for (unit, _), account in self.accounts.items():
             account.advance(at_us)
             if account not in but and at_us >= account.window.begins_at:

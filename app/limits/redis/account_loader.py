@@ -1,8 +1,9 @@
-"""Openings: accounts of budgets start from the ledger, when they are new and when the server has lost them.
+"""Loads the accounts of budgets from the ledger, when they are new and when the server has lost them.
 
     mark ──(an empty server waits until every process has told what it holds)──> read the ledger ──> open
 
-Until then they are shut, and so are the budgets. Who has marked an account has it for some seconds; the others wait.
+Until then the accounts are shut, and calls with such budgets are refused. The process that has marked an account loads
+it within some seconds; the others wait.
 """
 
 import asyncio
@@ -21,29 +22,29 @@ from app.gateway.limiter import Holder
 from app.limits.redis.connection import RedisConnection, RedisConnectionLost
 from app.limits.redis.membership import Membership
 from app.limits.redis.scripts import Scripts
-from app.limits.redis.wire_format import Wording, account_key, account_name
+from app.limits.redis.wire_format import WireFormat, account_key, account_name
 
 LOG = logging.getLogger(__name__)
 ADOPTION_SECONDS = 3.0
-"""In this time every process that reaches the server has told what it holds (see member.ROUND_SECONDS)."""
+"""Within this time every process that reaches the server has told what it holds (see membership.ROUND_SECONDS)."""
 COMMIT_SECONDS = 0.3
-"""In this time the record of a call that has ended is in the ledger."""
+"""Within this time the record of an ended call is in the ledger."""
 PAUSE_SECONDS = 0.5
 AGAIN_SECONDS = 0.1
 """The pause between two attempts while calls wait."""
 WAIT_SECONDS = 1.0
-"""So long a call waits for the account of its budget."""
+"""How long a call waits for the account of its budget."""
 OTHERS_SECONDS = (0.05, 0.2)
-"""Another process has marked it meanwhile and opens it: so long, and then longer, is waited for that."""
+"""The first and the second wait for an account that another process loads."""
 
 Opened = Callable[[bool], None]
 
 _TO_READ, _OPEN = 0, 1
-"""What mark.lua says of an account; it says 2 when another process reads for it."""
+"""Replies of mark.lua for an account; 2 means that another process loads it."""
 
 
 class MarkedAccount(NamedTuple):
-    """An account that is to be read for."""
+    """An account that this process loads."""
 
     holder: Holder
     budget: Budget
@@ -60,7 +61,7 @@ class _Waiting(NamedTuple):
 
 
 class _Rest(NamedTuple):
-    """Who could not be opened for, and when to try again; 0: soon. `failed`: nobody could be read for."""
+    """The holders whose accounts are still shut, and when to try again; 0: soon. `failed`: none could be loaded."""
 
     holders: list[Holder]
     wait_seconds: float = 0.0
@@ -70,10 +71,10 @@ class _Rest(NamedTuple):
 class AccountLoader:
     """One per process."""
 
-    def __init__(self, member: Membership, scripts: Scripts, wording: Wording, spending: LedgerSpending) -> None:
+    def __init__(self, member: Membership, scripts: Scripts, wire_format: WireFormat, spending: LedgerSpending) -> None:
         self._member = member
         self._scripts = scripts
-        self._wording = wording
+        self._format = wire_format
         self._spending = spending
         self._numbers = count(1)
         self._turn = asyncio.Lock()
@@ -81,14 +82,14 @@ class AccountLoader:
         self._waiting: list[_Waiting] = []
         self._later: dict[str, Holder] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._unread = False  # the ledger, when it was to be read last
+        self._unread = False  # the last reading of the ledger failed
         self._rests_until = 0.0
         self._wake = asyncio.Event()
         self._now_us: Callable[[], int] = lambda: 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self, now_us: Callable[[], int]) -> None:
-        """Work from now on."""
+        """Start to work."""
         self._now_us = now_us
         self._task = asyncio.get_running_loop().create_task(self._work())
 
@@ -102,10 +103,10 @@ class AccountLoader:
         self._answer(opened=False)
 
     def want(self, holders: Iterable[Holder], then: Opened | None = None) -> None:
-        """Open the accounts of these as soon as possible.
+        """Open the accounts of these holders as soon as possible.
 
-        `then` hears whether they are open: WAIT_SECONDS later at most, and at once when that is certain to take longer
-        or the ledger cannot be read.
+        `then` is called with whether they are open: after WAIT_SECONDS at most, and at once if it must take longer or
+        the ledger cannot be read.
         """
         asked = {holder.name: holder for holder in holders}
         self._wanted.update(asked)
@@ -115,9 +116,9 @@ class AccountLoader:
         self._wake.set()
 
     async def open(self, holders: Iterable[Holder], new: Collection[str] = ()) -> bool:
-        """Open them now. False when not all could be: they are wanted then.
+        """Open the accounts now. False if some could not be opened; they are tried again.
 
-        `new` are keys of accounts of which no process holds anything: the ledger is read for them without waiting.
+        `new` are keys of accounts of which no process holds anything: they need no waiting for other processes.
         """
         rest = await self._open_now(holders, new)
         if rest.holders:
@@ -127,7 +128,7 @@ class AccountLoader:
     async def _open_now(self, holders: Iterable[Holder], new: Collection[str] = ()) -> "_Rest":
         wanted = [holder for holder in holders if holder.limits.budgets]
         for holder in wanted:
-            self._wording.learn(holder)
+            self._format.learn(holder)
         if not wanted:
             return _Rest([])
         async with self._turn:
@@ -179,40 +180,40 @@ class AccountLoader:
             one.then(opened)
 
     async def _attempt(self, holders: list[Holder], new: Collection[str]) -> "_Rest":
-        line = self._member.line
-        if line is None or asyncio.get_running_loop().time() < self._rests_until:
+        connection = self._member.connection
+        if connection is None or asyncio.get_running_loop().time() < self._rests_until:
             return _Rest(holders, PAUSE_SECONDS, failed=True)
         marked: list[MarkedAccount] = []
         try:
-            marked, failed, wait_ms, busy = await self._mark(line, holders, new)
+            marked, failed, wait_ms, busy = await self._mark(connection, holders, new)
             if wait_ms:
                 return _Rest(holders, wait_ms / 1000)
             if busy:
                 await asyncio.sleep(COMMIT_SECONDS)
-            failed |= {one.holder.name for one in marked if not await self._open(line, one)}
+            failed |= {one.holder.name for one in marked if not await self._open(connection, one)}
         except (RedisConnectionLost, hiredis.ReplyError):
             return _Rest(holders, PAUSE_SECONDS, failed=True)
-        except Exception as error:  # noqa: BLE001 - whatever it is, they are shut, and it is tried again
+        except Exception as error:  # noqa: BLE001 - the accounts stay shut, and it tries again
             self._say_unread(error)
-            for one in marked:  # it is another's turn
-                line.send(self._open_command(one, b""), lambda _: None)
+            for one in marked:  # let another process load them
+                connection.send(self._open_command(one, b""), lambda _: None)
             self._rests_until = asyncio.get_running_loop().time() + PAUSE_SECONDS
             return _Rest(holders, PAUSE_SECONDS, failed=True)
         self._unread = self._unread and not marked
         return _Rest([holder for holder in holders if holder.name in failed])
 
     def _say_unread(self, error: Exception) -> None:
-        """Once, until the ledger was read again: each call of a client with a budget tries it."""
+        """Log the failure once, until the ledger was read again: each call of a budgeted client tries it."""
         if not self._unread:
-            known = isinstance(error, StorageUnavailable)  # who writes the ledger tells of it, too
-            what = "the ledger could not be read for what clients have spent; their budgets are shut: %s"
+            known = isinstance(error, StorageUnavailable)  # the store logs it, too
+            what = "the ledger could not be read for what clients have spent, so their budgets admit no calls: %s"
             LOG.warning(what, error, exc_info=None if known else error)
         self._unread = True
 
     async def _mark(
-        self, line: RedisConnection, holders: list[Holder], new: Collection[str]
+        self, connection: RedisConnection, holders: list[Holder], new: Collection[str]
     ) -> tuple[list[MarkedAccount], set[str], int, bool]:
-        """Those to read for; for whom others do; milliseconds to wait first; whether calls of theirs may end now."""
+        """The accounts to load; holders that others load; milliseconds to wait first; whether calls may be ending."""
         at_us = self._now_us()
         pairs = [(holder, budget) for holder in holders for budget in holder.limits.budgets]
         marks = [f"{self._member.name}:{next(self._numbers)}" for _ in pairs]
@@ -228,7 +229,7 @@ class AccountLoader:
             )
             for (holder, budget), mark in zip(pairs, marks, strict=True)
         ]
-        replies = await asyncio.gather(*map(line.ask_packed, commands))
+        replies = await asyncio.gather(*map(connection.ask_packed, commands))
         found = [
             (MarkedAccount(holder, budget, str(reply[1]), mark), reply[2], reply[3])
             for (holder, budget), mark, reply in zip(pairs, marks, replies, strict=True)
@@ -240,9 +241,9 @@ class AccountLoader:
         wait_ms = max((wait for _, wait, _ in found), default=0)
         return [one for one, _, _ in found], others, wait_ms, any(busy for _, _, busy in found)
 
-    async def _open(self, line: RedisConnection, one: MarkedAccount) -> bool:
+    async def _open(self, connection: RedisConnection, one: MarkedAccount) -> bool:
         spent = await self._spending.since(int(one.begins_at), one.holder.clients)
-        return bool(await line.ask_packed(self._open_command(one, spent.of(one.budget.unit))))
+        return bool(await connection.ask_packed(self._open_command(one, spent.of(one.budget.unit))))
 
     def _open_command(self, one: MarkedAccount, spent: int | bytes) -> bytes:
         names = (one.holder.name, account_name(one.budget))

@@ -8,7 +8,7 @@ DEFAULT_PORT = 6379
 
 
 class RedisAddress:
-    """What a URL says. Its repr has no password. Raises LimiterUnusable for one that cannot be used."""
+    """The parts of a URL. Its repr has no password. Raises LimiterUnusable for a URL that cannot be used."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -19,7 +19,7 @@ class RedisAddress:
             database = parse_qs(parts.query).get("db", ["0"])[0] if self.path else parts.path.strip("/") or "0"
             self.database = int(database)
         except ValueError:
-            raise LimiterUnusable("the Redis URL has a port or a database that is no number") from None
+            raise LimiterUnusable("the port and the database of the Redis URL must be numbers") from None
         self.user = unquote(parts.username or "")
         self.password = unquote(parts.password or "")
 
@@ -27,7 +27,7 @@ class RedisAddress:
         return self.path or f"{self.host}:{self.port}/{self.database}"
 
     def greeting(self) -> list[tuple[str, ...]]:
-        """The commands that a connection begins with."""
+        """The first commands of a connection."""
         commands: list[tuple[str, ...]] = []
         if self.password:
             commands.append(("AUTH", self.user, self.password) if self.user else ("AUTH", self.password))

@@ -1,7 +1,7 @@
-"""A Line: one connection for all commands of a process. They leave together and are answered in order.
+"""One connection for all commands of a process. They leave together and are answered in order.
 
-RESP is simple and hiredis parses it; a pool of connections with a task for each command would cost several times as
-much of the loop as the rest of a limited call.
+hiredis parses the replies. A pool of connections with a task for each command would cost several times as much as the
+rest of a limited call.
 """
 
 import asyncio
@@ -16,50 +16,50 @@ import hiredis
 from app.limits.redis.address import RedisAddress
 
 TIMEOUT_SECONDS = 0.5
-"""A server that has not answered by then is taken for gone, and with it all that was asked on this connection."""
+"""A server that has not answered by then counts as lost, with all that was asked on this connection."""
 LAST_LOOK_SECONDS = 0.05
 _NOTHING = object()
 
 
 class RedisConnectionLost(Exception):
-    """The connection broke: what was asked may have been done or not."""
+    """The connection broke. Its commands may have run or not."""
 
 
 Heard = Callable[[Any], None]
-"""Is called once with the reply: a value, hiredis.ReplyError or Lost."""
+"""Called once with the reply: a value, hiredis.ReplyError or RedisConnectionLost."""
 
 
 class RedisConnection(asyncio.Protocol):
-    """`on_lost` is called once, before those who wait hear it."""
+    """`on_lost` is called once, before the waiting callbacks."""
 
     def __init__(self, on_lost: Callable[[str], None]) -> None:
         self._on_lost = on_lost
         self._reader = hiredis.Reader(notEnoughData=_NOTHING)
         self._waiting: deque[tuple[Heard, float]] = deque()
-        self._leaving: list[bytes] = []
+        self._outgoing: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.is_lost = False
 
     def send(self, command: bytes, heard: Heard) -> None:
-        """Send with whatever else is sent in this turn of the loop."""
+        """Send the command together with all others of this turn of the loop."""
         if self.is_lost:
             heard(RedisConnectionLost())
             return
         self._waiting.append((heard, time.monotonic()))
-        if not self._leaving:
+        if not self._outgoing:
             self._loop.call_soon(self._flush)
-        self._leaving.append(command)
+        self._outgoing.append(command)
         if self._watch is None:
             self._watch = self._loop.call_later(TIMEOUT_SECONDS, self._check)
 
     def ask(self, *words: str) -> "asyncio.Future[Any]":
-        """Send a command; the reply, or the error raised. For what may take its time."""
+        """Send a command and await its reply. Raises the error. For commands off the hot path."""
         return self.ask_packed(hiredis.pack_command(words))  # type: ignore[arg-type] # see scripts.py
 
     def ask_packed(self, command: bytes) -> "asyncio.Future[Any]":
-        """The same of a command in the form of the wire."""
+        """The same for a packed command."""
         answer: asyncio.Future[Any] = self._loop.create_future()
 
         def heard(reply: Any) -> None:  # noqa: ANN401 - whatever the server says
@@ -73,8 +73,8 @@ class RedisConnection(asyncio.Protocol):
         self.send(command, heard)
         return answer
 
-    def lose(self, kind: str) -> None:
-        """Give the connection up, for this reason: closed, timeout, protocol, error."""
+    def drop(self, kind: str) -> None:
+        """Close the connection, for this reason: closed, timeout, protocol, error."""
         if self.is_lost:
             return
         self.is_lost = True
@@ -90,7 +90,7 @@ class RedisConnection(asyncio.Protocol):
     # -- asyncio.Protocol --------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """There is a connection."""
+        """The socket is open."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass of it
 
     def data_received(self, data: bytes) -> None:
@@ -104,19 +104,19 @@ class RedisConnection(asyncio.Protocol):
                 if self.is_lost:
                     return
         except hiredis.ProtocolError:
-            self.lose("protocol")
+            self.drop("protocol")
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's shape
-        """The other side is gone."""
-        self.lose("closed")
+        """The server has closed the connection."""
+        self.drop("closed")
 
     def _flush(self) -> None:
-        data, self._leaving = b"".join(self._leaving), []
+        data, self._outgoing = b"".join(self._outgoing), []
         if self._transport is not None and not self.is_lost:
             self._transport.write(data)
 
     def _check(self, *, last: bool = False) -> None:
-        """Has the oldest waited too long? After a standstill of the loop replies may lie there: look a second time."""
+        """Drop the connection if the oldest command has waited too long. A late loop gets a second look."""
         self._watch = None
         if not self._waiting:
             return
@@ -124,13 +124,13 @@ class RedisConnection(asyncio.Protocol):
         if rest > 0:
             self._watch = self._loop.call_later(rest, self._check)
         elif last:
-            self.lose("timeout")
+            self.drop("timeout")
         else:
             self._watch = self._loop.call_later(LAST_LOOK_SECONDS, lambda: self._check(last=True))
 
 
-async def open_line(address: RedisAddress, on_lost: Callable[[str], None]) -> RedisConnection:
-    """Connect and greet. Raises OSError, TimeoutError, hiredis.ReplyError or Lost."""
+async def connect(address: RedisAddress, on_lost: Callable[[str], None]) -> RedisConnection:
+    """Connect and greet. Raises OSError, TimeoutError, hiredis.ReplyError or RedisConnectionLost."""
     loop = asyncio.get_running_loop()
 
     def make() -> RedisConnection:
@@ -138,14 +138,14 @@ async def open_line(address: RedisAddress, on_lost: Callable[[str], None]) -> Re
 
     async with asyncio.timeout(2 * TIMEOUT_SECONDS):
         if address.path is not None:
-            _, line = await loop.create_unix_connection(make, address.path)
+            _, connection = await loop.create_unix_connection(make, address.path)
         else:
             tls = ssl.create_default_context() if address.secure else None
-            _, line = await loop.create_connection(make, address.host, address.port, ssl=tls)
+            _, connection = await loop.create_connection(make, address.host, address.port, ssl=tls)
         for words in address.greeting():
             try:
-                await line.ask(*words)
+                await connection.ask(*words)
             except hiredis.ReplyError:
-                line.lose("error")
+                connection.drop("error")
                 raise
-    return line
+    return connection

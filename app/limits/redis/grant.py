@@ -1,4 +1,4 @@
-"""What was taken for one call, and what the server has yet to hear of."""
+"""What was taken for one call, and messages that the server has yet to get."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -12,18 +12,18 @@ Ending = Callable[["RedisGrant", int, int, bool], None]
 
 
 class Undelivered(Protocol):
-    """Something that the server must hear of, however often it is told. `failures`: how often its script broke."""
+    """A message that the server must get, perhaps more than once. `failures`: how often its script broke."""
 
     failures: int
 
     def command(self) -> bytes:
-        """As it is told now."""
+        """The command to send now."""
 
 
 class RedisGrant:
-    """A Grant; see app.gateway.limiter. `process` is the name under which the server has it.
+    """The Grant of this form. `process` is the name under which the server has it.
 
-    `doubtful`: it was to get another name, and nobody knows whether it has.
+    `doubtful`: it was given another name, and the reply is missing.
     """
 
     __slots__ = ("_end", "ask", "cost_nanousd", "doubtful", "number", "over", "process", "readings", "tokens")
@@ -38,20 +38,18 @@ class RedisGrant:
         self._end = end
 
     def settle(self, tokens: int, cost_nanousd: int) -> None:
-        """As the port says. A second time changes nothing."""
         if not self.over:
             self.over = True
             self._end(self, tokens, cost_nanousd, False)
 
     def give_back(self) -> None:
-        """As the port says."""
         if not self.over:
             self.over = True
             self._end(self, 0, 0, True)
 
 
-class LooseGrant:
-    """For a call that nothing was taken for: its limits could not be judged, and are open then."""
+class UnlimitedGrant:
+    """The Grant of a call without limits, or whose limits could not be checked and are open then. Nothing was taken."""
 
     __slots__ = ("cost_nanousd", "readings", "tokens")
 
@@ -59,15 +57,12 @@ class LooseGrant:
         self.readings: Sequence[RateReading] = ()
         self.tokens, self.cost_nanousd = ask.tokens, ask.cost_nanousd
 
-    def settle(self, tokens: int, cost_nanousd: int) -> None:
-        """Nothing comes back."""
-
-    def give_back(self) -> None:
-        """Nothing comes back."""
+    def settle(self, tokens: int, cost_nanousd: int) -> None: ...
+    def give_back(self) -> None: ...
 
 
-class End:
-    """The end of a call, which came to so many tokens and nano-dollars. `accounts` may count it, as JSON."""
+class CallEnd:
+    """The end of a call that came to so many tokens and nano-dollars. `accounts` (JSON) count it."""
 
     __slots__ = ("_accounts", "_back", "_came_to", "_ended", "_script", "failures", "grant")
 
@@ -82,7 +77,7 @@ class End:
         self._ended = time.monotonic()
 
     def command(self) -> bytes:
-        """As settle.lua reads it."""
+        """The call of settle.lua."""
         grant = self.grant
         ago_ms = int((time.monotonic() - self._ended) * 1000)
         back, began = int(self._back), grant.ask.at_us
@@ -91,7 +86,7 @@ class End:
 
 
 class Command:
-    """One that is ready made, and says the same however late."""
+    """A message that does not depend on when it is sent."""
 
     __slots__ = ("_command", "failures")
 
@@ -100,5 +95,4 @@ class Command:
         self._command = command
 
     def command(self) -> bytes:
-        """The same each time."""
         return self._command

@@ -1,7 +1,7 @@
 """The Limiter in Redis or Valkey: one script takes everything that a call needs, or nothing.
 
-While the server is away, rates and calls at once hold back everybody or nobody, as set; budgets hold back everybody.
-Nobody waits for it meanwhile: only calls that were being judged when it went find out by waiting.
+While the server is away, rates and concurrency admit all calls or none, as the settings say; budgets admit none. No
+call waits for the server then, except those that were being checked when it went away.
 """
 
 import asyncio
@@ -20,20 +20,20 @@ from app.gateway.limiter import Amendment, Answered, Holder, HolderReading, Limi
 from app.limits.redis.account_loader import AccountLoader
 from app.limits.redis.address import RedisAddress
 from app.limits.redis.connection import RedisConnection, RedisConnectionLost
-from app.limits.redis.grant import Command, End, LooseGrant, RedisGrant
+from app.limits.redis.grant import CallEnd, Command, RedisGrant, UnlimitedGrant
 from app.limits.redis.membership import LEASE_SECONDS, Membership
 from app.limits.redis.replies import GRANTED, REFUSED, SHUT, holder_reading, readings, refusal
 from app.limits.redis.scripts import Scripts
-from app.limits.redis.wire_format import MOST, Wording, account_key, ask_json
+from app.limits.redis.wire_format import MOST, WireFormat, account_key, ask_json
 
 CHANGE_SECONDS = 2.0
-"""In this time every process has heard of a change of terms."""
-AWAY = "Limits cannot be judged at the moment. Try again in a moment."
+"""Within this time every process has heard of a change of terms."""
+AWAY = "Limits cannot be checked at the moment. Try again in a moment."
 NOT_KNOWN = "What was spent of a budget is not known yet. Try again in a moment."
 
 
 class RedisLimiter:
-    """One per process. `unjudged` counts what came of calls that could not be judged."""
+    """One per process. `unjudged` counts calls whose limits could not be checked, by what became of them."""
 
     def __init__(  # noqa: PLR0913 - the last two are for tests
         self,
@@ -47,9 +47,9 @@ class RedisLimiter:
     ) -> None:
         """Raises LimiterUnusable for a URL that cannot be used."""
         self._scripts = scripts or Scripts()
-        self._wording = Wording()
-        self.member = Membership(RedisAddress(url), self._scripts, self._wording, lease_seconds)
-        self._openings = AccountLoader(self.member, self._scripts, self._wording, spending)
+        self._format = WireFormat()
+        self.member = Membership(RedisAddress(url), self._scripts, self._format, lease_seconds)
+        self._loader = AccountLoader(self.member, self._scripts, self._format, spending)
         self._now_us = now_us
         self._fail_open = fail_open
         self._numbers = count(1)
@@ -57,15 +57,15 @@ class RedisLimiter:
         self.unjudged = {"admitted": 0, "refused": 0}
 
     async def __aenter__(self) -> Self:
-        """Connect if that can be done at once; if not, go on trying."""
+        """Connect at once if possible, else keep trying."""
         await self.member.start()
         self._stack.push_async_callback(self.member.close)
-        self._openings.start(self._now_us)
-        self._stack.push_async_callback(self._openings.close)
+        self._loader.start(self._now_us)
+        self._stack.push_async_callback(self._loader.close)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Tell what is untold, if that can be done at once."""
+        """Tell what is undelivered, if that can be done at once."""
         await self._stack.aclose()
 
     @property
@@ -82,74 +82,78 @@ class RedisLimiter:
         return self.member.errors
 
     def reserve(self, ask: LimitRequest, answered: Answered) -> None:
-        """As the port says."""
         if ask.holders:
             self._reserve(ask, answered, again=True)
         else:
-            answered(LooseGrant(ask))
+            answered(UnlimitedGrant(ask))
 
     def correct(self, amendment: Amendment) -> None:
-        """As the port says."""
-        accounts = self._wording.spending(amendment.holders)
+        accounts = self._format.spending(amendment.holders)
         if accounts:
             more = (min(amendment.tokens, MOST), min(amendment.cost_nanousd, MOST))
             told = (amendment.at_us, *more, accounts, int(amendment.given_up))
-            self.member.tell(Command(self._scripts.correct.command(amendment.request_id, *told)))
+            self.member.deliver(Command(self._scripts.correct.command(amendment.request_id, *told)))
 
     async def prepare(self, holders: Sequence[Holder], before: Mapping[str, Holder] | None = None) -> None:
-        """As the port says. What cannot be opened now is opened later, and shut until then.
+        """Accounts that cannot be opened now are opened later. Never raises.
 
-        What nobody counts for any more is shut as soon as all processes know of the change: until then calls may come
-        by the old terms. A budget that comes back starts from the ledger.
+        Accounts of removed budgets are shut once all processes know of the change, since calls by the old terms may
+        come until then. A budget that is set again starts from the ledger.
         """
         new = set()
         for holder in holders:
-            for key in self._wording.forget(holder):
+            for key in self._format.forget(holder):
                 asyncio.get_running_loop().call_later(CHANGE_SECONDS, self._shut, key)
-            new |= self._wording.returning(holder)
+            new |= self._format.returning(holder)
             if before is not None:
                 was = before[holder.name].limits if holder.name in before else NO_LIMITS
                 new |= {account_key(holder, b) for b in holder.limits.budgets if not was.has_account_of(b)}
-        await self._openings.open(holders, new)
+        await self._loader.open(holders, new)
 
     def _shut(self, key: str) -> None:
-        if not self._wording.counts(key):
+        if not self._format.counts(key):
             words = ("HDEL", key, "spent", "members")
-            self.member.tell(Command(hiredis.pack_command(words)))  # type: ignore[arg-type] # see scripts.py
+            self.member.deliver(Command(hiredis.pack_command(words)))  # type: ignore[arg-type] # see scripts.py
 
     async def reading(self, holder: Holder, at_us: int) -> HolderReading:
-        """As the port says. Raises StorageUnavailable."""
         for _ in range(2):
-            line = self.member.line
-            if line is None:
+            connection = self.member.connection
+            if connection is None:
                 raise StorageUnavailable(AWAY)
             try:
-                reply = await line.ask_packed(self._scripts.look.command(self._wording.holder(holder, at_us)))
+                reply = await connection.ask_packed(self._scripts.look.command(self._format.holder(holder, at_us)))
             except (RedisConnectionLost, hiredis.ReplyError):
                 raise StorageUnavailable(AWAY) from None
             if reply[0] == GRANTED:
                 return holder_reading(holder, reply)
-            await self._openings.open([holder])
+            await self._loader.open([holder])
         raise StorageUnavailable(NOT_KNOWN)
 
     async def settled(self) -> bool:
-        """Wait until the server has heard of all that has ended. False when it cannot be told now."""
-        return await self.member.told()
+        """Wait until the server has all ends of calls. False if it cannot get them now."""
+        return await self.member.all_delivered()
 
     def _reserve(self, ask: LimitRequest, answered: Answered, *, again: bool) -> None:
         member = self.member
-        line = member.line
-        if line is None:
+        connection = member.connection
+        if connection is None:
             self._without(ask, answered)
             return
         grant = RedisGrant(ask, member.name, next(self._numbers), self._end)
-        said = ask_json(member.name, member.connection, grant.number, ask, self._wording.holders(ask))
-        line.send(self._scripts.reserve.command(said), partial(self._judged, line, grant, answered, again))
+        said = ask_json(member.name, member.connection_number, grant.number, ask, self._format.holders(ask))
+        connection.send(self._scripts.reserve.command(said), partial(self._judged, connection, grant, answered, again))
 
-    def _judged(self, line: RedisConnection, grant: RedisGrant, answered: Answered, again: bool, reply: Any) -> None:  # noqa: ANN401, FBT001
+    def _judged(
+        self,
+        connection: RedisConnection,
+        grant: RedisGrant,
+        answered: Answered,
+        again: bool,  # noqa: FBT001 - the first try: a shut account is opened, and then it is tried again
+        reply: Any,  # noqa: ANN401 - any value of RESP
+    ) -> None:
         ask = grant.ask
         if isinstance(reply, Exception):
-            self._doubted(line, grant, reply)
+            self._doubted(connection, grant, reply)
             self._without(ask, answered)
         elif reply[0] == GRANTED:
             grant.tokens, grant.cost_nanousd = reply[1], reply[2]
@@ -162,36 +166,36 @@ class RedisLimiter:
             self.member.unknown()
             self._without(ask, answered)
         elif again:
-            self._openings.want((ask.holders[reply[1]],), partial(self._opened, ask, answered))
+            self._loader.want((ask.holders[reply[1]],), partial(self._opened, ask, answered))
         else:
             self._opened(ask, answered, opened=False)
 
     def _opened(self, ask: LimitRequest, answered: Answered, opened: bool) -> None:  # noqa: FBT001 - as Opened says it
-        """The account was shut, and that was seen to."""
+        """The attempt to open a shut account has ended."""
         if opened:
             self._reserve(ask, answered, again=False)
         else:
             self.unjudged["refused"] += 1
             answered(StorageUnavailable(NOT_KNOWN))
 
-    def _doubted(self, line: RedisConnection, grant: RedisGrant, error: Exception) -> None:
-        """Something may have been taken for this call: give it back, whatever it was."""
+    def _doubted(self, connection: RedisConnection, grant: RedisGrant, error: Exception) -> None:
+        """Give back whatever the server may have taken for this call."""
         grant.over = True
         if isinstance(error, hiredis.ReplyError):
-            self.member.failed(line, error)
-        self.member.tell(End(self._scripts.settle, grant, (0, 0), b"", back=True))
+            self.member.failed(connection, error)
+        self.member.deliver(CallEnd(self._scripts.settle, grant, (0, 0), b"", back=True))
 
     def _without(self, ask: LimitRequest, answered: Answered) -> None:
-        """Nobody can judge this call."""
+        """Answer a call whose limits cannot be checked."""
         if self._fail_open and not any(holder.limits.budgets for holder in ask.holders):
             self.unjudged["admitted"] += 1
-            answered(LooseGrant(ask))
+            answered(UnlimitedGrant(ask))
         else:
             self.unjudged["refused"] += 1
             answered(StorageUnavailable(AWAY))
 
     def _end(self, grant: RedisGrant, tokens: int, cost: int, back: bool) -> None:  # noqa: FBT001 - see RedisGrant
-        accounts = b"" if back else self._wording.spending(grant.ask.holders)
+        accounts = b"" if back else self._format.spending(grant.ask.holders)
         if tokens > MOST or cost > MOST:
             tokens, cost = min(tokens, MOST), min(cost, MOST)
-        self.member.tell(End(self._scripts.settle, grant, (tokens, cost), accounts, back=back))
+        self.member.deliver(CallEnd(self._scripts.settle, grant, (tokens, cost), accounts, back=back))

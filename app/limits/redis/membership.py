@@ -1,10 +1,10 @@
-"""A Member: this process among those that share the limits, as long as it says that it lives.
+"""The membership of this process among those that share the limits. The process renews it every second.
 
-    connect ──> scripts ──> join ──known──────────────────────────────┬──> what is untold ──> in: `line` is there
+    connect ──> scripts ──> join ──known──────────────────────────────┬──> undelivered messages ──> `connection` is set
        ^ pause                 └──not any more──> a new name ──> adopt ┘                        │ every second: join
        └──────────────────────────────────────────────────────────────── lost <────────────────┘
 
-Out of it, nothing is asked and nobody waits: what ends is told later.
+Without a connection nothing is asked and no call waits; ends of calls are delivered later.
 """
 
 import asyncio
@@ -19,120 +19,119 @@ from typing import Any
 import hiredis
 
 from app.limits.redis.address import RedisAddress
-from app.limits.redis.connection import RedisConnection, RedisConnectionLost, open_line
-from app.limits.redis.grant import End, RedisGrant, Undelivered
+from app.limits.redis.connection import RedisConnection, RedisConnectionLost, connect
+from app.limits.redis.grant import CallEnd, RedisGrant, Undelivered
 from app.limits.redis.scripts import Scripts
-from app.limits.redis.wire_format import Wording, ask_json
+from app.limits.redis.wire_format import WireFormat, ask_json
 
 LOG = logging.getLogger(__name__)
 LEASE_SECONDS = 10.0
-"""What a process holds that says nothing for so long is not held any more; its calls count as spent by then."""
+"""A process that is silent for so long loses its slots and reservations; the ledger counts its calls by then."""
 ROUND_SECONDS = 1.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.1, 1.0
-MOST_UNTOLD = 100_000
+MOST_UNDELIVERED = 100_000
 MOST_FAILURES = 3
-"""So often what its script breaks at is told: for ever, it would cost this process a connection every time."""
+"""How often a message that breaks its script is sent: each time costs the connection."""
 NOT_YET = "not connected yet"
 ERRORS = ("connect", "timeout", "closed", "protocol", "error", "dropped")
-"""Could not connect; no answer in time; broken off; not understood; an error for an answer; an end never told."""
+"""Could not connect; no answer in time; closed by the server; not RESP; an error reply; a message given up."""
 
 
 class Membership:
-    """One per process. `line` is None while nothing can be asked; `open` are the calls under way, by number."""
+    """One per process. `connection` is None while the server cannot be asked; `open` are the open calls, by number."""
 
-    def __init__(self, address: RedisAddress, scripts: Scripts, wording: Wording, lease_seconds: float) -> None:
-        self.line: RedisConnection | None = None
+    def __init__(self, address: RedisAddress, scripts: Scripts, wire_format: WireFormat, lease_seconds: float) -> None:
+        self.connection: RedisConnection | None = None
         self.name = ""
-        self.connection = 0
+        self.connection_number = 0
         self.open: dict[int, RedisGrant] = {}
         self.errors = dict.fromkeys(ERRORS, 0)
         self.problem: str | None = NOT_YET
         self._address = address
         self._lease_ms = int(lease_seconds * 1000)
         self._scripts = scripts
-        self._wording = wording
+        self._format = wire_format
         self._run = b""
-        self._untold: deque[Undelivered] = deque()
+        self._undelivered: deque[Undelivered] = deque()
         self._wake = asyncio.Event()
         self._tried = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Come in if that can be done at once; else it is tried on and on."""
+        """Join at once if possible, else keep trying."""
         self._task = asyncio.get_running_loop().create_task(self._live())
         await self._tried.wait()
 
     async def close(self) -> None:
-        """Leave: what is untold is told if that can be done at once, and the name is given up."""
+        """Deliver what can be delivered at once, and give the name up."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))
-        line, self.line = self.line, None
-        if line is None:
+        connection, self.connection = self.connection, None
+        if connection is None:
             return
-        with contextlib.suppress(
-            RedisConnectionLost, hiredis.ReplyError
-        ):  # replies come in order: by this one all are there
-            await line.ask("PING" if self.open else "DEL", *(() if self.open else (f"weighbridge:p:{self.name}",)))
-        line.lose("closed")
+        words = ("PING",) if self.open else ("DEL", f"weighbridge:p:{self.name}")
+        with contextlib.suppress(RedisConnectionLost, hiredis.ReplyError):
+            await connection.ask(*words)  # replies come in order: with this one all have come
+        connection.drop("closed")
 
-    def tell(self, untold: Undelivered) -> None:
-        """Tell it now, and again if it is not certain that it was heard."""
-        line = self.line
-        if line is None:
-            self._untold.append(untold)
-            if len(self._untold) > MOST_UNTOLD:
-                self._untold.popleft()
+    def deliver(self, undelivered: Undelivered) -> None:
+        """Send a message now, and again until the server has replied."""
+        connection = self.connection
+        if connection is None:
+            self._undelivered.append(undelivered)
+            if len(self._undelivered) > MOST_UNDELIVERED:
+                self._undelivered.popleft()
                 self.errors["dropped"] += 1
         else:
-            self._send(line, untold)
+            self._send(connection, undelivered)
 
-    async def told(self) -> bool:
-        """Has the server heard of everything? Replies come in order."""
+    async def all_delivered(self) -> bool:
+        """Whether the server has got all messages. Replies come in order."""
         with contextlib.suppress(RedisConnectionLost, hiredis.ReplyError):
-            if self.line is not None:
-                await self.line.ask("PING")
-        return self.line is not None and not self._untold
+            if self.connection is not None:
+                await self.connection.ask("PING")
+        return self.connection is not None and not self._undelivered
 
     def unknown(self) -> None:
-        """The server does not know us any more."""
-        self.line = None
+        """The server does not know this process any more."""
+        self.connection = None
         self.wake()
 
     def wake(self) -> None:
-        """Look at once whether the server knows us."""
+        """Check at once whether the server knows this process."""
         self._wake.set()
 
     async def joined(self) -> bool:
-        """Does the server know this connection of this process?"""
+        """Whether the server knows this connection of this process."""
         with contextlib.suppress(RedisConnectionLost, hiredis.ReplyError):
-            if self.line is not None:
-                known = await self.line.ask("GET", f"weighbridge:p:{self.name}")
-                return bool(known == str(self.connection).encode())
+            if self.connection is not None:
+                known = await self.connection.ask("GET", f"weighbridge:p:{self.name}")
+                return bool(known == str(self.connection_number).encode())
         return False
 
-    def failed(self, line: RedisConnection, error: hiredis.ReplyError) -> None:
-        """An error instead of an answer: it is not the server that we need, or not yet."""
+    def failed(self, connection: RedisConnection, error: hiredis.ReplyError) -> None:
+        """The server replied with an error: it is not usable, or not yet."""
         self.problem = f"it answers {str(error)[:100]!r}"
-        line.lose("error")
+        connection.drop("error")
 
-    def _send(self, line: RedisConnection, untold: Undelivered) -> None:
-        if isinstance(untold, End):
-            self.open.pop(untold.grant.number, None)
-        line.send(untold.command(), partial(self._told, line, untold))
+    def _send(self, connection: RedisConnection, undelivered: Undelivered) -> None:
+        if isinstance(undelivered, CallEnd):
+            self.open.pop(undelivered.grant.number, None)
+        connection.send(undelivered.command(), partial(self._delivered, connection, undelivered))
 
-    def _told(self, line: RedisConnection, untold: Undelivered, reply: Any) -> None:  # noqa: ANN401 - whatever the server says
+    def _delivered(self, connection: RedisConnection, undelivered: Undelivered, reply: Any) -> None:  # noqa: ANN401 - whatever the server says
         if not isinstance(reply, Exception):
             return
         broken = _is_broken_script(reply)
-        untold.failures += broken
-        if untold.failures < MOST_FAILURES:
-            self._untold.append(untold)
+        undelivered.failures += broken
+        if undelivered.failures < MOST_FAILURES:
+            self._undelivered.append(undelivered)
         else:
             self.errors["dropped"] += 1
-            LOG.error("Redis at %r breaks at what it is told, so it is not told again: %s", self._address, reply)
+            LOG.error("Redis at %r cannot process a message, which is not sent again: %s", self._address, reply)
         if isinstance(reply, hiredis.ReplyError):
-            self.failed(line, reply)
+            self.failed(connection, reply)
 
     # -- the life of a member ----------------------------------------------------------------------------------
 
@@ -140,12 +139,12 @@ class Membership:
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                line = await open_line(self._address, self._lost)
-                with _given_up_on_error(line):
-                    await self._enter(line)
+                connection = await connect(self._address, self._lost)
+                with _given_up_on_error(connection):
+                    await self._enter(connection)
                     self._tried.set()
                     pause = FIRST_PAUSE_SECONDS
-                    await self._stay(line)
+                    await self._stay(connection)
             except (OSError, hiredis.HiredisError, RedisConnectionLost) as error:  # TimeoutError is an OSError
                 self._trouble(error)
             self._tried.set()
@@ -153,7 +152,7 @@ class Membership:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _trouble(self, error: Exception) -> None:
-        if isinstance(error, RedisConnectionLost):  # that was counted
+        if isinstance(error, RedisConnectionLost):  # already counted
             if self.problem in {None, NOT_YET}:
                 self.problem = "it does not answer as Redis does"
                 LOG.warning("Redis at %r is of no use: %s", self._address, self.problem)
@@ -168,83 +167,85 @@ class Membership:
 
     def _lost(self, kind: str) -> None:
         self.errors[kind] += 1
-        if self.line is not None:
-            self.line = None
+        if self.connection is not None:
+            self.connection = None
             self.problem = self.problem or f"the connection was lost ({kind})"
             LOG.warning("Redis at %r is of no use: %s", self._address, self.problem)
         self._wake.set()
 
-    async def _enter(self, line: RedisConnection) -> None:
-        """Raises Lost or hiredis.ReplyError."""
-        await asyncio.gather(*(line.ask("SCRIPT", "LOAD", script.source) for script in self._scripts.all.values()))
-        self._run = _run_of(await line.ask("INFO", "server"))
-        self.connection += 1
-        if self.name and await self._join(line):
-            await self._adopt(line, [grant for grant in self.open.values() if grant.doubtful or not grant.over])
+    async def _enter(self, connection: RedisConnection) -> None:
+        """Raises RedisConnectionLost or hiredis.ReplyError."""
+        await asyncio.gather(
+            *(connection.ask("SCRIPT", "LOAD", script.source) for script in self._scripts.all.values())
+        )
+        self._run = _run_of(await connection.ask("INFO", "server"))
+        self.connection_number += 1
+        if self.name and await self._join(connection):
+            await self._adopt(connection, [grant for grant in self.open.values() if grant.doubtful or not grant.over])
         else:
-            await self._join_anew(line)
-        self._come_in(line)
+            await self._join_anew(connection)
+        self._come_in(connection)
 
-    def _come_in(self, line: RedisConnection) -> None:
-        if line.is_lost:
+    def _come_in(self, connection: RedisConnection) -> None:
+        if connection.is_lost:
             raise RedisConnectionLost("closed")
         if self.problem is not None:
-            LOG.info("Redis at %r is there", self._address)
-        self.line, self.problem = line, None
-        untold, self._untold = self._untold, deque()
-        for one in untold:
-            self._send(line, one)
+            LOG.info("Redis at %r is reached", self._address)
+        self.connection, self.problem = connection, None
+        undelivered, self._undelivered = self._undelivered, deque()
+        for one in undelivered:
+            self._send(connection, one)
 
-    async def _stay(self, line: RedisConnection) -> None:
-        """Until the line is lost."""
+    async def _stay(self, connection: RedisConnection) -> None:
+        """Renew the membership until the connection is lost."""
         while True:
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ROUND_SECONDS):
                     await self._wake.wait()
-            if not await self._join(line):  # raises Lost when it is
-                self.line = None
+            if not await self._join(connection):
+                self.connection = None
                 LOG.warning("Redis at %r has forgotten this process, and what it held", self._address)
                 self.problem = "it has forgotten this process"
-                await self._join_anew(line)
-                self._come_in(line)
+                await self._join_anew(connection)
+                self._come_in(connection)
 
-    async def _join(self, line: RedisConnection, *, new: bool = False) -> bool:
-        command = self._scripts.join.command(self.name, self.connection, self._lease_ms, int(new), self._run)
-        return bool(await line.ask_packed(command))
+    async def _join(self, connection: RedisConnection, *, new: bool = False) -> bool:
+        command = self._scripts.join.command(self.name, self.connection_number, self._lease_ms, int(new), self._run)
+        return bool(await connection.ask_packed(command))
 
-    async def _join_anew(self, line: RedisConnection) -> None:
+    async def _join_anew(self, connection: RedisConnection) -> None:
         self.name = secrets.token_hex(6)
-        await self._join(line, new=True)
-        await self._adopt(line, [grant for grant in self.open.values() if not grant.over])
+        await self._join(connection, new=True)
+        await self._adopt(connection, [grant for grant in self.open.values() if not grant.over])
 
-    async def _adopt(self, line: RedisConnection, grants: Iterable[RedisGrant]) -> None:
-        """These hold under the new name what they held under another."""
-        await asyncio.gather(*(self._adopt_one(line, grant) for grant in grants if grant.process != self.name))
+    async def _adopt(self, connection: RedisConnection, grants: Iterable[RedisGrant]) -> None:
+        """Move what these grants hold from an old name to the current one."""
+        await asyncio.gather(*(self._adopt_one(connection, grant) for grant in grants if grant.process != self.name))
 
-    async def _adopt_one(self, line: RedisConnection, grant: RedisGrant) -> None:
-        said = ask_json(self.name, self.connection, grant.number, grant.ask, self._wording.holders(grant.ask))
+    async def _adopt_one(self, connection: RedisConnection, grant: RedisGrant) -> None:
+        said = ask_json(self.name, self.connection_number, grant.number, grant.ask, self._format.holders(grant.ask))
         grant.doubtful = True
-        await line.ask_packed(self._scripts.adopt.command(said, grant.process))
+        await connection.ask_packed(self._scripts.adopt.command(said, grant.process))
         grant.process, grant.doubtful = self.name, False
 
 
 def _run_of(info: bytes) -> bytes:
-    """Which run of the server it is; each start is another."""
+    """The id of the server's run, which changes with each start."""
     lines = dict(line.partition(b":")[::2] for line in info.splitlines())
     return lines.get(b"run_id", b"")
 
 
 def _is_broken_script(reply: Exception) -> bool:
-    """An error made by our script itself; one of the server (OOM, READONLY, LOADING, ...) has another first word."""
+    """Whether our script itself failed. Errors of the server (OOM, READONLY, LOADING, ...) begin with another word."""
     text = str(reply)
     return isinstance(reply, hiredis.ReplyError) and text.startswith("ERR ") and "user_script" in text
 
 
 @contextlib.contextmanager
-def _given_up_on_error(line: RedisConnection) -> Iterator[None]:
+def _given_up_on_error(connection: RedisConnection) -> Iterator[None]:
     try:
         yield
     except hiredis.ReplyError:
-        line.lose("error")
+        connection.drop("error")
         raise

@@ -1,4 +1,4 @@
-"""What the scripts answer, in the words of the port."""
+"""Converts the scripts' replies to the port's classes."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,7 +11,7 @@ _MILLISECOND_NS = 1_000_000
 
 
 def readings(holders: Sequence[Holder], numbers: Sequence[int]) -> list[RateReading]:
-    """The rates of these holders, of which the numbers tell: used and reset, in milliseconds."""
+    """The rates of these holders. `numbers` has two for each rate: units used, and milliseconds until the reset."""
     found = []
     at = 0
     for holder in holders:
@@ -35,7 +35,7 @@ def refusal(ask: LimitRequest, reply: Sequence[int]) -> LimitRefusal:
 
 
 def holder_reading(holder: Holder, reply: Sequence[int]) -> HolderReading:
-    """What look.lua tells of a holder."""
+    """The reply of look.lua for a holder."""
     rates = 2 * ((holder.limits.rpm is not None) + (holder.limits.tpm is not None))
     return HolderReading(reply[1], readings((holder,), reply[2:]), [*_budgets(holder, reply[2 + rates :])])
 

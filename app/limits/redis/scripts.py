@@ -1,4 +1,4 @@
-"""The scripts: the files of lua/ put together, known to the server by their SHA-1, and how one is called."""
+"""The scripts, made from the files of lua/. The server knows each by its SHA-1."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ Argument = str | bytes | int
 
 @dataclass(slots=True, frozen=True)
 class Script:
-    """One that runs as a whole or not at all."""
+    """One script. The server runs it atomically."""
 
     source: str
     sha: bytes
 
     def command(self, *arguments: Argument) -> bytes:
-        """The call, as it goes over the wire."""
+        """The packed command that calls the script."""
         words = (b"EVALSHA", self.sha, b"0", *arguments)
         packed: bytes = hiredis.pack_command(words)  # type: ignore[arg-type] # its stub wants a tuple of one
         return packed
 
 
 class Scripts:
-    """All of them. `clock` is Lua in place of the server's own clock: tests drive time by it."""
+    """All scripts. `clock` is Lua code in place of the server's clock, for tests."""
 
     def __init__(self, clock: str | None = None) -> None:
         sources = {name: (_FOLDER / f"{name}.lua").read_text("utf-8") for name in (*_PARTS, *_NAMES)}

@@ -1,4 +1,4 @@
-"""Holders, asks and accounts as the scripts read them: JSON, made once for each change of limits or window."""
+"""Holders, requests and accounts as the scripts read them: JSON, made once for each change of limits or window."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -13,21 +13,21 @@ from app.gateway.limiter import Holder, LimitRequest
 _NEVER_US = 2**62
 
 MOST = 2**53 - 1
-"""Of tokens or nano-dollars of one call: Lua keeps no larger number exact. No budget is more."""
+"""Most tokens or nano-dollars of one call: Lua keeps no larger number exact. No budget is larger."""
 
 
 def account_name(budget: Budget) -> str:
-    """Of the account that a budget of this unit and period has."""
+    """The name of the account for budgets of this unit and period."""
     return f"{budget.unit}:{budget.period}"
 
 
 def account_key(holder: Holder, budget: Budget) -> str:
-    """Where the server has the account that a holder's budget of this unit and period has."""
+    """The server's key of a holder's account for budgets of this unit and period."""
     return f"weighbridge:a:{holder.name}:{account_name(budget)}"
 
 
-class Worded(NamedTuple):
-    """A holder in words, for calls that begin between two moments."""
+class HolderJson(NamedTuple):
+    """A holder as JSON, for calls that begin between two moments."""
 
     limits: Limits
     since_us: int
@@ -35,30 +35,30 @@ class Worded(NamedTuple):
     json: bytes
 
 
-class Wording:
-    """Of one process. `accounts` are those that it has come to know: holder -> names."""
+class WireFormat:
+    """One per process. `accounts` are the known ones: holder -> names."""
 
     def __init__(self) -> None:
         self.accounts: dict[str, list[str]] = {}
-        self._holders: dict[str, Worded] = {}
+        self._holders: dict[str, HolderJson] = {}
         self._spending: dict[Sequence[str], bytes] = {}
         self._forgotten: set[str] = set()  # keys of accounts
 
     def holder(self, holder: Holder, at_us: int) -> bytes:
-        """One holder, and the windows of its budgets at this moment."""
-        worded = self._holders.get(holder.name)
-        if worded is None or worded.limits is not holder.limits or not worded.since_us <= at_us < worded.until_us:
-            worded = self._holders[holder.name] = _worded(holder, at_us)
-        return worded.json
+        """A holder, with the current windows of its budgets."""
+        known = self._holders.get(holder.name)
+        if known is None or known.limits is not holder.limits or not known.since_us <= at_us < known.until_us:
+            known = self._holders[holder.name] = _holder_json(holder, at_us)
+        return known.json
 
     def holders(self, ask: LimitRequest) -> bytes:
-        """All holders of an ask."""
+        """All holders of a request."""
         if len(ask.holders) == 1:
             return self.holder(ask.holders[0], ask.at_us)
         return b",".join([self.holder(holder, ask.at_us) for holder in ask.holders])
 
     def learn(self, holder: Holder) -> None:
-        """From now on this holder has accounts for these budgets, besides those that it had."""
+        """Add the accounts for this holder's budgets."""
         names = self.accounts.setdefault(holder.name, [])
         fresh = [name for budget in holder.limits.budgets if (name := account_name(budget)) not in names]
         if fresh:
@@ -66,7 +66,7 @@ class Wording:
             self._spending.clear()
 
     def forget(self, holder: Holder) -> list[str]:
-        """Forget the accounts for which this holder has no budget any more. Gives their keys."""
+        """Forget the accounts for which this holder has no budget any more; returns their keys."""
         kept = set(map(account_name, holder.limits.budgets))
         gone = [name for name in self.accounts.get(holder.name, ()) if name not in kept]
         if gone:
@@ -77,17 +77,17 @@ class Wording:
         return keys
 
     def returning(self, holder: Holder) -> set[str]:
-        """The keys of accounts of this holder that were forgotten, and count again."""
+        """The keys of this holder's accounts that were forgotten and are used again."""
         keys = {account_key(holder, budget) for budget in holder.limits.budgets} & self._forgotten
         self._forgotten -= keys
         return keys
 
     def counts(self, key: str) -> bool:
-        """Has the account of this key not been forgotten?"""
+        """Whether the account of this key was not forgotten."""
         return key not in self._forgotten
 
     def spending(self, holders: Iterable[Holder]) -> bytes:
-        """The accounts in which calls of these count; empty for none."""
+        """The accounts that count calls of these holders, as JSON; empty for none."""
         names = tuple([holder.name for holder in holders])
         found = self._spending.get(names)
         if found is None:
@@ -97,7 +97,7 @@ class Wording:
 
 
 def ask_json(process: str, connection: int, number: int, ask: LimitRequest, holders: bytes) -> bytes:
-    """What reserve.lua and adopt.lua read."""
+    """The argument of reserve.lua and adopt.lua."""
     return (
         b'{"process":"%b","line":"%d","number":"%d","request":"%b","tokens":%d,"cost":%d,"last":%b,"holders":[%b]}'
         % (
@@ -113,7 +113,7 @@ def ask_json(process: str, connection: int, number: int, ask: LimitRequest, hold
     )
 
 
-def _worded(holder: Holder, at_us: int) -> Worded:
+def _holder_json(holder: Holder, at_us: int) -> HolderJson:
     limits = holder.limits
     since, until = 0, _NEVER_US
     budgets = []
@@ -124,4 +124,4 @@ def _worded(holder: Holder, at_us: int) -> Worded:
         budgets.append({"name": account_name(budget), "begins": window.begins_at, "amount": budget.amount})
     rates = {"rpm": limits.rpm, "tpm": limits.tpm, "slots": limits.concurrency}
     said = {"name": holder.name, "budgets": budgets, **{name: n for name, n in rates.items() if n is not None}}
-    return Worded(limits, since, until, orjson.dumps(said))
+    return HolderJson(limits, since, until, orjson.dumps(said))

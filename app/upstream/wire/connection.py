@@ -55,8 +55,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.reused = False
         self.since = 0.0  # monotonic: the time of the last byte, or of the request before any came
         self.usable_until = 0.0  # monotonic, while idle
-        self.repeat_seconds = 0.0  # see ended_before_call
-        self._idle_seconds = framing.IDLE_SECONDS
+        self.repeat_seconds, self._idle_seconds = 0.0, framing.IDLE_SECONDS  # the first is for ended_before_call
         self._asked_at = self._ended_at = 0.0
         self._begin()
 
@@ -85,9 +84,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        """Whether the socket is open and has nothing to read.
+        """Whether the socket is open and has nothing to read: unasked bytes would become the next call's answer.
 
-        Unasked bytes may wait in the kernel that the loop has not read yet; they would become the next call's answer.
         Looking costs 0.5 us, measured.
         """
         transport = self._transport

@@ -15,14 +15,16 @@ _COLUMNS = ("at", "actor", "action", "subject", "detail")
 
 def audit(
     since: Annotated[
-        str | None, typer.Option(metavar="24h|DATE", help="From when on: 24h, 2026-11, 2026-11-22.")
+        str | None, typer.Option(metavar="24h|DATE", help="The start: 24h (ago), 2026-11 or 2026-11-22, for example.")
     ] = None,
-    until: Annotated[str | None, typer.Option(metavar="24h|DATE", help="Until when, exclusive.")] = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="No more than the last N entries.")] = 1000,
+    until: Annotated[
+        str | None, typer.Option(metavar="24h|DATE", help="The end, in the same forms; not included.")
+    ] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="Show at most the last N entries.")] = 1000,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show who changed what: keys, limits, clients, calls that were ended. Times are UTC."""
+    """Show who changed keys, clients, groups and limits, and which calls were ended. Times are UTC."""
     check_span(since, until)
     given = {"since": since, "until": until, "limit": str(limit)}
     query = {name: value for name, value in given.items() if value is not None}

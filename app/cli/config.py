@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from app.settings.provenance import Provenance
     from app.settings.servers import RunningServer
 
-app = typer.Typer(name="config", help="Show, check or write the settings.", no_args_is_help=True)
+app = typer.Typer(name="config", help="Show or check the settings, or print an example file.", no_args_is_help=True)
 
 
 @app.command()
 def show(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Print each value and where it came from, secrets masked."""
+    """Show every setting, its value and where the value comes from. Secrets are masked."""
     from app.settings.provenance import provenances
 
     rows = list(provenances(load_or_exit(config)))
@@ -44,7 +44,7 @@ def check(config: ConfigOption = None) -> None:
 
 @app.command()
 def example(_config: ConfigOption = None) -> None:
-    """Print a TOML file with every setting, its meaning and its default."""
+    """Print a settings file (TOML) that has every setting, its meaning and its default."""
     from app.settings.example import example_toml
 
     print(example_toml(), end="")

@@ -26,23 +26,27 @@ def _checked_key(value: str | None) -> str | None:
 
 def _checked_model(value: str | None) -> str | None:
     if value is not None and not _MODEL.fullmatch(value):
-        raise typer.BadParameter("this is no name of a model")
+        raise typer.BadParameter("this is not a model name")
     return value
 
 
 def connect(
-    program: Annotated[Program, typer.Argument(metavar="PROGRAM", help=f"One of {', '.join(Program)}.")],
+    program: Annotated[
+        Program,
+        typer.Argument(metavar="PROGRAM", help=f"The client program: {', '.join(Program)}. `env` is any other one."),
+    ],
     key: Annotated[
         str | None,
-        typer.Option(metavar="-", help="Put a key in; it is read from standard input.", callback=_checked_key),
+        typer.Option(metavar="-", help="Read a client key from standard input and put it in.", callback=_checked_key),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="The model to write.", callback=_checked_model)
+        str | None,
+        typer.Option(metavar="MODEL", help="The model that is written into the example.", callback=_checked_model),
     ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Print what to paste to point a client program here."""
+    """Print the configuration that makes a client program use this gateway."""
     from app.cli.server_address import locate
 
     shown_key = KEY_PLACEHOLDER if key is None else _read_key()
@@ -64,8 +68,12 @@ def _read_key() -> str:
     text = (getpass("Key of a client: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
     fault = parse(text)
     if isinstance(fault, KeyFault):
-        said = "is mistyped or cut" if fault is KeyFault.MISTYPED else "is no client key; those begin with sk-wb-"
-        raise typer.BadParameter(f"what came on standard input {said}", param_hint="--key")
+        said = (
+            "is mistyped or cut"
+            if fault is KeyFault.MISTYPED
+            else "is not a client key. A client key begins with sk-wb-"
+        )
+        raise typer.BadParameter(f"the text on standard input {said}", param_hint="--key")
     return text
 
 
@@ -76,6 +84,6 @@ def _advise(address: "ServerAddress", *, placeholder: bool) -> None:
         )
     if address.others:
         said = f"This is the address for programs on this machine. Others reach it at {' or '.join(address.others)}"
-        typer.echo(f"{said}; with WEIGHBRIDGE_PUBLIC_URL set, the server says that one.", err=True)
+        typer.echo(f"{said}; set WEIGHBRIDGE_PUBLIC_URL to print that address.", err=True)
     if not address.running:
-        typer.echo("No server runs here: this is the address that the settings give it.", err=True)
+        typer.echo("No server is running. This address is the one in the settings.", err=True)

@@ -11,12 +11,12 @@ import typer
 from app.cli.options import ConfigOption, JsonOption
 from app.cli.output import print_json, print_table
 
-app = typer.Typer(name="db", help="Upgrade, copy, check or move the database.", no_args_is_help=True)
+app = typer.Typer(name="db", help="Upgrade, back up, check or move the database.", no_args_is_help=True)
 
 
 @app.command()
 def upgrade(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Bring the schema up to date; a server does the same when it starts. On SQLite no server may be running."""
+    """Upgrade the schema to this version. A server does this when it starts. With SQLite, stop the server first."""
     import asyncio
 
     from app.store.opening import upgraded
@@ -34,7 +34,7 @@ def upgrade(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def current(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Print the revision of the database's schema."""
+    """Print the revision of the database schema."""
     from app.store.opening import revision_of
     from app.store.schema.revisions import HEAD, remedy
 
@@ -51,11 +51,11 @@ def current(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 @app.command()
 def backup(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy; it must not exist.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to write the copy. The file must not exist.")],
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy the database as it stands now to FILE. The server may go on running."""
+    """Copy the database to FILE. The server may keep running."""
     from app.store.spool.spool import spool_contents
     from app.store.sqlite.backup import back_up
 
@@ -76,7 +76,7 @@ def backup(
 
 @app.command()
 def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Say whether the database is whole and its sums are right: "ok", or what is wrong and exit code 1."""
+    """Check the database file and its sums: print "ok", or what is wrong and exit with code 1."""
     import asyncio
 
     from app.store.opening import inspected
@@ -94,11 +94,13 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 @app.command("migrate-to")
 def migrate_to(
-    url: Annotated[str, typer.Argument(metavar="URL", help="postgresql://...; - reads it from standard input.")],
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="The address, postgresql://...; `-` reads it from standard input.")
+    ],
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy clients, keys, records and sums from SQLite to an empty PostgreSQL database. No server may be running."""
+    """Copy everything from SQLite to an empty PostgreSQL database. Stop the server first."""
     import asyncio
 
     from app.store.opening import moved

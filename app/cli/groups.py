@@ -9,12 +9,12 @@ from app.cli.admin_client import ask, part
 from app.cli.options import ConfigOption, GroupName, JsonOption
 from app.cli.output import print_json, print_table
 
-app = typer.Typer(name="groups", help="Limits that clients share: set, list and show.", no_args_is_help=True)
+app = typer.Typer(name="groups", help="Set, list and show limits that several clients share.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_groups(as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Show all groups."""
+    """List all groups with their limits."""
     groups = ask("GET", "/groups", config)["groups"]
     if as_json:
         print_json(groups)
@@ -23,17 +23,17 @@ def list_groups(as_json: JsonOption = False, config: ConfigOption = None) -> Non
     columns = ("group", "members", "rpm", "tpm", "concurrency", "budgets")
     print_table(columns, rows, numbers=frozenset(columns[1:5]))
     if not groups:
-        typer.echo("There are none yet: `weighbridge groups set GROUP` makes one.", err=True)
+        typer.echo("There are no groups yet. `weighbridge groups set GROUP` creates one.", err=True)
 
 
 @app.command()
 def show(group: GroupName, as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Show one group and how its budgets stand."""
+    """Show one group: its limits, its members and its budgets."""
     found = ask("GET", f"/groups/{part(group)}", config)
     if as_json:
         print_json(found)
         return
-    print_table(("agreed", "value"), terms.limit_rows(found))
+    print_table(("setting", "value"), terms.limit_rows(found))
     if rows := terms.budget_rows({"group": found["standing"]}):
         print()
         print_table(terms.BUDGET_COLUMNS, rows)
@@ -51,14 +51,17 @@ def set_group(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Change what is agreed with a group; make it if it is new. `clients set --group` puts clients in."""
+    """Change the limits of a group. The group is created if it is new. Options that are not given change nothing.
+
+    `weighbridge clients set CLIENT --group GROUP` puts a client into a group.
+    """
     change = terms.limits_change(rpm, tpm, concurrency, budget_usd, budget_tokens, models)
     changed = ask("PATCH", f"/groups/{part(group)}", config, makes=True, json=change)
     if as_json:
         print_json(changed)
     else:
-        print_table(("agreed", "value"), terms.limit_rows(changed))
+        print_table(("setting", "value"), terms.limit_rows(changed))
 
 
 def _budgets(group: dict[str, Any]) -> str | None:
-    return ", ".join(f"{b['amount']} {b['unit']}/{b['period']}" for b in group["budgets"]) or None
+    return ", ".join(f"{terms.amount(b)} {b['unit']}/{b['period']}" for b in group["budgets"]) or None

@@ -10,7 +10,7 @@ from app.cli.admin_client import ask, part
 from app.cli.options import ConfigOption, JsonOption, LetRunOption, checked_client
 from app.cli.output import print_json, print_table, whole_seconds
 
-app = typer.Typer(name="keys", help="Make, list, revoke and rotate client keys.", no_args_is_help=True)
+app = typer.Typer(name="keys", help="Create, list, revoke and rotate keys of clients.", no_args_is_help=True)
 
 _YEAR_SECONDS = 31_536_000
 
@@ -21,18 +21,28 @@ def _checked_key_id(key_id: str) -> str:
     return key_id
 
 
-KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="As `keys list` shows it.", callback=_checked_key_id)]
+KeyId = Annotated[
+    str, typer.Argument(metavar="KEY_ID", help="The id of the key, as `keys list` shows it.", callback=_checked_key_id)
+]
 
 
 @app.command()
 def create(
     client: Annotated[
-        str, typer.Argument(metavar="CLIENT", help="Who the key is for; made if new.", callback=checked_client)
+        str,
+        typer.Argument(
+            metavar="CLIENT", help="The client that the key is for; created if it is new.", callback=checked_client
+        ),
     ],
     expires: Annotated[
-        str | None, typer.Option(metavar="SPAN|DATE", help="How long it works, as 90d; or until when (UTC).")
+        str | None,
+        typer.Option(
+            metavar="SPAN|DATE", help="When the key stops working: after 90d, for example, or on a date (UTC)."
+        ),
     ] = None,
-    label: Annotated[str | None, typer.Option(metavar="TEXT", help="What `keys list` calls it.")] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A note that `keys list` shows beside the key.")
+    ] = None,
     rpm: terms.RateOption = None,
     tpm: terms.TokensOption = None,
     concurrency: terms.SlotsOption = None,
@@ -47,7 +57,10 @@ def create(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Make a key and print it, this once. Limits are agreed with its client, for all its keys."""
+    """Create a key for a client and print it. It is shown only once.
+
+    The client is created if it is new. Limits hold for the client: all its keys share them.
+    """
     change = terms.limits_change(rpm, tpm, concurrency, budget_usd, budget_tokens, models)
     change |= terms.client_change(on_disconnect, safety_identifier, output_ceiling, hard_stop, group)
     body: dict[str, Any] = {"client": client}
@@ -63,7 +76,7 @@ def create(
 
 @app.command("list")
 def list_keys(as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Show all keys ever made, without their secrets."""
+    """List all keys, the revoked ones too. The keys themselves are not shown."""
     keys = ask("GET", "/keys", config)["keys"]
     if as_json:
         print_json(keys)
@@ -71,14 +84,14 @@ def list_keys(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     columns = ("key_id", "client", "label", "state", "created_at", "last_used_at", "expires_at", "revoked_at")
     print_table(columns, [[whole_seconds(key[name]) for name in columns] for key in keys])
     if not keys:
-        typer.echo("There are none yet: `weighbridge keys create CLIENT` makes one.", err=True)
+        typer.echo("There are no keys yet. `weighbridge keys create CLIENT` creates one.", err=True)
 
 
 @app.command()
 def revoke(
     key_id: KeyId, let_run: LetRunOption = False, as_json: JsonOption = False, config: ConfigOption = None
 ) -> None:
-    """End a key at once, and the calls that run with it."""
+    """Revoke a key at once, and end the calls that run with it."""
     key = ask("POST", f"/keys/{part(key_id)}/revoke", config, params={"let_run": str(let_run).lower()})
     if as_json:
         print_json(key)
@@ -89,11 +102,11 @@ def revoke(
 @app.command()
 def rotate(
     key_id: KeyId,
-    grace: Annotated[str, typer.Option(metavar="SPAN", help="How long the old key goes on working.")] = "24h",
+    grace: Annotated[str, typer.Option(metavar="SPAN", help="How long the old key still works.")] = "24h",
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Make a new key for the same client; old and new both work until the grace ends."""
+    """Create a new key that replaces this one. Both work until the grace period ends."""
     rotation = {"grace_seconds": _seconds(grace, "--grace", 0, 10 * _YEAR_SECONDS)}
     made = ask("POST", f"/keys/{part(key_id)}/rotate", config, json=rotation)
     _print_key(made, as_json)

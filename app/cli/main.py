@@ -19,7 +19,8 @@ from app.cli.version import version
 
 app = typer.Typer(
     cls=Commands,
-    help="Weighbridge: a proxy for the Responses API that passes every byte and weighs every token.",
+    help="Weighbridge: a proxy and team gateway for the OpenAI Responses API. It records the tokens and the cost of "
+    "each call.",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},  # those of commands follow it
     rich_markup_mode=None,

@@ -19,9 +19,9 @@ def mock_upstream(
     ] = 9797,
     key: Annotated[
         str | None,
-        typer.Option(metavar="KEY", envvar="WEIGHBRIDGE_MOCK_KEY", help="What callers must bear; none lets all in."),
+        typer.Option(metavar="KEY", envvar="WEIGHBRIDGE_MOCK_KEY", help="The key that callers must send."),
     ] = None,
-    dialect: Annotated[str, typer.Option(metavar="NAME", help="Which server to speak like.")] = "openrouter",
+    dialect: Annotated[str, typer.Option(metavar="NAME", help="The server to imitate.")] = "openrouter",
     fault: Annotated[
         str, typer.Option(metavar="SPEC", help="Faults for every call, as in truncate@7 or status=429:2.")
     ] = "",

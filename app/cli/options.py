@@ -30,7 +30,9 @@ def _checked(name: str, check: Callable[[str], None]) -> str:
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 # Every command takes it, also the few that need no settings: what is written in front of all of them must fail in none.
-ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file to read.")]
-LetRunOption = Annotated[bool, typer.Option("--let-run", help="Let calls that run now come to their end.")]
-ClientName = Annotated[str, typer.Argument(metavar="CLIENT", callback=checked_client)]
-GroupName = Annotated[str, typer.Argument(metavar="GROUP", callback=_checked_group)]
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="The TOML file with the settings.")]
+LetRunOption = Annotated[bool, typer.Option("--let-run", help="Let running calls finish. Without it they are ended.")]
+ClientName = Annotated[
+    str, typer.Argument(metavar="CLIENT", help="Its name, as `clients list` shows it.", callback=checked_client)
+]
+GroupName = Annotated[str, typer.Argument(metavar="GROUP", help="The name of the group.", callback=_checked_group)]

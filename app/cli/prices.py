@@ -8,7 +8,9 @@ from app.cli.admin_client import ask
 from app.cli.options import ConfigOption, JsonOption
 from app.cli.output import print_json, print_table
 
-ModelArgument = Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A model, by upstream's name for it.")]
+ModelArgument = Annotated[
+    str | None, typer.Argument(metavar="MODEL", help="The name of a model, as upstream calls it.")
+]
 
 _COLUMNS = ("model", "input", "cached_input", "output", "service_tiers", "source", "date")
 _NUMBERS = frozenset(("input", "cached_input", "output"))
@@ -17,7 +19,7 @@ _PER_CALL = ("per_request", "web_search", "file_search")
 
 
 def prices(model: ModelArgument = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Show what models cost in US dollars: one model, or all that settings and upstream name."""
+    """Show model prices in US dollars: of one model, or of all that the settings and upstream list."""
     found = ask("GET", "/prices", config, params={} if model is None else {"model": model})
     if as_json:
         print_json(found if model is None else found["prices"][0])
@@ -32,9 +34,10 @@ def _print_all(found: dict[str, Any]) -> None:
     print_table(_COLUMNS, rows, numbers=_NUMBERS)
     learned = found["learned"]
     if learned["problem"] is not None:
-        typer.echo(f"Upstream has told no prices lately: {learned['problem']}.", err=True)
+        typer.echo(f"Upstream has not told its prices lately: {learned['problem']}.", err=True)
     typer.echo(
-        "US dollars per million tokens. Of other models `weighbridge prices MODEL` shows what is known.", err=True
+        "US dollars per million tokens. `weighbridge prices MODEL` shows one model, also if it is not listed here.",
+        err=True,
     )
 
 

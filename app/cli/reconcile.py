@@ -49,18 +49,32 @@ class Wish:
 
 
 def reconcile(
-    since: Annotated[str, typer.Option(metavar="7d|DATE", help="From which day on (UTC, whole days).")] = "7d",
-    tolerance: Annotated[str, typer.Option(metavar="PERCENT", help="By how much the two may differ.")] = "0.5%",
+    since: Annotated[str, typer.Option(metavar="7d|DATE", help="The first day to compare (UTC, whole days).")] = "7d",
+    tolerance: Annotated[
+        str, typer.Option(metavar="PERCENT", help="How far the two may differ and still agree.")
+    ] = "0.5%",
     management_key_file: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File that holds upstream's management key.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="File with upstream's management key. Without a management key only sums are compared."
+        ),
     ] = None,
-    books: Annotated[BooksOf | None, typer.Option(help="Whose statements upstream gives; without it, by name.")] = None,
-    key_hash: Annotated[str | None, typer.Option(metavar="HASH", help="Only this key of the account.")] = None,
-    project: Annotated[str | None, typer.Option(metavar="ID", help="Only this project of the organization.")] = None,
+    books: Annotated[
+        BooksOf | None,
+        typer.Option(
+            metavar="openrouter|openai", help="Whose billing API upstream has. Without it, the upstream's name decides."
+        ),
+    ] = None,
+    key_hash: Annotated[
+        str | None, typer.Option(metavar="HASH", help="Only this key of the OpenRouter account.")
+    ] = None,
+    project: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only this project of the OpenAI organization.")
+    ] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Compare the ledger with upstream's own books. Exits 0 when they agree, 1 when not, 2 when used wrongly."""
+    """Compare the ledger with upstream's own billing records. Exits with 0 if they agree, with 1 if not."""
     from app.cli.admin_client import run_admin
     from app.cli.config import load_or_exit
 
@@ -84,7 +98,9 @@ async def _reconcile(admin: "HttpClient", wish: Wish, *, as_json: bool) -> bool:
     kind = wish.books or (BooksOf.OPENAI if upstream["name"] == "openai" else BooksOf.OPENROUTER)
     key = _management_key(wish.management_key_file, kind)
     if key is None:
-        typer.echo(f"No management key ({_VARIABLES[kind]} or --management-key-file): sums only.", err=True)
+        typer.echo(
+            f"No management key ({_VARIABLES[kind]} or --management-key-file): only the sums are compared.", err=True
+        )
         return await reconcile_windows(admin, upstream["name"], wish.since, wish.tolerance, as_json=as_json)
     statement = await _statement(upstream["base_url"], key, kind, wish)
     told = (await call(admin, "GET", "/upstream", params={"spending": "true"}))["spending"]

@@ -18,19 +18,29 @@ NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 
 def run(
-    command: Annotated[list[str], typer.Argument(metavar="COMMAND ...", help="What to start, and its arguments.")],
+    command: Annotated[
+        list[str],
+        typer.Argument(metavar="COMMAND", help="The command and its arguments, as in: weighbridge run -- codex"),
+    ],
     client: Annotated[
-        str, typer.Option(metavar="CLIENT", help="Whose calls these are; made if new.", callback=checked_client)
+        str,
+        typer.Option(
+            metavar="CLIENT", help="The client that the calls count for; created if it is new.", callback=checked_client
+        ),
     ] = "default",
     config: ConfigOption = None,
 ) -> None:
-    """Start a command that is pointed here. It gets a key, which ends with it; no file is changed."""
+    """Run a command that uses this gateway.
+
+    The command gets the address and a key in its environment. The key is revoked when the command ends. No file is
+    changed.
+    """
     from app.cli.child_process import ChildProcess, end_as
     from app.cli.run_key import RunKey, Watcher
 
     path = shutil.which(command[0])
     if path is None:
-        print(f"weighbridge: there is no command {command[0]!r}", file=sys.stderr)
+        print(f"weighbridge: the command {command[0]!r} was not found: check its name and PATH", file=sys.stderr)
         raise typer.Exit(NOT_FOUND)
     child = ChildProcess()
     key = RunKey.make(client, config)

@@ -19,17 +19,17 @@ def serve(
     port: Annotated[int | None, typer.Option(metavar="PORT", help="Port to listen on. [default: 8787]")] = None,
     config: ConfigOption = None,
     demo: Annotated[
-        bool, typer.Option("--demo", help="Use a mock upstream inside: no upstream key, no network.")
+        bool, typer.Option("--demo", help="Use a built-in mock upstream. Needs no upstream key and no network.")
     ] = False,
     workers: Annotated[
         int,
-        typer.Option(metavar="N", min=1, max=256, help="Processes that share the port; more than one need PostgreSQL."),
+        typer.Option(metavar="N", min=1, max=256, help="Number of processes. More than one needs PostgreSQL."),
     ] = 1,
     upstream_key_stdin: Annotated[
         bool, typer.Option("--upstream-key-stdin", help="Read the upstream key from standard input.")
     ] = False,
 ) -> None:
-    """Run the gateway. On the first start it makes a client and prints its key."""
+    """Run the gateway. The first start creates a client and prints its key."""
     from app.serve.allocator import settle_allocator
     from app.settings import SettingsError, load_settings
     from app.settings.hardening import harden_process, scrub_environment

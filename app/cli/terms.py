@@ -8,46 +8,70 @@ from app.cli.output import whole_seconds
 
 NOTHING = "none"
 
-RateOption = Annotated[str | None, typer.Option("--rpm", metavar="N", help="Requests a minute, or none.")]
-TokensOption = Annotated[str | None, typer.Option("--tpm", metavar="N", help="Tokens a minute, or none.")]
-SlotsOption = Annotated[str | None, typer.Option("--concurrency", metavar="N", help="Calls at once, or none.")]
+RateOption = Annotated[
+    str | None, typer.Option("--rpm", metavar="N", help="Requests a minute. `none` removes the limit.")
+]
+TokensOption = Annotated[
+    str | None,
+    typer.Option("--tpm", metavar="N", help="Tokens a minute, input and output together. `none` removes it."),
+]
+SlotsOption = Annotated[
+    str | None, typer.Option("--concurrency", metavar="N", help="Calls at the same time. `none` removes the limit.")
+]
 DollarsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--budget-usd",
         metavar="AMOUNT/PERIOD",
-        help="US dollars a day, week, month or in total, several times or with commas; none/PERIOD ends one, none all.",
+        help="US dollars per day, week, month or total, as 50/month. Repeat it for other periods. none/PERIOD removes "
+        "one budget, `none` removes all.",
     ),
 ]
 CountsOption = Annotated[
-    list[str] | None, typer.Option("--budget-tokens", metavar="N/PERIOD", help="Tokens; otherwise as --budget-usd.")
+    list[str] | None,
+    typer.Option(
+        "--budget-tokens", metavar="N/PERIOD", help="Tokens per period, as 1000000/day. Otherwise like --budget-usd."
+    ),
 ]
 ModelsOption = Annotated[
-    str | None, typer.Option("--models", metavar="GLOB,...", help="The models that may be used, or none for all.")
+    str | None,
+    typer.Option("--models", metavar="GLOB,...", help="The models that may be used, as 'openai/*'. `none` allows all."),
 ]
 
 
 LeaveOption = Annotated[
     str | None,
     typer.Option(
-        "--on-disconnect", metavar="POLICY", help="When the client leaves: auto, cancel, drain or drain:SECONDS."
+        "--on-disconnect",
+        metavar="POLICY",
+        help="What happens upstream when the caller hangs up: auto, cancel, drain or drain:SECONDS.",
     ),
 ]
 SafetyOption = Annotated[
-    str | None, typer.Option("--safety-identifier", metavar="on|off", help="Tell upstream a hash of the client's name.")
+    str | None,
+    typer.Option(
+        "--safety-identifier", metavar="on|off", help="Send upstream a hash of the client's name as safety_identifier."
+    ),
 ]
 CeilingOption = Annotated[
     str | None,
     typer.Option(
-        "--output-ceiling", metavar="N", help="Output tokens taken for a call without max_output_tokens, or none."
+        "--output-ceiling",
+        metavar="N",
+        help="Output tokens to reserve for a call without max_output_tokens. `none` takes the server's default.",
     ),
 ]
 StopOption = Annotated[
     str | None,
-    typer.Option("--hard-stop", metavar="on|off", help="Break streams off at the ceiling or the budget's end."),
+    typer.Option(
+        "--hard-stop",
+        metavar="on|off",
+        help="End a stream when it reaches the output ceiling or what its budget has reserved.",
+    ),
 ]
 GroupOption = Annotated[
-    str | None, typer.Option("--group", metavar="GROUP", help="Whose limits hold besides, or none.")
+    str | None,
+    typer.Option("--group", metavar="GROUP", help="The group whose limits also apply. `none` leaves the group."),
 ]
 
 
@@ -122,9 +146,13 @@ def limit_rows(shown: dict[str, Any]) -> list[list[object]]:
         rows.append(["models", ", ".join(shown["models"])])
     if shown.get("members"):
         rows.append(["members", ", ".join(shown["members"])])
-    return rows + [
-        [f"budget, {budget['unit']}", f"{budget['amount']}/{budget['period']}"] for budget in shown["budgets"]
-    ]
+    return rows + [[f"budget, {budget['unit']}", f"{amount(budget)}/{budget['period']}"] for budget in shown["budgets"]]
+
+
+def amount(budget: dict[str, Any]) -> str:
+    """The amount of a budget as people read it."""
+    value = budget["amount"]
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def budget_rows(standing: dict[str, Any]) -> list[list[object]]:

@@ -52,29 +52,31 @@ class Form(StrEnum):
 
 def usage(
     since: Annotated[
-        str | None, typer.Option(metavar="24h|DATE", help="From when on: 24h, 2026-11, 2026-11-22T10:00.")
+        str | None, typer.Option(metavar="24h|DATE", help="The start: 24h, 2026-11, 2026-11-22T10:00.")
     ] = None,
-    until: Annotated[str | None, typer.Option(metavar="24h|DATE", help="Until when, exclusive.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="24h|DATE", help="The end; not included.")] = None,
     client: Annotated[str | None, typer.Option(metavar="CLIENT", help="Only this client.")] = None,
-    model: Annotated[str | None, typer.Option(metavar="MODEL", help="Only this model, as served.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="Only answers of this model.")] = None,
     upstream: Annotated[str | None, typer.Option(metavar="NAME", help="Only this upstream.")] = None,
     outcome: Annotated[
-        str | None, typer.Option(metavar="OUTCOME", help="Only calls that ended so: completed, failed, timeout...")
+        str | None, typer.Option(metavar="OUTCOME", help="Only calls that ended: completed, failed, timeout...")
     ] = None,
-    request: Annotated[str | None, typer.Option(metavar="ID", help="One call, by any id of it.")] = None,
-    by: Annotated[list[By] | None, typer.Option(help="What a line is. [default: client]")] = None,
-    sort: Annotated[SortBy | None, typer.Option(help="The dearest first.")] = None,
+    request: Annotated[str | None, typer.Option(metavar="ID", help="One call, by any of its ids.")] = None,
+    by: Annotated[
+        list[By] | None, typer.Option(metavar="WHAT", help="client, model, day, hour or request. [default: client]")
+    ] = None,
+    sort: Annotated[SortBy | None, typer.Option(metavar="cost", help="The highest cost first.")] = None,
     limit: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="No more than N lines; those of days, hours and calls: the last."),
+        typer.Option(metavar="N", min=1, help="At most N lines; by day, hour or request the last N."),
     ] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Only calls of `serve --demo`.")] = False,
-    everything: Annotated[bool, typer.Option("--all", help="Real calls and calls of `serve --demo`.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Real calls, and those of `serve --demo`.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Show what was used and what it cost. Times are UTC."""
+    """Show what was used and what it cost, by client. Times are UTC."""
     from app.cli.admin_client import run_admin
 
     form = _form(as_csv=as_csv, as_json=as_json)
@@ -141,7 +143,7 @@ def _print_sums(rows: Sequence[Mapping[str, Any]], by: By) -> None:
     print_table((by.value, *COLUMNS.values()), lines, numbers=frozenset(COLUMNS.values()))
     if unknown := sum(row["unknown_usage"] for row in rows):
         calls = "1 call has" if unknown == 1 else f"{unknown:,} calls have"
-        typer.echo(f"{calls} no known usage (failed or cut off): not in the sums.", err=True)
+        typer.echo(f"{calls} no known usage (failed or cut off). The sums leave them out.", err=True)
 
 
 def _say_what_is_left_out(left_out: Mapping[str, Any] | None) -> None:

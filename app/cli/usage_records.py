@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from app.upstream.api.http_client import HttpClient
 
-NOTHING_FOUND = "Nothing is in the ledger for that."
+NOTHING_FOUND = "No calls are recorded for this."
 
 COLUMNS = (
     "started_at",
@@ -58,7 +58,8 @@ async def print_records(admin: "HttpClient", query: Mapping[str, str], *, as_csv
             table.clear()
     if "request" in query and not found:
         raise CommandFailedError(
-            f"there is no record of {query['request']!r}: it is not known, or older than they are kept"
+            f"there is no record of {query['request']!r}: "
+            "the id is wrong, or the record is older than ledger.retention_days"
         )
     if table and "request" in query:
         _print_calls(table)

@@ -160,5 +160,5 @@ def test_without_a_server_it_says_what_the_settings_say_and_makes_nothing(tmp_pa
     shown = json.loads(done.stdout)
     assert shown["base_url"] == "https://gateway.example.com/api/v1"
     assert shown["model"].startswith("openai/")  # OpenRouter's names begin with the vendor
-    assert "No server runs here" in done.stderr
+    assert "No server is running" in done.stderr
     assert list(tmp_path.iterdir()) == []

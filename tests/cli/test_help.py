@@ -38,6 +38,21 @@ def test_each_command_explains_itself(tmp_path: Path) -> None:
         assert "--config" in run(*arguments, "--help", env=env).stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "usage", "argument"),
+    [
+        (["keys", "revoke"], "[OPTIONS] KEY_ID", "  KEY_ID  The id of the key, as `keys list` shows it.  [required]"),
+        (["prices"], "[OPTIONS] [MODEL]", "  MODEL  The name of a model, as upstream calls it."),
+        (["run"], "[OPTIONS] COMMAND...", "  COMMAND  The command and its arguments"),
+    ],
+    ids=" ".join,
+)
+def test_arguments_are_shown_plainly(tmp_path: Path, arguments: list[str], usage: str, argument: str) -> None:
+    said = run(*arguments, "-h", env=clean_environment(tmp_path)).stdout
+    assert said.startswith(f"Usage: weighbridge {' '.join(arguments)} {usage}\n")
+    assert argument in said
+
+
 @pytest.mark.parametrize("arguments", [["version"], ["--version"], ["version", "--json"]], ids=" ".join)
 def test_version(tmp_path: Path, arguments: list[str]) -> None:
     said = run(*arguments, env=clean_environment(tmp_path)).stdout

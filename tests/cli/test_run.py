@@ -65,7 +65,7 @@ def test_what_cannot_start_leaves_no_key(mocked: Gateway, tmp_path: Path) -> Non
     not_a_program.write_bytes(b"\x7fELF")
     not_a_program.chmod(0o755)
     assert "cannot be started" in mocked.command("run", "--client", "none", str(not_a_program), exit_code=126).stderr
-    assert "there is no command" in mocked.command("run", "--client", "none", "no-such-command", exit_code=127).stderr
+    assert "was not found" in mocked.command("run", "--client", "none", "no-such-command", exit_code=127).stderr
     assert {key["state"] for key in keys_of(mocked, "none")} == {"revoked"}
 
 

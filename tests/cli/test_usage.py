@@ -106,7 +106,7 @@ def test_the_filters(counted: Gateway) -> None:
 
 def test_nothing_to_show(counted: Gateway) -> None:
     done = counted.command("usage", "--client", "nobody")
-    assert (done.stdout, done.stderr) == ("", "Nothing is in the ledger for that.\n")
+    assert (done.stdout, done.stderr) == ("", "No calls are recorded for this.\n")
     assert counted.json_of("usage", "--client", "nobody") == []
 
 
@@ -114,7 +114,7 @@ def test_nothing_to_show(counted: Gateway) -> None:
 def test_no_record_to_show(counted: Gateway, form: tuple[str, ...]) -> None:
     done = counted.command("usage", "--by", "request", "--client", "nobody", *form)
     header = ",".join(RECORD_FIELDS) + "\n" if form else ""
-    assert (done.stdout, done.stderr) == (header, "Nothing is in the ledger for that.\n")
+    assert (done.stdout, done.stderr) == (header, "No calls are recorded for this.\n")
 
 
 def test_one_upstream(counted: Gateway) -> None:

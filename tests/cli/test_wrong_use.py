@@ -40,7 +40,7 @@ def test_lists_in_which_nothing_is_say_how_to_begin(tmp_path: Path) -> None:
     for command in ("keys", "clients", "groups"):
         done = run(command, "list", env=clean_environment(tmp_path))
         assert len(done.stdout.splitlines()) == 1
-        assert done.stderr.startswith("There are none yet: `weighbridge ")
+        assert done.stderr.startswith(f"There are no {command} yet. `weighbridge ")
 
 
 def test_a_port_that_is_taken(tmp_path: Path) -> None:

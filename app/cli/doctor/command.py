@@ -26,13 +26,15 @@ _WIDTH = 32
 
 
 def doctor(
-    upstream_only: Annotated[bool, typer.Option("--upstream-only", help="Only the settings and the upstream.")] = False,
-    spend: Annotated[bool, typer.Option("--spend", help="Make three short calls that cost something, too.")] = False,
-    model: Annotated[str | None, typer.Option(metavar="MODEL", help="The model to spend on.")] = None,
+    upstream_only: Annotated[
+        bool, typer.Option("--upstream-only", help="Check only the settings and the upstream.")
+    ] = False,
+    spend: Annotated[bool, typer.Option("--spend", help="Also make three short calls that cost money.")] = False,
+    model: Annotated[str | None, typer.Option(metavar="MODEL", help="The model for --spend.")] = None,
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Check settings, storage, clock and upstream, and send the gateway what common clients send."""
+    """Check the settings, the storage, the clock and the upstream, and send test calls as common clients do."""
     findings: list[Finding] = []
     for finding in _findings(config, model, upstream_only=upstream_only, spend=spend):
         findings.append(finding)
@@ -60,7 +62,7 @@ def _findings(config: Path | None, model: str | None, *, upstream_only: bool, sp
     try:
         settings = load(config)
     except SettingsError as error:
-        yield fail("settings", "; ".join(map(str, error.faults)), "mend them; `weighbridge config check` lists them")
+        yield fail("settings", "; ".join(map(str, error.faults)), "correct them; `weighbridge config check` lists them")
         return
     yield _settings(settings)
     try:
@@ -83,7 +85,7 @@ def _settings(settings: "Settings") -> Finding:
     found = list(cautions(settings, os.environ))
     if not found:
         return ok("settings", "they are right")
-    return warn("settings", "; ".join(found), "mend what is not meant so; none of it stops a start")
+    return warn("settings", "; ".join(found), "change what you did not intend; the server starts all the same")
 
 
 def _probe(settings: "Settings", server: "Server | None") -> "Probe":

@@ -106,7 +106,7 @@ def sent_call(gateway: RunningGateway, check: str, headers: Headers, body: bytes
             else fail(check, problem, "see `weighbridge usage` and the log")
         )
     else:
-        yield ok(check, "its call is read, and refused for its model as it should be")
+        yield ok(check, "accepted up to the model check, which refuses the test model as intended")
 
 
 def _misunderstood(answer: Answer) -> str | None:
@@ -115,7 +115,7 @@ def _misunderstood(answer: Answer) -> str | None:
     detail = error.get("metadata")
     kind = detail.get("error_type") if isinstance(detail, dict) else None
     if answer.status != 403 or kind != "model_not_allowed":
-        return f"its call is not read as it should be ({answer.said})"
+        return f"the gateway does not handle this call correctly ({answer.said})"
     if not answer.headers.get("content-type", "").startswith(JSON):
         return "the error is not sent as JSON"
     # OpenAI's SDKs read message, type and param; OpenRouter's take nothing but a number for a code.

@@ -103,7 +103,7 @@ def check_name(probe: Probe) -> Iterator[Finding]:
     """Is there an address of that name?"""
     check = f"upstream {probe.name}: name"
     if probe.addresses:
-        yield ok(check, f"{probe.first_host} is {', '.join(probe.addresses[:3])}")
+        yield ok(check, f"{probe.first_host} has the address {', '.join(probe.addresses[:3])}")
     else:
         yield fail(
             check, f"{probe.first_host}: {probe.fault}", "see whether the name is right and this machine has a network"
@@ -136,17 +136,23 @@ def check_key(probe: Probe, key: "Secret | None", config: Path | None, *, runnin
     """Does it take the key: the running server's, else the one that the settings name?"""
     check = f"upstream {probe.name}: key"
     if not running and key is None:
-        yield fail(check, "there is none", "set OPENROUTER_API_KEY or WEIGHBRIDGE_UPSTREAM_KEY, or serve with --demo")
+        yield fail(
+            check,
+            "there is no upstream key",
+            "set OPENROUTER_API_KEY or WEIGHBRIDGE_UPSTREAM_KEY, or serve with --demo",
+        )
         return
     if probe.answer_seconds is None:
         return
     taken = _asked_by_the_server(config) if key is None or running else _asked_here(probe, key)
     if taken:
-        yield ok(check, "it is taken")
+        yield ok(check, "upstream accepts it")
     elif taken is None:
-        yield warn(check, "upstream does not say whether it takes the key", "try a call: `weighbridge doctor --spend`")
+        yield warn(
+            check, "upstream does not say whether it accepts the key", "try a call: `weighbridge doctor --spend`"
+        )
     else:
-        yield fail(check, "upstream does not take it (HTTP 401)", "put a key in its place that upstream knows")
+        yield fail(check, "upstream does not accept it (HTTP 401)", "replace it with a valid key of this upstream")
 
 
 def _asked_by_the_server(config: Path | None) -> bool | None:

@@ -91,7 +91,10 @@ class TermsService:
         """A client. Raises NotFound."""
         client = self._directory.client(name)
         if client is None:
-            raise NotFound(f"There is no client {name[:64]!r}.")
+            raise NotFound(
+                f"There is no client {name[:64]!r}. `weighbridge clients list` shows all; "
+                "`weighbridge keys create CLIENT` creates one."
+            )
         if client.deleted_at is not None:
             raise NotFound(f"Client {name[:64]!r} was deleted. `weighbridge clients restore` brings it back.")
         return client
@@ -102,14 +105,19 @@ class TermsService:
             return None
         found = self._directory.group(terms.group)
         if found is None:
-            raise ValueError(f"there is no group {terms.group!r}: make it with `weighbridge groups set`")
+            raise ValueError(
+                f"there is no group {terms.group!r}. Create it with `weighbridge groups set {terms.group}`"
+            )
         return found
 
     def group(self, name: str) -> StoredGroup:
         """A group. Raises NotFound."""
         group = self._directory.group(name)
         if group is None:
-            raise NotFound(f"There is no group {name[:64]!r}.")
+            raise NotFound(
+                f"There is no group {name[:64]!r}. `weighbridge groups list` shows all; "
+                "`weighbridge groups set GROUP` creates one."
+            )
         return group
 
     @property

@@ -1,7 +1,7 @@
-"""The only wiring: settings in, a running application out.
+"""Makes the application from the settings and connects its parts.
 
-create_app() makes the application; its lifespan opens storage, prices, telemetry and the wire in this order, and closes
-them in reverse. Nothing else in the program constructs these.
+Only create_app() constructs them. The application's lifespan opens storage, prices, telemetry and the wire in this
+order, and closes them in reverse.
 """
 
 import asyncio
@@ -67,7 +67,7 @@ _log = logging.getLogger(__name__)
 
 
 def create_app(settings: Settings, log: LogOutput | None = None, *, lock_wait_seconds: float = 0.0) -> Application:
-    """The application. Without an upstream key it serves operators only (the command line uses it so)."""
+    """The application. Without an upstream key it serves operators only, as the command line uses it."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -101,13 +101,13 @@ async def _open(
     limiter = redis or memory_limits(settings, store, clock)
     key_use, defaults = KeyUse(store.clients), settings.client_defaults.terms
     app.state.figures = figures = CallerFigures(clock.monotonic)
-    if log is not None:  # a server; commands let no call in
+    if log is not None:  # a server; commands admit no calls
         listeners += [key_use.committed, figures.committed]
         await stack.enter_async_context(key_use)
     clients = KeyService(store.clients, directory, clock.wall_us, defaults, limiter.prepare, key_use.last_used)
     await clients.load()
     terms_service = TermsService(store.clients, directory.clients, limiter, clock.wall_us)
-    await terms_service.load(prepare=log is not None)  # a server; commands let no call in
+    await terms_service.load(prepare=log is not None)  # a server; commands admit no calls
     wire, upstream_api, key_guard, key_health = _upstream(app, settings, stack)
     estimates = settings.ledger.missing_usage == "estimate"
     services = Services(wire, store.ledger, prices, metrics, clock, towards_client(), key_guard, estimates, key_health)
@@ -122,7 +122,7 @@ async def _open(
         listeners.insert(0, reconciler.committed)
         unsettled.settled = reconciler.forget
     metrics.gauges = gauges(store, wire, log, reconciler, redis)
-    if log is not None:  # a server; commands price nothing and block nobody
+    if log is not None:  # a server; commands need neither
         _measure_lag(_lag_observer(metrics, gateway, OverloadDetector(settings.server.max_loop_lag)), stack)
         _follow_changes(store, clients, terms_service, gateway)
     app.state.price_list = _price_list(prices, settings, upstream_api, stack, serving=log is not None)
@@ -136,7 +136,7 @@ async def _open(
 def _price_list(
     prices: BundledPrices, settings: Settings, upstream_api: UpstreamApi | None, stack: AsyncExitStack, *, serving: bool
 ) -> PriceListing:
-    """The price book for operators. A server loads it in a thread, so that no call waits for it, and asks upstream."""
+    """The price book for operators. A server loads it in a thread and asks upstream for prices."""
     learner = None
     if serving:
         warming = asyncio.get_running_loop().run_in_executor(None, prices.warm)
@@ -148,7 +148,7 @@ def _price_list(
 
 
 def _follow_changes(store: Store, clients: KeyService, terms_service: TermsService, gateway: Gateway) -> None:
-    """End running calls that changes of clients and keys end, and hear of those that other processes make."""
+    """End running calls when their client or key changes so, also when another process makes the change."""
     clients.revoked, terms_service.changed = lambda key_id: gateway.end_keys((key_id,)), gateway.end_disabled
 
     async def reload() -> None:
@@ -185,7 +185,7 @@ def _store(
         None if url is None else url.reveal(),
         settings.storage.state_dir,
         process=process,
-        open_calls=0 if log is None else _slots(settings),  # commands let no call in
+        open_calls=0 if log is None else _slots(settings),  # commands admit no calls
         on_committed=committed,
         lock_wait_seconds=lock_wait_seconds,
         relaxed=settings.ledger.durability == "relaxed",
@@ -195,16 +195,16 @@ def _store(
 
 
 def _slots(settings: Settings) -> int:
-    """Room for all calls that may be open, and for those whose records are on their way to disk."""
+    """Room for all open calls, and for those whose records are on their way to disk."""
     return settings.server.max_streams + settings.server.max_streams // 10 + 1000
 
 
 def _upstream(
     app: FastAPI, settings: Settings, stack: AsyncExitStack
 ) -> tuple[UpstreamWire, UpstreamApi | None, KeyGuard, KeyHealth]:
-    """The wire, and what upstream tells the server's key beside answering calls. Nothing is asked before it is used."""
+    """The wire and upstream's ordinary routes. Neither connects before its first use."""
     upstream, timeouts = settings.upstream, settings.upstream_timeouts
-    # without a key nothing is sent; what stands in for it must not be found in any answer
+    # without a key nothing is sent; its replacement must not appear in any answer
     key = upstream.key.reveal() if upstream.key is not None else secrets.token_hex()
     target = upstream.target()
     wire = UpstreamWire(upstream.name, target, key, WireTimeouts(timeouts.connect, timeouts.first_byte, timeouts.idle))
@@ -224,7 +224,7 @@ def _header_rule(settings: Settings) -> HeaderRule:
     upstream = settings.upstream
 
     def dropped(name: str) -> None:
-        _log.info("a header of callers stays here and does not go upstream: %s (see [[upstream]] pass_headers)", name)
+        _log.info("a header of callers is not forwarded: %s (to forward it: [[upstream]] pass_headers)", name)
 
     return towards_upstream(openai=upstream.is_openai, more=upstream.pass_headers, dropped=dropped)
 
@@ -251,7 +251,7 @@ def _usage_reconciler(
 
 
 def _publish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway, redis: "RedisLimiter | None") -> None:
-    """The rest of what routes find in `app.state`, and the hot route itself."""
+    """Set the rest of `app.state` for routes, and the hot route."""
 
     def readiness() -> dict[str, HealthPart]:
         storage = store.health()

@@ -1,1 +1,1 @@
-"""Parts of the wiring that app.main puts together."""
+"""Parts of app.main's wiring."""

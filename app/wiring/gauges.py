@@ -1,4 +1,4 @@
-"""What the metrics read of the other rooms at the moment of a scrape."""
+"""The gauges that metrics read from other rooms at each scrape."""
 
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ def gauges(
     reconciler: UsageReconciler | None,
     redis: "RedisLimiter | None",
 ) -> Gauges:
-    """The gauges of one process."""
+    """All gauges of one process."""
     stats = store.ledger.stats
     return Gauges(
         ledger_queue_depth=lambda: stats.queue_depth,

@@ -1,4 +1,4 @@
-"""Which form of the limits it is: shared with other processes through Redis, or of this process alone."""
+"""Chooses the limiter: shared with other processes through Redis, or of this process alone."""
 
 import time
 from contextlib import AsyncExitStack
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def redis_limits(settings: Settings, store: Store, clock: Clock, stack: AsyncExitStack) -> "RedisLimiter | None":
-    """Limits that are shared, if there is a server for them; closed with the stack. Raises StoreFault."""
+    """The shared limiter, if there is a Redis URL; closed with the stack. Raises StoreFault."""
     url = settings.storage.redis_url
     if url is None:
         return None
@@ -33,6 +33,6 @@ async def redis_limits(settings: Settings, store: Store, clock: Clock, stack: As
 
 
 def memory_limits(settings: Settings, store: Store, clock: Clock) -> MemoryLimiter:
-    """Limits of this process alone."""
+    """The limiter of this process alone."""
     spending = LedgerSpending(store.reports, store.ledger.caught_up, book=book_of(settings.upstream.name))
     return MemoryLimiter(spending, time.monotonic_ns, clock.wall_us)

@@ -12,7 +12,7 @@ from app.settings.quantities import format_size
 from app.settings.section import Section
 
 _HEAD = """\
-# Weighbridge: every setting with its default. A line that begins with "#" and a name is a setting that has none.
+# Weighbridge: every setting with its default. A setting without a default is commented out.
 # A flag wins over the environment variable (in parentheses), that over this file. Empty variables do not count.
 # Sizes are bytes or "32MiB"; durations are seconds or "90s", "10m", "1h". Relative paths start at this file.
 """

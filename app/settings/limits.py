@@ -40,23 +40,24 @@ class LimitRules(Section):
     """How calls of limited clients are judged."""
 
     bytes_per_token: Annotated[Count, Field(gt=0, le=100)] = Field(
-        default=3, description="So many bytes of a request are taken for a token of input. 1 errs on no text."
+        default=3,
+        description="How many bytes of a request count as one input token. 1 never counts too little for text.",
     )
     output_ceiling: Positive = Field(
         default=32_768,
-        description="Output tokens that a call without max_output_tokens is taken to make; clients may have their own.",
+        description="Output tokens to reserve for a call without max_output_tokens; clients may have their own.",
     )
     unknown_price: Annotated[Literal["refuse", "tokens"], AnyCase] = Field(
         default="refuse",
-        description="Models without a price, for clients with budgets in dollars alone. tokens: only those count.",
+        description="Models without a price, for clients with dollar budgets only. tokens: let in, only tokens count.",
     )
     last_call: Annotated[Literal["admit", "refuse"], AnyCase] = Field(
         default="admit",
-        description="A call that may come to more than a budget has left. admit: one, with all that is left set aside.",
+        description="A call that may cost more than a budget has left. admit: one, which reserves all that is left.",
     )
     rates_without_redis: Annotated[Literal["open", "shut"], AnyCase] = Field(
         default="open",
-        description="While Redis is away, rates and calls at once hold back nobody (open) or everybody (shut).",
+        description="While Redis is down: let calls of clients with rates through (open), or refuse them (shut).",
     )
 
 

@@ -130,7 +130,7 @@ def test_a_key_that_upstream_refuses(tmp_path: Path, mock_process: Mock) -> None
     ("env", "check", "said"),
     [
         ({"WEIGHBRIDGE_PORT": "x"}, "settings", "env WEIGHBRIDGE_PORT: must be"),
-        ({}, "upstream openrouter: key", "there is none"),
+        ({}, "upstream openrouter: key", "there is no upstream key"),
         ({"WEIGHBRIDGE_UPSTREAM_URL": "http://127.0.0.1:9"}, "upstream 127.0.0.1: connection", "refused"),
         (
             {"WEIGHBRIDGE_UPSTREAM_URL": "https://gateway.invalid"},

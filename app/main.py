@@ -56,9 +56,11 @@ from app.web.application import Application, make_application
 from app.web.cross_origin import CrossOrigin
 from app.web.doors.responses import ResponsesEndpoint
 from app.web.routes.caller_figures import CallerFigures
+from app.web.routes.client_rate import FREE_CALLS_A_MINUTE, ClientRate
 from app.web.routes.probes import HealthPart
 from app.wiring.gauges import gauges
 from app.wiring.limits import memory_limits, redis_limits
+from app.wiring.models import model_lists
 
 if TYPE_CHECKING:
     from app.limits.redis.limiter import RedisLimiter
@@ -112,8 +114,7 @@ async def _open(
     estimates = settings.ledger.missing_usage == "estimate"
     services = Services(wire, store.ledger, prices, metrics, clock, towards_client(), key_guard, estimates, key_health)
     unsettled = app.state.unsettled = UnsettledCalls(store.reports, services, terms_service.amended)
-    admission = Admission(services, limiter, _admission_rules(settings), unsettled)
-    ids = RequestIds(process)
+    admission, ids = Admission(services, limiter, _admission_rules(settings), unsettled), RequestIds(process)
     gateway = Gateway(services, directory, admission, ids, _header_rule(settings), settings.server.max_streams)
     stack.push_async_callback(gateway.close, GRACE_SECONDS)
     reconciler: UsageReconciler | None = None
@@ -125,6 +126,7 @@ async def _open(
     if log is not None:  # a server; commands need neither
         _measure_lag(_lag_observer(metrics, gateway, OverloadDetector(settings.server.max_loop_lag)), stack)
         _follow_changes(store, clients, terms_service, gateway)
+    app.state.model_lists = model_lists(upstream_api, key_guard, prices, clock, stack)
     app.state.price_list = _price_list(prices, settings, upstream_api, stack, serving=log is not None)
     app.state.clients, app.state.terms_service, app.state.clock = clients, terms_service, clock
     app.state.metrics, app.state.render_metrics = metrics, metrics.render
@@ -269,6 +271,7 @@ def _publish(app: FastAPI, settings: Settings, store: Store, gateway: Gateway, r
 
     app.state.gateway = gateway
     app.state.finish_writing = store.finish_writing
+    app.state.free_calls = ClientRate(FREE_CALLS_A_MINUTE, "make calls that cost nothing", app.state.clock.monotonic)
     app.state.audit = AuditLog(store.audit, app.state.clock.wall_us)
     app.state.url, app.state.other_urls = None, []  # until it serves
     app.state.public_url = settings.server.public_url

@@ -16,7 +16,7 @@ from app.web.cross_origin import CrossOrigin, is_preflight
 from app.web.doors.request_body import bounded
 from app.web.doors.responses import PATHS, PREFIXES, openapi_path
 from app.web.errors import id_headers, install_error_pages
-from app.web.routes import account, admin, audit, clients, prices, probes, terms, unsettled, upstream
+from app.web.routes import account, admin, audit, clients, models, prices, probes, terms, unsettled, upstream
 
 ORDINARY_BODY_BYTES = 64 * 1024
 """The largest request body that an ordinary route takes."""
@@ -101,4 +101,5 @@ def make_application(lifespan: Lifespan) -> Application:
     app.include_router(prices.router)
     for prefix in PREFIXES:
         app.include_router(account.router, prefix=prefix)
+        app.include_router(models.router, prefix=prefix)
     return app

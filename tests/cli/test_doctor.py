@@ -21,7 +21,7 @@ from tests.conftest import GatewayStarter
 from tests.e2e.program import Gateway, Mock, Process, clean_environment, run
 from tests.store.valkey_server import ValkeyServer
 
-NOT_SERVED_YET = {"codex websocket", "codex compact", "codex models", "openai models"}
+NOT_SERVED_YET = {"codex websocket", "codex compact"}
 """Amber as long as the gateway has no such route."""
 
 

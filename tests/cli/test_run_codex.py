@@ -80,3 +80,20 @@ def test_what_connect_prints_makes_it_ask_for_the_models(mocked: Gateway, codex:
     assert asked[0][0] == "GET"
     assert asked[0][1].startswith("/api/v1/models?client_version=0.")
     assert ("POST", "/api/v1/responses") in asked
+
+
+@pytest.mark.parametrize(("model", "known"), [("openai/gpt-5.5", True), ("mock/elsewhere", False)])
+def test_it_takes_the_list_of_models(mocked: Gateway, codex: Path, tmp_path: Path, model: str, *, known: bool) -> None:
+    """Also one without any entry of its kind: it warns of missing metadata and works."""
+    client = f"codex-{known}".lower()
+    key = mocked.new_key(client)
+    mocked.command("clients", "set", client, "--models", model)
+    toml, _ = blocks(mocked, "codex")
+    (tmp_path / ".codex").mkdir()
+    (tmp_path / ".codex/config.toml").write_text(toml["text"])
+    before = mocked.records()
+    words = [str(codex / "codex"), "exec", "--skip-git-repo-check", "-m", model, "Say hello."]
+    done = ask(words, codex, tmp_path, OPENAI_API_KEY=key)
+    assert done.stdout.strip()
+    assert ("metadata" in done.stderr) is not known, done.stderr
+    assert mocked.settled(before)["outcome"] == "completed"

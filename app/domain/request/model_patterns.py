@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from app.domain.errors import ModelNotAllowed
 from app.domain.request.models_asked import PRESET, models_asked
 
+_WILDCARDS = frozenset("*?")
+
 
 class ModelPatterns:
     """An allow-list."""
@@ -25,6 +27,11 @@ class ModelPatterns:
         """Whether a model with this name may be used."""
         lower = name.lower()
         return (self._presets if PRESET in lower else self._plain).fullmatch(lower) is not None
+
+    @property
+    def full_names(self) -> tuple[str, ...]:
+        """The patterns that are names: those without a wildcard."""
+        return tuple(pattern.strip() for pattern in self.patterns if not _WILDCARDS & set(pattern))
 
     def judge(self, call: Mapping[str, object]) -> None:
         """Raise ModelNotAllowed for the first name in a request body that the list does not allow."""

@@ -70,7 +70,7 @@ class UpstreamApi:
                 async for chunk in answer.aiter_bytes():
                     body += chunk
                     if len(body) > MOST_BYTES:
-                        raise UpstreamQueryFailed(f"GET {path}: the answer is too large")
+                        raise UpstreamQueryFailed(f"GET {path}: the answer is too large", answer.status_code)
                 return answer.status_code, bytes(body)
         except Unreachable as error:
             raise UpstreamQueryFailed(f"GET {path}: {error}") from None

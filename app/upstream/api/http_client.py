@@ -12,7 +12,7 @@ from app.upstream.wire.transport import WireTransport
 
 HttpClient = httpx2.AsyncClient
 HttpAnswer = httpx2.Response
-Unreachable = httpx2.TransportError
+Unreachable = httpx2.RequestError  # also an answer whose content coding is broken
 
 
 def socket_client(socket_path: Path, headers: dict[str, str]) -> HttpClient:

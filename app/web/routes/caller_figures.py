@@ -8,9 +8,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any
 
-from app.domain.errors import RateLimited
-from app.domain.money.rates import Rate
 from app.domain.records import Record
+from app.web.routes.client_rate import ClientRate
 
 ASKED_A_MINUTE = 60
 KEPT_SECONDS = 2.0
@@ -24,21 +23,9 @@ class CallerFigures:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._rates: dict[str, Rate] = {}
+        self.admit = ClientRate(ASKED_A_MINUTE, "ask for its own figures", now).admit
         self._kept: dict[tuple[str, Hashable], tuple[float, asyncio.Future[Figures]]] = {}
         self._changed: set[str] = set()  # names of clients
-
-    def admit(self, client: str) -> None:
-        """Count a request of the client. Raises RateLimited."""
-        now_ns = int(self._now() * 1e9)
-        rate = self._rates.setdefault(client, Rate())
-        rate.advance(now_ns)
-        wait_ns = rate.wait_ns(1, ASKED_A_MINUTE, now_ns)
-        if wait_ns:
-            seconds = -(-wait_ns // 1_000_000_000)
-            message = f"A client may ask for its own figures {ASKED_A_MINUTE} times a minute. Try again in {seconds} s."
-            raise RateLimited(message, headers=(("retry-after", str(seconds)),))
-        rate.take(1, now_ns)
 
     def committed(self, records: Sequence[Record]) -> None:
         """Drop the figures of clients whose records were committed. Any thread may call this."""

@@ -25,7 +25,7 @@ from app.gateway.admission.body_memory import BodyMemory
 from app.gateway.audit import AuditLog
 from app.gateway.clients.key_use import KeyUse
 from app.gateway.clients.keys import KeyDirectory, KeyService
-from app.gateway.clients.terms import TermsService
+from app.gateway.clients.terms_service import TermsService
 from app.gateway.clock import Clock
 from app.gateway.exchange.key_guard import KeyGuard
 from app.gateway.gateway import Gateway

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.domain.errors import AuthenticationFailed, NotFound
 from app.domain.identity.keys import KeyState, MintedKey, StoredKey, mint
 from app.gateway.clients.keys import KeyDirectory, KeyService
-from app.gateway.clients.terms import TermsService
+from app.gateway.clients.terms_service import TermsService
 from app.gateway.ports import StoredClient
 from app.limits.memory.limiter import MemoryLimiter
 from tests.gateway.forms import NOW, HandClock, HandSpending, MemoryClientStore

@@ -14,7 +14,7 @@ from app.domain.money.windows import Period
 from app.domain.records import Record
 from app.gateway.admission.spending import Spent
 from app.gateway.clients.keys import KeyDirectory, KeyService
-from app.gateway.clients.terms import TermsService
+from app.gateway.clients.terms_service import TermsService
 from app.gateway.limiter import Grant, LimitRequest
 from app.limits.memory.limiter import MemoryLimiter
 from tests.gateway.forms import HandClock, HandSpending, MemoryClientStore

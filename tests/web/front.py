@@ -17,7 +17,7 @@ from app.domain.headers import Headers
 from app.domain.records import Book, Record
 from app.gateway.audit import AuditLog
 from app.gateway.clients.keys import KeyService
-from app.gateway.clients.terms import TermsService
+from app.gateway.clients.terms_service import TermsService
 from app.gateway.usage_query import UsageQuery
 from app.serve.server import uvicorn_config
 from app.web.application import Application, make_application

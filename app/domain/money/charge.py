@@ -36,10 +36,10 @@ def charge(usage: Usage, extras: Extras, price: Price, asked_tier: str | None) -
     return Charge(amount, rates, missing)
 
 
-def _tier_of(price: Price, told: str | None, asked: str | None, missing: list[str]) -> Price:
-    name = told or asked
+def _tier_of(price: Price, served: str | None, asked: str | None, missing: list[str]) -> Price:
+    name = served or asked
     found = price.at_service_tier(name)
-    if told is None:
+    if served is None:
         missing.append(f"the answer does not say whether the service tier {name!r} served it")
     if found is None:
         missing.append(f"no price is known for the service tier {name!r}")

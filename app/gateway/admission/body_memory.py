@@ -53,7 +53,7 @@ class BodyMemory:
         """Take back `size` bytes, and give them to holds that wait."""
         self._give(hold, -size)
         for granted, (other, more) in list(self._waiting.items()):
-            if not granted.done() and self._take_if_free(other, more):  # it is, when it is too late and not told yet
+            if not granted.done() and self._take_if_free(other, more):  # done: its time-out came first
                 del self._waiting[granted]
                 granted.set_result(None)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import zstandard
 
-from app.gateway.exchange.coding import (
+from app.gateway.exchange.request_coding import (
     DEFLATE_STEP_BYTES,
     MOST_MEMBERS,
     ZSTD_STEP_BYTES,

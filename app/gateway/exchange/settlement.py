@@ -86,7 +86,7 @@ def _explain(record: Record, meter: AnswerMeter) -> None:
 
 
 def settle_by_upstream(record: Record, usage: Usage, entry: UpstreamUsage, prices: PriceBook) -> None:
-    """Replace what a record says of its usage, nothing or an estimate, by what upstream's books say."""
+    """Replace an unknown or estimated usage in a record by the one from upstream's usage records."""
     record.model_served = record.model_served or entry.model
     write_usage(record, usage, UsageSource.SETTLED, prices, entry.extras)
 

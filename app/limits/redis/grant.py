@@ -81,8 +81,8 @@ class CallEnd:
         grant = self.grant
         ago_ms = int((time.monotonic() - self._ended) * 1000)
         back, began = int(self._back), grant.ask.at_us
-        told = (*self._came_to, back, began, ago_ms, self._accounts, grant.ask.request_id)
-        return self._script.command(grant.process, grant.number, *told)
+        arguments = (*self._came_to, back, began, ago_ms, self._accounts, grant.ask.request_id)
+        return self._script.command(grant.process, grant.number, *arguments)
 
 
 class Command:

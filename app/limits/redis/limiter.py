@@ -65,7 +65,7 @@ class RedisLimiter:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Tell what is undelivered, if that can be done at once."""
+        """Deliver what can be delivered at once."""
         await self._stack.aclose()
 
     @property
@@ -91,8 +91,8 @@ class RedisLimiter:
         accounts = self._format.spending(amendment.holders)
         if accounts:
             more = (min(amendment.tokens, MOST), min(amendment.cost_nanousd, MOST))
-            told = (amendment.at_us, *more, accounts, int(amendment.given_up))
-            self.member.deliver(Command(self._scripts.correct.command(amendment.request_id, *told)))
+            arguments = (amendment.at_us, *more, accounts, int(amendment.given_up))
+            self.member.deliver(Command(self._scripts.correct.command(amendment.request_id, *arguments)))
 
     async def prepare(self, holders: Sequence[Holder], before: Mapping[str, Holder] | None = None) -> None:
         """Accounts that cannot be opened now are opened later. Never raises.

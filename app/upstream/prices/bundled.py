@@ -104,17 +104,17 @@ class BundledPrices:
         for name in (model, model.rpartition(":")[0]):
             if name in self.overrides:
                 return (Term(None, self.overrides[name]),)
-        if (told := self.learned.find(model)) is not None:
-            return (Term(None, told.price),)
+        if (learned := self.learned.find(model)) is not None:
+            return (Term(None, learned.price),)
         for found, name in self._found(model):
             return terms_of(found, name, self._source, self._now())
         return ()
 
     def _look_up_context(self, model: str) -> int | None:
         """The window at the provider whose price applies: the same model has another one elsewhere."""
-        told = self.learned.find(model)
-        if told is not None and told.context_tokens is not None:
-            return told.context_tokens
+        learned = self.learned.find(model)
+        if learned is not None and learned.context_tokens is not None:
+            return learned.context_tokens
         return next((found.context_window for found, _ in self._found(model)), None)
 
     def _found(self, model: str) -> "Iterator[tuple[ModelInfo, str]]":

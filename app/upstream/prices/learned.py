@@ -62,11 +62,11 @@ def read_models(document: object, source: str, date: str) -> LearnedPrices:
     entries = document.get("data") if isinstance(document, dict) else None
     found: dict[str, LearnedPrice] = {}
     for entry in entries[:MOST_MODELS] if isinstance(entries, list) else ():
-        told = _read_entry(entry, source, date) if isinstance(entry, dict) else None
-        if told is not None:
+        price = _read_entry(entry, source, date) if isinstance(entry, dict) else None
+        if price is not None:
             for name in (entry.get("canonical_slug"), entry.get("id")):
                 if isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and name.isprintable():
-                    found[name.lower()] = told
+                    found[name.lower()] = price
     return LearnedPrices(date, found)
 
 

@@ -10,7 +10,7 @@ from starlette.types import Message, Receive
 from app.domain.errors import ApiError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
 from app.gateway.admission.body_memory import SMALL_BYTES, BodyHold, BodyMemory
 from app.gateway.admission.slices import run_in_slices
-from app.gateway.exchange.coding import Steps, decode
+from app.gateway.exchange.request_coding import Steps, decode
 from app.web.errors import BrokenRequest
 
 

@@ -14,7 +14,7 @@ from app.domain.money.terms import ClientTerms, GroupTerms
 from app.domain.money.windows import Period
 from app.domain.record_json import rfc3339
 from app.domain.request.model_patterns import check_pattern
-from app.gateway.clients.terms import TermsService
+from app.gateway.clients.terms_service import TermsService
 from app.gateway.limiter import HolderReading
 from app.gateway.ports import StoredClient, StoredGroup
 from app.web.credentials import require_admin

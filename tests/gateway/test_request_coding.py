@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import ApiError, InvalidRequest, PayloadTooLarge, UnsupportedMediaType
-from app.gateway.exchange import coding as module
+from app.gateway.exchange import request_coding as module
 
 LIMIT = 1_000_000
 

@@ -14,7 +14,6 @@ from app.domain.request.query import holds_credential
 from app.gateway.admission.admission import Admission
 from app.gateway.admission.body_memory import BodyHold
 from app.gateway.admission.call_facts import CallFacts, read_body
-from app.gateway.clients.directory import EffectiveTerms
 from app.gateway.clients.keys import KeyDirectory
 from app.gateway.exchange.ending import Ending
 from app.gateway.exchange.exchange import Exchange
@@ -27,12 +26,11 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(slots=True, frozen=True)
 class Ticket:
-    """Leave to proceed: the caller's client and key, and its terms if admission must check its calls."""
+    """Leave to proceed: the caller's client and key."""
 
     client: str
     key_id: str
     on_disconnect: DisconnectPolicy = DEFAULT_POLICY
-    terms: EffectiveTerms | None = None
 
 
 class Gateway:
@@ -125,7 +123,7 @@ class Gateway:
             return Ticket(key.client, key.key_id)
         if terms.disabled:
             raise AuthenticationFailed("This client is disabled.")
-        return Ticket(key.client, key.key_id, terms.on_disconnect, terms if terms.judged else None)
+        return Ticket(key.client, key.key_id, terms.on_disconnect)
 
     def open(self, ticket: Ticket, method: str, path: str, downstream: Downstream) -> Exchange:
         """Begin an exchange, which gets a record however it ends. The door then calls send(), or its leave()."""
@@ -134,7 +132,7 @@ class Gateway:
         request_id, upstream = self._ids.next(now), services.upstream.name
         record = Record(request_id, now, ticket.client, ticket.key_id, upstream, path, method, demo=self._demo)
         started = services.clock.monotonic()
-        exchange = Exchange(record, downstream, services, self._over, started, ticket.on_disconnect, ticket.terms)
+        exchange = Exchange(record, downstream, services, self._over, started, ticket.on_disconnect)
         self._open.add(exchange)
         services.observer.streams_changed(1)
         return exchange
@@ -192,8 +190,9 @@ class Gateway:
         if "max_output_tokens" in fields:
             record.max_output_tokens = tokens_asked(fields["max_output_tokens"])
         request = UpstreamRequest(record.method, path, self._to_upstream.select(headers), body, query, hold)
-        if exchange.terms is not None:
-            self._admission.begin(exchange, exchange.terms, facts, request)
+        terms = self._directory.clients.terms.get(record.client)  # of now: the body may have taken minutes to come
+        if terms is not None and terms.judged:
+            self._admission.begin(exchange, terms, facts, request)
         else:
             exchange.begin(request)
 

@@ -91,7 +91,7 @@ class House:
         client = RecordingDownstream()
         ticket = Ticket(name, "key0123456")
         if (terms := self.directory.clients.terms.get(name)) is not None:
-            ticket = Ticket(name, "key0123456", terms.on_disconnect, terms if terms.judged else None)
+            ticket = Ticket(name, "key0123456", terms.on_disconnect)
         return Visit(self, self.gateway.open(ticket, "POST", "/v1/responses", client), client)
 
 

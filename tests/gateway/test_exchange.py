@@ -261,7 +261,6 @@ def test_a_big_json_body_is_weighed_too(house: House) -> None:
         (b'{"id":"r","status":"completed","usage":null}', Outcome.COMPLETED),
         (b'{"object":"response.input_tokens","input_tokens":9}', Outcome.COMPLETED),
         (b'{"error":{"code":"server_error"}}', Outcome.FAILED),
-        (b'{"cut', Outcome.FAILED),
         (b"<html>", Outcome.FAILED),
         (b"", Outcome.FAILED),
     ],
@@ -277,6 +276,17 @@ def test_a_json_body_without_usage(house: House, body: bytes, outcome: Outcome) 
     record = visit.record
     assert (record.outcome, record.usage_source, record.total_tokens) == (outcome, UsageSource.NONE, None)
     assert (record.error_type is None) == (outcome is Outcome.COMPLETED)
+
+
+def test_a_json_body_that_ends_too_early_is_truncated(house: House) -> None:
+    visit = house.visit(JSON_CALL)
+    visit.upstream.json_head()
+    visit.upstream.data(b'{"cut')
+    visit.upstream.end()
+    visit.commit()
+    assert (visit.client.received, visit.client.ending) == (b'{"cut', "finish")
+    assert visit.record.outcome is Outcome.TRUNCATED
+    assert visit.record.error_detail == "Upstream's answer ended before its JSON did."
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,23 @@ def test_a_connection_that_is_closed_before_its_head(gateway: Gateway, replay: R
     assert spent(gateway, key)[0] == worst(CALL)
 
 
+@pytest.mark.parametrize("call", [CALL, STREAM], ids=["unstreamed", "asked as a stream"])
+@pytest.mark.parametrize("length", [[], [("Content-Length", "20")]], ids=["no length", "a length"])
+def test_a_document_that_ends_too_early(
+    gateway: Gateway, replay: ReplayUpstream, call: dict[str, Any], length: list[tuple[str, str]]
+) -> None:
+    """It counted by what had come of it: next to nothing, or nothing."""
+    name = f"b4-cut-{'stream' if 'stream' in call else 'json'}-{len(length)}"
+    key = member(gateway, name)
+    script = Script(head([("Content-Type", "application/json"), *length]), [BODY[:20]], "close")
+    post(gateway, key, call, **replay.play(script))
+    found = record(gateway, name)
+    assert (found["outcome"], found["usage_source"]) == ("truncated", "estimated")
+    assert found["error_detail"] == "Upstream's answer ended before its JSON did."
+    assert [held["held_tokens"] for held in unsettled(gateway, name)] == [worst(call)]
+    assert spent(gateway, key)[0] == worst(call)
+
+
 def test_what_upstream_refuses_counts_nothing(gateway: Gateway, replay: ReplayUpstream) -> None:
     key = member(gateway, "b4-refused")
     for status in ("401 Unauthorized", "429 Too Many Requests", "500 Internal Server Error", "302 Found"):

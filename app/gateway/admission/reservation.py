@@ -18,6 +18,7 @@ from app.domain.money.estimate import estimate
 from app.domain.money.worst_case import WorstCase, highest_cost
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.gateway.clients.directory import EffectiveTerms
+from app.gateway.exchange.answer_meter import AnswerMeter
 from app.gateway.exchange.settlement import write_usage
 from app.gateway.limiter import Grant
 from app.gateway.ports import PriceBook
@@ -45,19 +46,20 @@ class Reservation:
         self.stop_at_tokens = _affordable(grant, asked.worst) if asked.terms.hard_stop else None
         self._asked = asked
 
-    def settle(self, record: Record, reading: AnswerReading, prices: PriceBook, *, sent: bool) -> None:
+    def settle(self, record: Record, meter: AnswerMeter, prices: PriceBook, *, sent: bool) -> None:
         """Tell the limiter what the call came to, and write it into the closed record if there is a budget.
 
         `sent` says whether upstream got the whole request.
         """
         record.worst_case = None
+        reading = meter.reading
         tokens, cost = (record.input_tokens or 0) + (record.output_tokens or 0), record.cost_nanousd or 0
         reported = record.usage_source is UsageSource.REPORTED
         if reading.no_answer:
             sent = False  # nothing was made
         if not reported or record.input_tokens is None or record.output_tokens is None:
             worst = self._asked.worst
-            if sent and not reported and _is_unknown(record, reading):
+            if sent and not reported and _is_unknown(record, meter):
                 tokens, cost = worst.tokens, worst.cost_nanousd or 0
                 if self._asked.terms.budgeted:
                     record.count_worst_case(worst)
@@ -102,7 +104,7 @@ def _answered(record: Record) -> bool:
     return record.http_status is not None and 200 <= record.http_status < 300
 
 
-def _is_unknown(record: Record, reading: AnswerReading) -> bool:
+def _is_unknown(record: Record, meter: AnswerMeter) -> bool:
     """Whether nothing is known of a call that went out whole and has no usage."""
     if record.outcome is Outcome.REJECTED:
         return False
@@ -112,7 +114,7 @@ def _is_unknown(record: Record, reading: AnswerReading) -> bool:
         return False
     if record.background:
         return record.outcome is not Outcome.FAILED
-    return not record.stream and reading.status is None and record.outcome not in _ENDED
+    return not meter.streams and meter.reading.status is None and record.outcome not in _ENDED
 
 
 def _completed(record: Record, guess: Usage) -> Usage:

@@ -30,6 +30,7 @@ _DAMAGED = "Upstream's answer does not decode by its Content-Encoding."
 _CUT_CODING = "Upstream's answer ended before its Content-Encoding did."
 _NO_TERMINAL_EVENT = "Upstream's stream ended without a terminal event."
 _NO_RESPONSE = "Upstream's answer is no response of the API."
+_CUT_DOCUMENT = "Upstream's answer ended before its JSON did."
 
 
 class AnswerMeter:
@@ -76,6 +77,11 @@ class AnswerMeter:
         return isinstance(self._meter, BodyMeter)
 
     @property
+    def streams(self) -> bool:
+        """Is it a stream? Its first bytes decide, before them its headers. Some upstreams answer with JSON instead."""
+        return self._says_stream if self._meter is None else isinstance(self._meter, StreamMeter)
+
+    @property
     def is_plain(self) -> bool:
         """Whether the answer has no content coding."""
         return self._coded is None
@@ -84,8 +90,8 @@ class AnswerMeter:
     def outcome_at_end(self) -> Outcome:
         """The outcome of an answer that ended properly without a status.
 
-        A stream was cut, and a document was no response. A coded answer was cut if its coding was; one in an unknown
-        coding counts as completed.
+        A stream was cut, and so was JSON that did not end: not every upstream announces a length. Another document was
+        no response. A coded answer was cut if its coding was; one in an unknown coding counts as completed.
         """
         if self._coded is not None:
             if not self._coded.whole:
@@ -94,15 +100,20 @@ class AnswerMeter:
                 return Outcome.COMPLETED
         if self._complete:
             return Outcome.COMPLETED
-        is_stream = self._says_stream if self._meter is None else isinstance(self._meter, StreamMeter)
-        return Outcome.TRUNCATED if is_stream else Outcome.FAILED
+        return Outcome.TRUNCATED if self.streams or self._is_cut_document else Outcome.FAILED
 
     @property
     def trouble(self) -> str | None:
         """What was wrong with an answer that ended without a status."""
         if self._coded is not None and not self._coded.whole:
             return _DAMAGED if self._coded.damaged else _CUT_CODING
+        if self._is_cut_document:
+            return _CUT_DOCUMENT
         return _NO_TERMINAL_EVENT if isinstance(self._meter, StreamMeter) else _NO_RESPONSE
+
+    @property
+    def _is_cut_document(self) -> bool:
+        return self.is_document and self._looks_right and not self._complete
 
     def expect(self, asked_for_stream: bool, values: "Values") -> None:  # noqa: FBT001
         """Note what was asked for and what the headers say. They decide only if the first bytes do not."""

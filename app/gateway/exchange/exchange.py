@@ -35,7 +35,6 @@ from app.gateway.services import Services
 
 if TYPE_CHECKING:
     from app.gateway.admission.reservation import Reservation
-    from app.gateway.clients.directory import EffectiveTerms
 
 _log = logging.getLogger(__name__)
 
@@ -43,8 +42,8 @@ _log = logging.getLogger(__name__)
 class Exchange:
     """An UpstreamListener. A door calls begin() or reject(), and leave() if the client leaves. No method blocks.
 
-    `phase` and `meter` are for others to read; `buffer` paces upstream. `terms` are set if admission checks the call,
-    `reservation` once the limits have granted it; `asking`: the limiter has yet to answer.
+    `phase` and `meter` are for others to read; `buffer` paces upstream. `reservation` is set once the limits have
+    granted it; `asking`: the limiter has yet to answer.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what one call is made of
@@ -55,10 +54,9 @@ class Exchange:
         on_over: "Callable[[Exchange], None]",
         started: float,
         policy: DisconnectPolicy,
-        terms: "EffectiveTerms | None" = None,
     ) -> None:
         """`started` is the monotonic second at which the request came; `on_over` is called once, at settlement."""
-        self.record, self.terms = record, terms
+        self.record = record
         self.reservation: Reservation | None = None
         self.asking = False
         self._downstream = downstream
@@ -268,7 +266,7 @@ class Exchange:
         sent = self.meter.reading.usage is not None or (self._call is not None and self._call.sent)
         close_record(self.record, outcome, self._elapsed_ms(), self.meter, self._services, sent=sent)
         if self.reservation is not None:
-            self.reservation.settle(self.record, self.meter.reading, self._services.prices, sent=sent)
+            self.reservation.settle(self.record, self.meter, self._services.prices, sent=sent)
         self._on_over(self)
         self._services.ledger.settle(self.record, self._durable)
 

@@ -94,6 +94,8 @@ def open_own(path: Path, flags: int) -> int:
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.EMLINK):
             raise _is_link(path) from None
+        if error.errno == errno.EISDIR:
+            raise _is_folder(path) from None
         raise
     try:
         _check(path, os.fstat(descriptor), descriptor)
@@ -109,10 +111,13 @@ def read_own(path: Path) -> bytes:
         return file.read()
 
 
-def check_own(path: Path) -> None:
-    """Raise UntrustedFile unless `path` is a trusted file, folder or socket, or is not there. For what others open."""
+def check_own(path: Path, *, folder: bool = False) -> None:
+    """Raise UntrustedFile unless `path` is a trusted file or socket, or is not there. For what others open.
+
+    With `folder` it may be a trusted folder, too.
+    """
     with contextlib.suppress(FileNotFoundError):
-        _check(path, path.lstat(), None)
+        _check(path, path.lstat(), None, folder=folder)
 
 
 def make_own_directory(path: Path) -> None:
@@ -120,14 +125,14 @@ def make_own_directory(path: Path) -> None:
     try:
         path.mkdir(mode=0o700)
     except FileExistsError:
-        check_own(path)
+        check_own(path, folder=True)
         if not path.is_dir():
             raise
     else:
         sync_directory(path.parent)
 
 
-def _check(path: Path, found: os.stat_result, descriptor: int | None) -> None:
+def _check(path: Path, found: os.stat_result, descriptor: int | None, *, folder: bool = False) -> None:
     if stat.S_ISLNK(found.st_mode):
         raise _is_link(path)
     if found.st_uid != os.geteuid() and (os.geteuid() or found.st_uid != path.parent.stat().st_uid):
@@ -135,6 +140,8 @@ def _check(path: Path, found: os.stat_result, descriptor: int | None) -> None:
             f"{path} belongs to user id {found.st_uid}, and Weighbridge runs as {os.geteuid()}: "
             f"if you trust what it holds, run `chown {os.geteuid()} {_quoted(path)}`, else `rm -r {_quoted(path)}`"
         )
+    if stat.S_ISDIR(found.st_mode) and not folder:
+        raise _is_folder(path)
     if stat.S_ISDIR(found.st_mode) or stat.S_ISSOCK(found.st_mode):
         return
     if not stat.S_ISREG(found.st_mode):
@@ -162,6 +169,10 @@ def _is_link(path: Path) -> UntrustedFile:
     return UntrustedFile(
         f"{path} is a link, and Weighbridge follows none in its state directory: run `rm {_quoted(path)}`"
     )
+
+
+def _is_folder(path: Path) -> UntrustedFile:
+    return UntrustedFile(f"{path} is a folder, and Weighbridge needs a file there: run `rm -r {_quoted(path)}`")
 
 
 def _quoted(path: Path) -> str:

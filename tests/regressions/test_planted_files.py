@@ -45,7 +45,12 @@ def a_pipe(path: Path) -> None:
     os.mkfifo(path, 0o600)
 
 
-KINDS = (a_link, a_strangers, for_all_to_write, a_pipe)
+def a_folder(path: Path) -> None:
+    """Opening one for reading succeeds, and for writing fails."""
+    path.mkdir(mode=0o700)
+
+
+KINDS = (a_link, a_strangers, for_all_to_write, a_pipe, a_folder)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of others")
 
 

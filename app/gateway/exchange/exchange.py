@@ -213,11 +213,11 @@ class Exchange:
         record = self.record
         record.http_status = status
         self.phase = Phase.PASSING
+        self.meter.expect(record.stream, values)
         if self._closes_at_head:
             self.end_by(Ending.CLIENT_LEFT)
             return
         self._announced_bytes = announced_length(values.get(b"content-length"))
-        self.meter.expect(record.stream, values)
         if self.reservation is not None:
             add_limit_headers(headers, values, self.reservation.grant.readings)
         add_stream_defaults(headers, values, asked_for=record.stream)

@@ -28,7 +28,7 @@ def inherit(state_dir: Path, heir: Path, *, keep: int) -> int:
     moved = 0
     for folder in (state_dir, *sorted(state_dir.glob(WORKERS))):
         if folder != state_dir:
-            check_own(folder)
+            check_own(folder, folder=True)
         if folder in stay or not (any(folder.glob(f"{SPOOL_NAME}/{_FILES}")) or left_in(folder)):
             continue
         with _ours(folder, state_dir) as ours:

@@ -65,7 +65,7 @@ class Spool:
         self.damaged = 0
         self._directory = state_dir / SPOOL_NAME
         self._reserve = self._directory / _RESERVE
-        check_own(self._directory)
+        check_own(self._directory, folder=True)
         self._waiting = deque(sorted(self._directory.glob(f"{_WAITING}*{_SUFFIX}")))
         for path in self._waiting:
             check_own(path)

@@ -14,6 +14,7 @@ from app.domain.request.query import holds_credential
 from app.gateway.admission.admission import Admission
 from app.gateway.admission.body_memory import BodyHold
 from app.gateway.admission.call_facts import CallFacts, read_body
+from app.gateway.clients.directory import EffectiveTerms
 from app.gateway.clients.keys import KeyDirectory
 from app.gateway.exchange.ending import Ending
 from app.gateway.exchange.exchange import Exchange
@@ -26,11 +27,12 @@ _LOOK_SECONDS = 0.05
 
 @dataclass(slots=True, frozen=True)
 class Ticket:
-    """Leave to proceed: the caller's client and key."""
+    """Leave to proceed: the caller's client and key, and what is agreed with it if its calls are judged."""
 
     client: str
     key_id: str
     on_disconnect: DisconnectPolicy = DEFAULT_POLICY
+    terms: EffectiveTerms | None = None
 
 
 class Gateway:
@@ -123,7 +125,7 @@ class Gateway:
             return Ticket(key.client, key.key_id)
         if terms.disabled:
             raise AuthenticationFailed("This client is disabled.")
-        return Ticket(key.client, key.key_id, terms.on_disconnect)
+        return Ticket(key.client, key.key_id, terms.on_disconnect, terms if terms.judged else None)
 
     def open(self, ticket: Ticket, method: str, path: str, downstream: Downstream) -> Exchange:
         """Begin an exchange, which gets a record however it ends. The door then calls send(), or its leave()."""

@@ -19,14 +19,7 @@ class SqlAudit:
 
     async def add(self, entry: AuditEntry) -> None:
         """Store an entry. Raises StorageUnavailable."""
-        new = sa.insert(audit).values(
-            audit_id=entry.audit_id,
-            at=entry.at,
-            actor=entry.actor,
-            action=entry.action,
-            subject=entry.subject,
-            detail=entry.detail,
-        )
+        new = sa.insert(audit).values({column: getattr(entry, column.name) for column in audit.c})
         await self._writer.run(new)
 
     async def entries(self, since: int | None, until: int | None, most: int) -> Sequence[AuditEntry]:

@@ -20,22 +20,7 @@ from app.store.schema.tables import clients, groups, keys
 from app.store.write import statements
 from app.store.write.writer import Writer
 
-# In the order of StoredKey's fields, so that a row makes a key.
-_KEY_COLUMNS = (
-    keys.c.key_id,
-    keys.c.client,
-    keys.c.digest,
-    keys.c.created_at,
-    keys.c.expires_at,
-    keys.c.revoked_at,
-    keys.c.replaced_by,
-    keys.c.label,
-    keys.c.last_used_at,
-)
-
 _USES_A_STEP = 50  # each statement takes some 0.1 ms of the loop
-
-_CLIENT_COLUMNS = (clients.c.name, clients.c.created_at, clients.c.disabled_at, clients.c.terms, clients.c.deleted_at)
 
 
 class SqlClients:
@@ -52,16 +37,16 @@ class SqlClients:
     async def load_keys(self) -> Sequence[StoredKey]:
         """All keys that could still be good: neither revoked nor expired.
 
-        Read through the writer: this is part of every start, which need not pay for the reading connections.
+        Read through the writer: every start needs them, and should not have to open the reading connections.
         """
         unexpired = sa.or_(keys.c.expires_at.is_(None), keys.c.expires_at > self._now())
-        statement = sa.select(*_KEY_COLUMNS).where(keys.c.revoked_at.is_(None), unexpired)
+        statement = sa.select(keys).where(keys.c.revoked_at.is_(None), unexpired)
         return [StoredKey(*row) for row in (await self._writer.run(statement))[0].rows]
 
     async def add_key(self, key: StoredKey, terms: ClientTerms = NO_TERMS, *, client_is_new: bool = False) -> None:
-        """Store a new key, and its client, on these terms, if that is new.
+        """Store a new key; and its client on these terms, if the client is new.
 
-        Raises ValueError when there is a key of this id, and with `client_is_new` when there is the client.
+        Raises ValueError when the key id exists, and with `client_is_new` when the client exists.
         """
         agreed = None if terms == NO_TERMS else client_terms_json(terms)
         client: sa.ClauseElement = statements.add_client(
@@ -69,16 +54,7 @@ class SqlClients:
         )
         if client_is_new:
             client = sa.insert(clients).values(name=key.client, created_at=key.created_at, terms=agreed)
-        new = sa.insert(keys).values(
-            key_id=key.key_id,
-            client=key.client,
-            digest=key.digest,
-            created_at=key.created_at,
-            expires_at=key.expires_at,
-            revoked_at=key.revoked_at,
-            replaced_by=key.replaced_by,
-            label=key.label,
-        )
+        new = sa.insert(keys).values({column: getattr(key, column.name) for column in keys.c})
         try:
             await self._writer.run(client, new)
         except Conflict as error:
@@ -98,26 +74,23 @@ class SqlClients:
 
     async def list_keys(self) -> Sequence[StoredKey]:
         """All keys ever made, oldest first."""
-        statement = sa.select(*_KEY_COLUMNS).order_by(keys.c.created_at, keys.c.key_id)
+        statement = sa.select(keys).order_by(keys.c.created_at, keys.c.key_id)
         return [StoredKey(**row) for row in await self._reader.rows(statement)]
 
     async def note_use(self, used_at: Mapping[str, int]) -> None:
-        """Store when keys were last used, some at a time; later times that are there stay."""
+        """Store when keys were last used, some at a time. A later stored time stays."""
         for begin in range(0, len(used_at), _USES_A_STEP):
             step = list(used_at.items())[begin : begin + _USES_A_STEP]
             await self._writer.run(*(_later_use(key_id, at) for key_id, at in step))
 
     async def list_clients(self) -> Sequence[StoredClient]:
-        """All clients, deleted ones too, by name. Read through the writer, as keys are, since every start needs it."""
-        statement = sa.select(*_CLIENT_COLUMNS).order_by(clients.c.name)
+        """All clients by name, deleted ones too. Read through the writer, as in load_keys()."""
+        statement = sa.select(clients).order_by(clients.c.name)
         rows = (await self._writer.run(statement))[0].rows
-        return [
-            StoredClient(name, made, disabled, read_client_terms(terms), deleted)
-            for name, made, disabled, terms, deleted in rows
-        ]
+        return [StoredClient(name, made, off, read_client_terms(t), gone) for name, made, off, t, gone in rows]
 
     async def change_client(self, client: StoredClient) -> None:
-        """Put a client's terms, and whether it is disabled or deleted, in place of what was. Raises LookupError."""
+        """Replace a client's terms, and whether it is disabled or deleted. Raises LookupError."""
         values = {
             "disabled_at": client.disabled_at,
             "terms": client_terms_json(client.terms),
@@ -129,12 +102,12 @@ class SqlClients:
 
     async def list_groups(self) -> Sequence[StoredGroup]:
         """All groups by name."""
-        statement = sa.select(groups.c.name, groups.c.created_at, groups.c.terms).order_by(groups.c.name)
+        statement = sa.select(groups).order_by(groups.c.name)
         rows = (await self._writer.run(statement))[0].rows
         return [StoredGroup(name, made, read_group_terms(terms)) for name, made, terms in rows]
 
     async def put_group(self, group: StoredGroup) -> None:
-        """Store a group, or other terms of one that is there."""
+        """Store a group, or new terms for an existing one."""
         terms = group_terms_json(group.terms)
         await self._writer.run(statements.put_group(self._writer.backend.insert, group.name, group.created_at, terms))
 

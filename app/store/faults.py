@@ -1,4 +1,4 @@
-"""What can be wrong with the store when it is opened. Messages are for the operator: they name files, no contents."""
+"""Errors of opening the store. Messages are for operators: they name files, never contents."""
 
 
 class StoreFault(Exception):
@@ -22,4 +22,4 @@ class StoreDamaged(StoreFault):
 
 
 class Conflict(Exception):
-    """A change would break a rule of the schema, as a key id that is taken."""
+    """A change would break a rule of the schema, such as a key id that exists already."""

@@ -1,7 +1,7 @@
 """The lock that keeps a second process away from the SQLite file.
 
-Two writing processes are not only slow: SQLite before 3.51.3 can corrupt the file when two connections write and
-checkpoint at once. The lock is the kernel's (flock), so it ends with its process, however that dies.
+SQLite before 3.51.3 can corrupt the file when two connections write and checkpoint at once. The lock is the kernel's
+(flock), so it ends with its process, however that dies.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ LOCK_NAME = "weighbridge.lock"
 NOTE_NAME = "server.json"
 """The file in which a running server says where it is."""
 WAIT_FOR_ORPHANS_SECONDS = 10.0
-"""So long a start waits for workers whose parent is dead: they hold the lock with it, and end within a second."""
+"""How long a start waits for workers whose parent has died: they share its lock, and end within a second."""
 _RETRY_SECONDS = 0.05
 
 
@@ -49,7 +49,7 @@ class StoreLock:
         return cls(descriptor)
 
     def release(self) -> None:
-        """Let go. Harmless when done already."""
+        """Release the lock. May be called again."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -57,7 +57,7 @@ class StoreLock:
 
 @contextlib.contextmanager
 def usable(directory: Path) -> Iterator[None]:
-    """Turn what the system says about the directory into StoreUnusable, which names who would have to be let in."""
+    """Turn an OSError about the directory into StoreUnusable, which names the user who needs access."""
     try:
         yield
     except OSError as error:
@@ -91,7 +91,7 @@ async def _take(descriptor: int, path: Path, wait_seconds: float) -> None:
 
 
 def _lives(process: str) -> bool:
-    """Whether it does, as far as can be told from here; True when that is not known."""
+    """Whether the process is alive. True when that is not known."""
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:
@@ -102,7 +102,7 @@ def _lives(process: str) -> bool:
 
 
 def _address(directory: Path, process: str) -> str:
-    """Where the server of that process is reached; nothing when it is no server, or not known."""
+    """The URL of that process's server. Empty when it is no server, or not known."""
     try:
         note = json.loads(read_own(directory / NOTE_NAME))
         return str(note["url"]) if str(note["pid"]) == process else ""

@@ -1,4 +1,4 @@
-"""Which form of the store it is: SQLite in the state directory, or PostgreSQL when there is a URL."""
+"""Opens the store: SQLite in the state directory, or PostgreSQL when there is a URL. Only this module knows both."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -54,7 +54,7 @@ def revision_of(database_url: str | None, path: Path) -> str | None:
 
 
 async def inspected(database_url: str | None, state_dir: Path, path: Path) -> list[str]:
-    """What is wrong with the database and the spool, a sentence each. Raises StoreFault."""
+    """What is wrong with the database and the spool, one sentence each. Raises StoreFault."""
     if database_url is None:
         from app.store.sqlite.inspection import inspect
 

@@ -10,18 +10,18 @@ FLUSH_SECONDS = 5.0
 
 
 class StoreOptions(TypedDict, total=False):
-    """How a store is opened. Each may be left out.
+    """Options of a store. Each may be left out.
 
     lock_wait_seconds  how long to wait for another process that has the store open; 0
     on_committed       called in the writer's thread with each batch of settled records that has reached the disk
-    relaxed            callers go on at once, before their records are on disk; False
+    relaxed            True lets callers go on at once, before their records are on disk; False
     retention_days     records that are older are deleted; None keeps them all
     clock              seconds, monotonic
     now                microseconds since 1970 UTC
     process            the 32-bit number at the end of this process's request ids; random
     lease_seconds      PostgreSQL: how long a process must be missing until its open calls are closed; 30
-    open_calls         how many calls the table of open calls has room for; 0: nothing is served here, there is no
-                       table, and no room is set aside for the spool
+    open_calls         how many calls the table of open calls has room for; 0 when nothing is served: then there is no
+                       table, and no room is reserved for the spool
     """
 
     lock_wait_seconds: float

@@ -1,11 +1,11 @@
-"""Changes: hears within a second what other processes have done to clients and keys.
+"""Notices within a second that other processes have changed clients or keys.
 
     connect ──▶ listen ──▶ look ──(told, or a second has passed)──▶ look ──▶ ...
        ▲                     └── not as before: call `changed`
        └──── the connection broke ────┘
 
-PostgreSQL tells us at once. The look every second is for what it could not tell: a pooler that swallows notifications,
-a connection that breaks. It costs the server a sum over three small tables.
+PostgreSQL notifies at once. The look every second is for lost notifications: by a pooler, or a broken connection. It
+costs the server a sum over three small tables.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ class Changes:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin. The first look calls `changed`: nobody knows what happened before it."""
+        """Begin. The first look always calls `changed`."""
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:

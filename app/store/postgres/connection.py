@@ -1,4 +1,4 @@
-"""A Connection to PostgreSQL that waits no longer than it is allowed to, whatever has become of the server."""
+"""A connection to PostgreSQL with a deadline for answers, whatever happens to the server."""
 
 import time
 from typing import Any, Self, TypeVar
@@ -21,7 +21,7 @@ SELECT set_config('synchronous_commit',
        set_config('tcp_keepalives_count', '3', false),
        set_config('jit', 'off', false)
 """
-"""What each session begins with. A commit survives a power cut. A process that stands still in mid-transaction, or
+"""The first statement of each session. A commit survives a power cut. A process that hangs within a transaction, or
 whose machine is gone, keeps its locks for seconds, not for hours."""
 
 SETUP_SECONDS = 5.0
@@ -40,7 +40,7 @@ def words_of(error: Exception) -> str:
 
 
 class PostgresConnection(psycopg.Connection[tuple[Any, ...]]):
-    """In autocommit: transactions are begun by hand. It belongs to one thread at a time."""
+    """In autocommit mode: transactions are begun by hand. For one thread at a time."""
 
     _until: float | None = None
     out_of_time = False
@@ -58,7 +58,7 @@ class PostgresConnection(psycopg.Connection[tuple[Any, ...]]):
         return connection
 
     def allow(self, seconds: float) -> None:
-        """From now on all answers together may take so long; then psycopg.OperationalError, and nothing can follow."""
+        """Set the deadline for all answers. A late answer raises OperationalError and closes the connection."""
         self._until = time.monotonic() + seconds
 
     def wait(self, gen: PQGen[_T], interval: float = 0.1, timeout: float | None = None) -> _T:

@@ -1,4 +1,4 @@
-"""The Connector makes connections in a thread of its own: nobody may wait for a server that does not answer."""
+"""Connects in a thread of its own, so that the writer never waits for a server that does not answer."""
 
 import threading
 from collections.abc import Callable
@@ -35,7 +35,7 @@ class Connector:
         return connection
 
     def close(self) -> None:
-        """What is still coming is closed when it is there."""
+        """A connection that comes later is closed at once."""
         self._closed = True
         attempt, self._attempt = self._attempt, None
         if attempt is not None and attempt.done() and attempt.exception() is None:

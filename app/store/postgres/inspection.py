@@ -1,6 +1,6 @@
-"""An Inspection of a PostgreSQL database and the directory of this process: do the parts agree?
+"""Checks that the parts of a PostgreSQL database and the directory of this process agree.
 
-It only reads, and may be made while servers run. Whether the pages are whole is for PostgreSQL's own tools.
+It only reads, and may run beside servers. PostgreSQL's own tools check its pages.
 """
 
 import asyncio

@@ -1,11 +1,11 @@
-"""Presence: which processes are alive, and whose open calls nobody will settle any more.
+"""Tells which processes are alive, and whose open calls nobody will settle any more.
 
 The last 8 digits of a request id are the number of its process. A living process holds the advisory lock of its number
 for as long as its writing connection lasts. One whose lock is gone is not dead yet: its connection may have broken, and
 comes back. It counts as dead once its lock was missing at every look for `lease_seconds`, as seen by one watcher
 whose own connection lasted all that time. No clock is compared with another one's.
 
-A process that was cut off for longer, and settles its calls after all, is believed: see `PostgresDatabase`.
+A process that was cut off for longer, and settles its calls after all, is believed: see `LedgerTransaction`.
 """
 
 import time
@@ -41,7 +41,7 @@ class Presence:
         self.hold(connection)
 
     def hold(self, connection: PostgresConnection) -> None:
-        """Take our lock if we have not. It may still belong to the connection that we lost: then later."""
+        """Take our lock, if it is not held. When our lost connection still has it, the next call tries again."""
         if not self._held:
             signed = self._process - 2**32 if self._process >= 2**31 else self._process
             row = connection.execute(_HOLD, (signed,)).fetchone()

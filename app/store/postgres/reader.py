@@ -24,14 +24,14 @@ LONGEST_SECONDS = 65.0
 
 
 class PostgresReader:
-    """A Reader. Makes its engine when it is first asked something: that costs 0.1 s and 8 MB."""
+    """A Reader. Makes its engine at the first question: that costs 0.1 s and 8 MB."""
 
     def __init__(self, address: PostgresAddress) -> None:
         self._address = address
         self._engine: AsyncEngine | None = None
 
     async def rows(self, statement: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """As the other form's. Raises StorageUnavailable when there is no answer."""
+        """See Reader. Raises StorageUnavailable when there is no answer."""
         from sqlalchemy.exc import DBAPIError
 
         try:
@@ -43,7 +43,7 @@ class PostgresReader:
         return [{name: int(v) if type(v) is Decimal else v for name, v in row.items()} for row in found]
 
     async def close(self) -> None:
-        """As the other form's."""
+        """Close all connections."""
         if self._engine is not None:
             await self._engine.dispose()
 

@@ -1,4 +1,4 @@
-"""The Transfer of an SQLite installation to an empty PostgreSQL database: all of it, or nothing.
+"""Moves an SQLite installation to an empty PostgreSQL database: all of it, or nothing.
 
 lock the directory ─▶ replay the spool ─▶ one transaction: lock the target, it is empty ─▶ copy ─▶ recount ─▶ commit
 """

@@ -1,8 +1,7 @@
-"""Calls found by any id that their caller or upstream has: ours at once, any other by reading back from the newest.
+"""Finds calls by an id: by our request id at once, by one of upstream's ids by reading back from the newest record.
 
-No index serves upstream's ids, since each call would pay for it. A million records are looked through in 0.3 s, as
-measured, by statements of their own for longer and longer spans: no snapshot is held for long, and what is recent, as
-most of what is looked for, is found in milliseconds.
+Upstream's ids have no index, since each call would pay for it. A million records take 0.3 s (measured). Longer and
+longer spans are read with one statement each: no snapshot is held for long, and recent calls are found in milliseconds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,13 +19,13 @@ from app.store.schema.rows import id_floor, record_of
 from app.store.schema.tables import records
 
 MOST_FOUND = 200
-"""Records of one id: a response that is asked for again and again has one for each asking."""
+"""Records of one id: a response that is read again and again has a record for each request."""
 
 _GROWTH = 4  # each span is so many times longer than the one behind it
 
 
 async def found(reader: Reader, id_: str, query: UsageQuery) -> Sequence[Record]:
-    """The calls with this id within the query, oldest first: of one span of time only, the newest that has any."""
+    """The calls with this id within the query, oldest first. Only the newest span with such calls is read."""
     id_ = kept_id(id_) or ""
     if not id_ or "\0" in id_:  # PostgreSQL takes no NUL
         return []

@@ -1,4 +1,4 @@
-"""Do the parts of a database agree, and what waits in the spool?"""
+"""Checks that the parts of a database agree, and that nothing waits in the spool."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from app.store.spool.orphaned_spools import WORKERS
 from app.store.spool.spool import SPOOL_NAME, spool_contents
 
 MOST_OF_A_KIND = 10
-"""Findings of one kind that are told one by one."""
+"""How many findings of one kind are listed."""
 
 _KEY = 5  # columns
 
@@ -37,7 +37,7 @@ def sum_findings(look: Look) -> list[str]:
 
 
 def spool_findings(state_dir: Path) -> Iterator[str]:
-    """What waits in the spool, or could not be read from it; in those of workers, too."""
+    """What waits in the spool, or could not be read from it; also in the spools of workers."""
     for folder in (state_dir, *sorted(state_dir.glob(WORKERS))):
         contents = spool_contents(folder)
         name = (folder / SPOOL_NAME).relative_to(state_dir)
@@ -113,7 +113,7 @@ def _differences(what: str, told: dict[Any, Any], true: dict[Any, Any]) -> Itera
 
 
 def _same(told: tuple[Any, ...] | None, true: tuple[Any, ...] | None) -> bool:
-    """A sum that is zero may once have been of a call that another model turned out to have served."""
+    """Zero equals NULL: a sum is zero after a call moved to another model."""
     if told is None or true is None:
         return told is true
     return [value or 0 for value in told] == [value or 0 for value in true]

@@ -1,4 +1,4 @@
-"""What reports and lists ask of a database: rows, read beside the writer and never waiting for it."""
+"""The port of a database that reports and lists read from, beside the writer."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ CONNECTIONS = 2
 
 
 class Reader(Protocol):
-    """One per store. It connects when it is first asked something."""
+    """One for each store. It connects at the first question."""
 
     async def rows(self, statement: sa.Select[Any], values: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """All rows of the answer, by column name; the caller keeps it small.
 
-        With `values` for its parameters, the statement is one of a few that are asked again and again, and is put into
-        SQL once.
+        With `values` for its parameters, the statement is compiled once and kept: it is one of few that come often.
         """
 
     async def close(self) -> None:
-        """Harmless when nothing was ever read."""
+        """Close all connections, if there are any."""

@@ -15,10 +15,10 @@ from app.store.schema.rows import id_floor, record_of
 from app.store.schema.tables import HAS_BOOKS, IN_PROGRESS, NOT_TOLD, records
 
 MOST_HELD = 10_000
-"""More calls that nobody has told the cost of are not listed at once."""
+"""The most held calls that are listed at once."""
 
 PAGE_ROWS = 200
-"""Makes a page 5 ms of the loop's time; the streams it carries must not notice an export."""
+"""A page of these takes 5 ms of the loop's time, so that an export does not disturb streams."""
 
 
 class SqlReports:
@@ -44,9 +44,9 @@ class SqlReports:
         return _cut([_with_rest(row) for row in await self._reader.rows(statement, values)], query)
 
     async def records(self, query: UsageQuery) -> AsyncIterator[Record]:
-        """The records, newest last, read page by page: however many, memory stays small and no lock is held between.
+        """The records, newest last, read page by page: memory stays small, and no lock is held between pages.
 
-        By cost they are read at once, and are MOST_SORTED at the most.
+        Sorted by cost they are read at once, at most MOST_SORTED.
         """
         chosen = [*span(query.since, query.until), *chosen_records(query)]
         if query.sort is Sort.COST:
@@ -66,7 +66,7 @@ class SqlReports:
             after = rows[-1]["request_id"]
 
     async def find(self, id_: str, query: UsageQuery) -> Sequence[Record]:
-        """As the port says."""
+        """The calls with this id (see app.store.query.finding)."""
         return await found(self._reader, id_, query)
 
     async def _newest(self, chosen: list[sa.ColumnElement[bool]], count: int) -> list[sa.ColumnElement[bool]]:
@@ -76,10 +76,9 @@ class SqlReports:
         return [records.c.request_id >= row["request_id"] for row in found]
 
     async def unsettled(self, since: int, most: int = PAGE_ROWS) -> Sequence[Record]:
-        """Calls begun since then whose usage only upstream's books can tell, oldest first, at most so many.
+        """Calls begun since then whose usage only upstream's records can tell, oldest first, at most so many.
 
-        Upstream had given them a generation id, or a response in the background, and no usage came of them; what the
-        ledger has is an estimate, if that.
+        They have a generation id, or a response in the background, and no usage, or only an estimate.
         """
         statement = unsettled_statement(since).order_by(records.c.request_id).limit(most)
         return [record_of(row) for row in await self._reader.rows(statement)]
@@ -133,5 +132,5 @@ def _with_rest(row: dict[str, Any]) -> dict[str, Any]:
         if name == "in_progress":  # the last of those that add up to requests
             totals["other"] = row["requests"] - row["completed"] - row["rejected"] - row["in_progress"]
     if not row["requests"]:
-        totals.update(dict.fromkeys(SUMS, 0))  # of nothing, the sum is known
+        totals.update(dict.fromkeys(SUMS, 0))  # the sum of nothing is known
     return totals

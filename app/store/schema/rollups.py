@@ -1,7 +1,6 @@
-"""Roll-ups: what settled rows add to the hourly sums, worked out beside the rows so that both enter one transaction.
+"""Roll-ups: what settled rows add to the hourly sums. Rows and sums are written in one transaction.
 
-A record belongs to the hour in which it began. Kinds of outcome: `completed`, `rejected`, and `other` for all that
-ended otherwise.
+A record belongs to the hour in which it began. Kinds of outcome are `completed`, `rejected` and `other`.
 """
 
 from collections.abc import Iterable
@@ -14,7 +13,7 @@ HOUR_MICROSECONDS = 3_600_000_000
 DAY_MICROSECONDS = 24 * HOUR_MICROSECONDS
 
 LARGEST_SUM = 2**56
-"""Where a sum stops growing. Honest ones stay far below; an absurd report must not overflow the reports of all."""
+"""Where a sum stops growing. Real sums stay far below; one absurd number must not overflow everybody's reports."""
 
 _INPUT_AT, _OUTPUT_AT, _COST_AT, _UPSTREAM_AT = map(
     COLUMNS.index, ("input_tokens", "output_tokens", "cost_nanousd", "upstream")
@@ -31,14 +30,14 @@ RollUp = tuple[Any, ...]
 
 
 class Additions:
-    """What a transaction adds to the roll-ups: one line a key, however many records."""
+    """What a transaction adds to the roll-ups: one line for each key."""
 
     def __init__(self) -> None:
         self._lines: dict[Key, _Line] = {}
         self.left: set[Key] = set()  # lines that a record has left for another's: they may have nothing to add up now
 
     def add(self, rows: Iterable[Row]) -> None:
-        """These rows have been settled, just now and for the first time."""
+        """Count rows that were settled just now, for the first time."""
         for row in rows:
             line = self._line_of(row)
             line.count(row, 1)
@@ -47,7 +46,7 @@ class Additions:
                     line.sums[place] = (line.sums[place] or 0) + value
 
     def replace(self, before: Row, after: Row) -> None:
-        """A settled row has been amended. What was known before is known after, though maybe of another model."""
+        """Count an amended row in place of the earlier one. Its model may have changed."""
         line, old_line = self._line_of(after), self._line_of(before)
         if line is not old_line:
             self.left.add(_key_of(before))

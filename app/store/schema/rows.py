@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from app.domain.records import HTTP, CostSource, Outcome, Record, UsageSource
@@ -16,21 +17,24 @@ COLUMNS = tuple(column.name for column in records.c)
 """The names of a row's values."""
 
 SUMS = slice(6, 13)
-"""The tokens, and at last the cost."""
+"""The tokens, then the cost."""
 
 _AMENDED_PART = slice(4, 16)  # from the model served to the price
 _COST_DETAIL_AT, _HELD_AT = map(COLUMNS.index, ("cost_detail", "held"))
 
 AMENDED_COLUMNS = (*COLUMNS[_AMENDED_PART], COLUMNS[_COST_DETAIL_AT], COLUMNS[_HELD_AT])
-"""What an amendment may change (the outcome among it stays as it is)."""
+"""What an amendment writes. (The outcome is among them and stays.)"""
 
-_SERVED_AT, _COST_AT, _USAGE_SOURCE_AT = 4, 12, 13
+_SERVED_AT, _COST_AT, _USAGE_SOURCE_AT, _COST_SOURCE_AT = 4, 12, 13, 14
+_TRANSPORT_AT = COLUMNS.index("transport")
+_TRUE_OR_NULL = tuple(map(COLUMNS.index, ("background", "demo", "held")))
+_values_of = attrgetter(*COLUMNS)
 
 _LARGEST = 2**63 - 1
 
 
 class Rows(NamedTuple):
-    """What one transaction writes, in this order: calls still open, settled ones, and what the books say of those."""
+    """What one transaction writes, in this order: open calls, settled calls, amendments."""
 
     open: Sequence[Row] = ()
     settled: Sequence[Row] = ()
@@ -38,60 +42,23 @@ class Rows(NamedTuple):
 
 
 def row_of(record: Record) -> Row:
-    """The row that stores `record`. Enums become plain text here: as they are, the driver takes 1 us for each."""
-    cost_source = record.cost_source
-    return (
-        record.request_id,
-        record.started_at,
-        record.client,
-        record.model_requested,
-        record.model_served,
-        str(record.outcome),
-        record.input_tokens,
-        record.cached_input_tokens,
-        record.cache_write_tokens,
-        record.output_tokens,
-        record.reasoning_tokens,
-        record.total_tokens,
-        record.cost_nanousd,
-        str(record.usage_source),
-        None if cost_source is None else str(cost_source),
-        record.price,
-        record.finished_at,
-        record.key_id,
-        record.upstream,
-        record.path,
-        record.method,
-        record.stream,
-        record.http_status,
-        record.response_id,
-        record.generation_id,
-        record.retry_count,
-        record.bytes_in,
-        record.bytes_out,
-        record.time_to_first_byte_ms,
-        record.duration_ms,
-        record.error_type,
-        record.background or None,
-        None if record.transport == HTTP else record.transport,
-        record.upstream_key,
-        record.error_detail,
-        record.cost_detail,
-        record.upstream_request_id,
-        record.tries,
-        record.session,
-        record.program,
-        record.tags,
-        record.phases_ms,
-        record.demo or None,
-        record.held or None,
-    )
+    """The row that stores `record`. Enums become plain text: as they are, the driver takes 1 us for each."""
+    row = list(_values_of(record))
+    row[OUTCOME_AT] = str(record.outcome)
+    row[_USAGE_SOURCE_AT] = str(record.usage_source)
+    if record.cost_source is not None:
+        row[_COST_SOURCE_AT] = str(record.cost_source)
+    if record.transport == HTTP:
+        row[_TRANSPORT_AT] = None
+    for place in _TRUE_OR_NULL:
+        row[place] = row[place] or None
+    return tuple(row)
 
 
 def open_row_of(record: Record) -> Row:
     """The row of a call that is still open, whatever its exchange has already written into the record.
 
-    It counts for its worst case, if that is known, marked as an estimate: what it is if we die before it ends.
+    It counts by its worst case, if that is known, marked as an estimate, in case the process dies before the call ends.
     """
     worst = record.worst_case
     if worst is not None:
@@ -108,7 +75,7 @@ def interrupted_row_of(record: Record) -> Row:
 
 
 def settled_by_books(row: Row) -> bool:
-    """Whether this is what upstream's books say of a call; nothing else may amend a row."""
+    """Whether the row comes from upstream's records. Nothing else may amend a row."""
     numbers = all(value is None or type(value) is int for value in row[SUMS])
     return numbers and row[_USAGE_SOURCE_AT] == str(UsageSource.SETTLED)
 
@@ -119,9 +86,9 @@ def id_floor(microseconds: int) -> str:
 
 
 def amended_row(before: Row, books: Row) -> Row:
-    """The row with the tokens and the cost of `books` in place of its own. What those do not know stays as it was.
+    """The row with the tokens and the cost of `books`. Values that `books` does not have stay as they were.
 
-    The model served is taken where it was not known: in mid-answer nobody may have named it.
+    The served model is taken only where it was unknown, as after an answer that broke off.
     """
     sums = [old if new is None else new for old, new in zip(before[SUMS], books[SUMS], strict=True)]
     cost_from = before if books[_COST_AT] is None else books
@@ -145,18 +112,16 @@ def record_of(row: Mapping[str, Any]) -> Record:
     values["outcome"] = Outcome(values["outcome"])
     values["usage_source"] = UsageSource(values["usage_source"])
     values["cost_source"] = None if values["cost_source"] is None else CostSource(values["cost_source"])
-    values["stream"] = bool(values["stream"])
-    values["background"] = bool(values["background"])
     values["transport"] = HTTP if values["transport"] is None else values["transport"]
-    values["demo"] = bool(values["demo"])
-    values["held"] = bool(values["held"])
+    for name in ("stream", "background", "demo", "held"):
+        values[name] = bool(values[name])
     return Record(**values)
 
 
 def mended(row: Row) -> Row:
-    """The row with every value such that a database takes it.
+    """The row with values that every database can store.
 
-    Lone surrogates (JSON may hold them) become `?`; a number over 64 bits, which cannot be true, becomes unknown.
+    Lone surrogates (JSON may hold them) become `?`. A number over 64 bits, which cannot be true, becomes NULL.
     """
     return tuple(_mended_value(value) for value in row)
 

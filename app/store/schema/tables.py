@@ -10,8 +10,8 @@ import sqlalchemy as sa
 metadata = sa.MetaData()
 
 
-def _weights() -> list[sa.Column[Any]]:
-    """What a call weighed, or many calls together."""
+def _usage_and_cost() -> list[sa.Column[Any]]:
+    """The usage and the cost of one call, or of many."""
     names = (
         "input_tokens",
         "cached_input_tokens",
@@ -74,8 +74,8 @@ audit = sa.Table(
     sqlite_with_rowid=False,
 )
 
-# What reports add up comes first: SQLite decodes a row from its left end, as far as the last column asked for.
-# Ids sort by time, byte by byte, so they serve ranges of time and no second index is paid for on every call.
+# Columns that reports add up come first: SQLite decodes a row from the left, up to the last column that is read.
+# Ids sort by time, byte by byte, so ranges of time need no second index.
 records = sa.Table(
     "records",
     metadata,
@@ -85,7 +85,7 @@ records = sa.Table(
     sa.Column("model_requested", sa.Text),
     sa.Column("model_served", sa.Text),
     sa.Column("outcome", sa.Text, nullable=False),
-    *_weights(),
+    *_usage_and_cost(),
     sa.Column("usage_source", sa.Text, nullable=False),
     sa.Column("cost_source", sa.Text),
     sa.Column("price", sa.Text),
@@ -124,10 +124,9 @@ IN_PROGRESS = sa.literal_column("'in_progress'", sa.Text)
 """Written out, not bound: the planner takes a partial index only for a literal."""
 
 NOT_TOLD = [sa.literal_column("'none'", sa.Text), sa.literal_column("'estimated'", sa.Text)]
-"""The same for the other one: where a usage comes from that upstream has not told."""
+"""The same for another index: the sources of a usage that upstream has not told."""
 
-# Finds the calls that a dead process left open without reading the whole ledger. Settled rows are not in it and do not
-# pay for it.
+# Finds the calls that an ended process left open, without reading the whole ledger. It holds no settled rows.
 sa.Index(
     "records_in_progress",
     records.c.request_id,
@@ -135,16 +134,16 @@ sa.Index(
 )
 
 HAS_BOOKS = sa.or_(records.c.generation_id.is_not(None), records.c.background.is_not(None))
-"""Of these upstream may tell the usage afterwards, by one id or the other."""
+"""Upstream may tell the usage of these calls afterwards."""
 
-# Finds the calls whose usage upstream's books may still tell. As above: a call that was weighed does not pay for it.
+# Finds the calls whose usage upstream may still tell. It holds no metered calls.
 sa.Index(
     "records_unsettled",
     records.c.request_id,
     sqlite_where=sa.and_(records.c.usage_source.in_(NOT_TOLD), HAS_BOOKS),
 )
 
-# Finds the calls that are held. As above.
+# Finds the calls that are held.
 sa.Index("records_held", records.c.request_id, sqlite_where=records.c.held.is_not(None))
 
 
@@ -158,7 +157,7 @@ def _sums() -> list[sa.Column[Any]]:
         sa.Column("requests", sa.BigInteger, nullable=False),
         sa.Column("unknown_usage", sa.BigInteger, nullable=False),
         sa.Column("unknown_cost", sa.BigInteger, nullable=False),
-        *_weights(),
+        *_usage_and_cost(),
     ]
 
 

@@ -1,7 +1,6 @@
-"""Calls that a killed process left in its table: they go to the spool, as interrupted, and from there to the ledger.
+"""Moves the calls that a killed process left in its table to the spool, as interrupted, and so to the ledger.
 
-Whatever the ledger or the spool knows of such a call already stands: the row is written only where there is none, or
-one of a call still open.
+A settled row of such a call stays: the interrupted row is written only where there is none, or that of an open call.
 """
 
 import logging
@@ -17,7 +16,7 @@ LOG = logging.getLogger(__name__)
 def settle_left_calls(folder: Path, heir: Path) -> int:
     """Move the calls in the table of `folder` to the spool of `heir`, where they are durable; gives how many.
 
-    Nobody else may have the two folders. Raises UntrustedFile and OSError; then they are still in the table.
+    The caller holds both folders. Raises UntrustedFile and OSError; then the calls are still in the table.
     """
     left = left_in(folder)
     if left:

@@ -2,9 +2,9 @@
 
     fill() ──> the call goes upstream ──note()──> its ids are known ──> its record is durable ──> clear()
 
-A store into the mapped file belongs to the kernel at once, without a system call: it outlives the process, though not
-the machine. Each process has a table of its own. The next one on the same state directory settles what it finds
-(app.store.spool.left_calls).
+Bytes written to the mapped file belong to the kernel at once, without a system call. They survive the process, but not
+a crash of the machine. Each process has its own table. The next process on the same state directory settles the calls
+that it finds there (app.store.spool.left_calls).
 
 A slot has two halves. Each holds a line: a checksum, a blank, JSON, a line feed. Before the first stands one byte that
 says whether the slot is taken; it is written last.
@@ -19,6 +19,7 @@ import logging
 import mmap
 import os
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -38,6 +39,14 @@ HALF_BYTES = SLOT_BYTES // 2
 _VERSION = 1
 _HEAD = b"weighbridge open calls 1\n"  # in place of the first slot; the number changes with the layout
 _TAKEN = 1
+_CALL = (
+    *("request_id", "started_at", "client", "key_id", "upstream", "path", "method", "model_requested", "stream"),
+    *("background", "bytes_in", "transport", "upstream_key", "session", "program", "demo"),
+)
+_call_of = attrgetter(*_CALL)
+_known_of = attrgetter(
+    *("request_id", "generation_id", "response_id", "upstream_request_id", "http_status", "time_to_first_byte_ms")
+)
 _LONGEST_TEXT = 96
 """Characters that are kept of each text of a call whose line is too long."""
 
@@ -62,32 +71,12 @@ class OpenCalls:
                 return
 
     def fill(self, record: Record) -> int:
-        """Note a call that is about to go upstream. Gives its slot; 0 when it has none, and must be kept otherwise."""
+        """Note a call that is about to go upstream. Gives its slot, or 0: then the caller must write a row."""
         if not self._free:
             return 0
         worst = record.worst_case
-        fields = (
-            _VERSION,
-            record.request_id,
-            record.started_at,
-            record.client,
-            record.key_id,
-            record.upstream,
-            record.path,
-            record.method,
-            record.model_requested,
-            record.stream,
-            record.background,
-            record.bytes_in,
-            record.transport,
-            record.upstream_key,
-            record.session,
-            record.program,
-            record.demo,
-            None if worst is None else worst.input_tokens,
-            None if worst is None else worst.output_tokens,
-            None if worst is None else worst.cost_nanousd,
-        )
+        bounds = (None,) * 3 if worst is None else (worst.input_tokens, worst.output_tokens, worst.cost_nanousd)
+        fields = (_VERSION, *_call_of(record), *bounds)
         try:
             text = orjson.dumps(fields)
         except TypeError:  # a text that is no Unicode, or a number beyond 64 bits
@@ -103,29 +92,21 @@ class OpenCalls:
         return slot
 
     def note(self, slot: int, record: Record) -> None:
-        """Note what upstream has said of a call so far: by these ids it can be asked about it."""
-        fields = (
-            record.request_id,
-            record.generation_id,
-            record.response_id,
-            record.upstream_request_id,
-            record.http_status,
-            record.time_to_first_byte_ms,
-        )
-        text = orjson.dumps(fields)
+        """Note the ids that upstream has given a call so far. By them upstream can be asked about it."""
+        text = orjson.dumps(_known_of(record))
         if len(text) <= HALF_BYTES - 10:
             line = b"%08x %b\n" % (crc32(text), text)
             self._mapped[slot + HALF_BYTES : slot + HALF_BYTES + len(line)] = line
 
     def clear(self, slots: Iterable[int]) -> None:
-        """The records of these calls are durable."""
+        """Free the slots of calls whose records are durable."""
         for slot in slots:
             self._mapped[slot] = 0
             self._free.append(slot)
 
 
 def left_in(state_dir: Path) -> list[Record]:
-    """The calls in the table of a process that is no more. Raises UntrustedFile and OSError."""
+    """The calls in the table of a process that has ended. Raises UntrustedFile and OSError."""
     try:
         content = read_own(state_dir / FILE_NAME)
     except FileNotFoundError:
@@ -138,7 +119,7 @@ def left_in(state_dir: Path) -> list[Record]:
 
 
 def forget_all(state_dir: Path) -> None:
-    """What was left has been kept elsewhere: every slot is free. Raises UntrustedFile and OSError."""
+    """Free every slot, after its call was stored elsewhere. Raises UntrustedFile and OSError."""
     descriptor = open_own(state_dir / FILE_NAME, os.O_RDWR)
     try:
         for slot in range(SLOT_BYTES, os.fstat(descriptor).st_size, SLOT_BYTES):
@@ -191,11 +172,7 @@ def _read(half: bytes) -> list[Any] | None:
 
 def _record(call: list[Any]) -> Record:
     *begin, into, out, cost = call[1:]
-    names = (
-        *("request_id", "started_at", "client", "key_id", "upstream", "path", "method", "model_requested", "stream"),
-        *("background", "bytes_in", "transport", "upstream_key", "session", "program", "demo"),
-    )
-    record = Record(**dict(zip(names, begin, strict=True)))
+    record = Record(**dict(zip(_CALL, begin, strict=True)))
     if into is not None:
         record.worst_case = WorstCase(into, out, cost)
     return record

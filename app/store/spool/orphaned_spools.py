@@ -1,4 +1,4 @@
-"""What a process that is no more left in its spool goes to one that runs: a server may come back with fewer workers."""
+"""Moves the spools of ended processes to a running one: a server may come back with fewer workers."""
 
 import fcntl
 import os
@@ -21,8 +21,8 @@ _FILES = "records-*.jsonl"
 def inherit(state_dir: Path, heir: Path, *, keep: int) -> int:
     """Move spooled files below `state_dir` to the spool of `heir`, except those of its first `keep` workers.
 
-    What their tables of open calls hold goes there, too. The caller holds the lock of `state_dir`. What belongs to
-    workers that still run stays. Gives how many files were moved. Raises UntrustedFile and OSError.
+    Open calls in their tables go there, too. The caller holds the lock of `state_dir`. Files of workers that still
+    run stay. Gives how many files were moved. Raises UntrustedFile and OSError.
     """
     stay = {state_dir / f"worker-{number}" for number in range(1, keep + 1)} | {heir}
     moved = 0
@@ -52,7 +52,7 @@ def _free_place(spool: Path) -> Path:
 
 @contextmanager
 def _ours(folder: Path, state_dir: Path) -> Iterator[bool]:
-    """Whether nobody else has this folder."""
+    """Lock the folder during the block. False when another process has it."""
     if folder == state_dir:
         yield True
         return

@@ -1,14 +1,14 @@
-"""The Spool: files that take rows while the database does not, each line on disk before anybody is told so.
+"""The spool: files that take rows while the database does not. A line is on disk before its caller hears so.
 
     reserve ──renamed──▶ records-00000007.jsonl ──read, oldest first──▶ the database ──done──▶ deleted
                              ▲                └─ what is no line ─▶ damaged-00000007.jsonl
                            append
 
-The reserve is a file whose room on the disk is allocated beforehand: a full disk refuses the database, and not the
-spool. Until a file is ended, zeros follow its last line; a killed process leaves them there.
+The reserve is a file whose room on the disk is allocated beforehand, so that a full disk stops the database but not
+the spool. Zeros follow the last line until the file is closed. A killed process leaves them there.
 
-A row may stand in it twice, or be in the database already: writing it again changes nothing. It belongs to the writer's
-thread. Methods raise OSError when the file system does not take part.
+A row may be in the spool twice, or in the database already: writing it again changes nothing. The spool belongs to the
+writer's thread. Methods raise OSError.
 """
 
 import contextlib
@@ -34,8 +34,8 @@ LOG = logging.getLogger(__name__)
 
 SPOOL_NAME = "spool"
 SEGMENT_BYTES = 16 * 2**20
-"""A file that has grown so large is followed by another, so that what is replayed soon makes room. The reserve has as
-much: room for about 20,000 records."""
+"""A file of this size is followed by another, so that replayed rows soon free their room. The reserve is as large:
+room for about 20,000 records."""
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the other one
 _WAITING, _DAMAGED, _SUFFIX = "records-", "damaged-", ".jsonl"
@@ -44,7 +44,7 @@ _RESERVE = "reserve"
 
 @dataclass(slots=True, frozen=True)
 class SpoolContents:
-    """What a spool holds: rows that wait for the database, in bytes, and the files of what could not be read."""
+    """The bytes of rows that wait for the database, and the files with damaged lines."""
 
     waiting_bytes: int
     damaged_files: tuple[str, ...]
@@ -58,10 +58,10 @@ def spool_contents(state_dir: Path) -> SpoolContents:
 
 
 class Spool:
-    """Opened once. Appending and reading may alternate; what is read must be done() before more is read."""
+    """Appending and reading may alternate. Call done() for what was read before reading more."""
 
     def __init__(self, state_dir: Path) -> None:
-        """Raises UntrustedFile where somebody else may have planted one."""
+        """Raises UntrustedFile when another user may have planted a file."""
         self.damaged = 0
         self._directory = state_dir / SPOOL_NAME
         self._reserve = self._directory / _RESERVE
@@ -89,7 +89,7 @@ class Spool:
         return bool(self._waiting)
 
     def set_room_aside(self) -> None:
-        """See to it that the next file will have its room, whatever becomes of the disk."""
+        """Allocate the room of the next file."""
         check_own(self._reserve)
         if self._reserve.exists():
             return
@@ -125,7 +125,7 @@ class Spool:
         self._good_bytes += len(lines)
 
     def read(self, most: int) -> Rows:
-        """The oldest rows, at most so many; the same again until done(). None at a file's end, where it is deleted."""
+        """The oldest rows, at most so many; the same until done(). Empty at a file's end, where it is deleted."""
         if self._chunk is None and self._waiting:
             try:
                 lines = self._next_lines(most)
@@ -149,7 +149,7 @@ class Spool:
             self._chunk = None
 
     def close(self) -> None:
-        """Let go of the files. What was read and not done() is read again by the next process."""
+        """Close the files. Rows that were read but not done() are read again by the next process."""
         self._end_file()
 
     def _begin_file(self) -> None:
@@ -168,7 +168,7 @@ class Spool:
         sync_directory(self._directory)
 
     def _abandon_file(self, descriptor: int) -> None:
-        """After a write that failed nothing is known of the file's end: cut it back, and go on in a new one."""
+        """After a failed write the file's end is unknown: cut it back, and begin a new file."""
         with contextlib.suppress(OSError):
             os.ftruncate(descriptor, self._good_bytes)
             if not self._good_bytes and self._waiting:
@@ -210,10 +210,10 @@ class Spool:
     def _keep_damaged(self, path: Path) -> None:
         aside = self._path(_DAMAGED, _number_of(path))
         write_whole(aside, b"".join(piece.rstrip(b"\n") + b"\n" for piece in self._damaged_here))
-        self._count_damaged(len(self._damaged_here), aside.name, "they are not what was written")
+        self._count_damaged(len(self._damaged_here), aside.name, "their checksums are wrong")
 
     def _set_file_aside(self, error: OSError) -> None:
-        """The file cannot be read (to its end): what is left of it stays on disk, and the others go on."""
+        """The file cannot be read to its end: rename it, so that it stays on disk, and go on with the next one."""
         path = self._waiting[0]
         aside = self._path(_DAMAGED, _number_of(path))
         path.rename(aside)
@@ -237,7 +237,7 @@ class Spool:
 
 
 def _size(path: Path) -> int:
-    """In bytes, without the zeros after the last line; 0 once a server beside us has replayed and deleted it."""
+    """In bytes, without the zeros after the last line. 0 when a running server has just deleted the file."""
     try:
         return len(path.read_bytes().rstrip(b"\0"))
     except FileNotFoundError:

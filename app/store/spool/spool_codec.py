@@ -1,8 +1,8 @@
-"""Lines of the spool: a row, what it is, and a checksum. One a row, in plain ASCII, so that a text tool can read them.
+"""The spool's format: one line a row, with its kind and a checksum, in ASCII, so that text tools can read it.
 
     9f1c02ab {"kind":"settled","request_id":"req_...","started_at":1790000000000000,...}
 
-The checksum is the CRC32 of all that follows the blank. What is unknown (null) is left out.
+The checksum is the CRC32 of everything after the blank. Values that are null are left out.
 """
 
 import json
@@ -20,7 +20,7 @@ _KINDS = frozenset(Rows._fields)
 
 
 class Lines(NamedTuple):
-    """What was read from a spool: good rows, and the pieces that were no lines."""
+    """What was read from a spool: good rows, and damaged pieces."""
 
     rows: Rows
     damaged: list[bytes]
@@ -32,7 +32,7 @@ def encoded(rows: Rows) -> bytes:
 
 
 def decoded(lines: Sequence[bytes]) -> Lines:
-    """The rows in these lines. A piece is damaged when its checksum says so, or when it is no row."""
+    """The rows in these lines. A piece is damaged when its checksum is wrong, or when it is no row."""
     rows: dict[str, list[Row]] = {kind: [] for kind in Rows._fields}
     damaged = []
     for piece in _pieces(lines):

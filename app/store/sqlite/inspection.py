@@ -1,7 +1,4 @@
-"""An Inspection of the files of a store, from without: is the database whole, and do its parts agree?
-
-It only reads, so it may be made while a server runs.
-"""
+"""Checks the SQLite file and the files beside it. It only reads, so it may run beside a server."""
 
 import asyncio
 import contextlib
@@ -44,7 +41,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _findings(connection: sqlite3.Connection) -> list[str]:
     broken = limited(_integrity_findings(connection))
     if broken:
-        return broken  # whatever else were found would be no more than its consequence
+        return broken  # anything else would only be a consequence
     return [*limited(_key_findings(connection)), *sum_findings(_SqliteLook(connection))]
 
 

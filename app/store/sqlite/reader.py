@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class SqliteReader:
-    """A Reader. Opens connections as they are needed, and keeps a few."""
+    """A Reader. Opens connections at need, and keeps a few."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -33,7 +33,7 @@ def current_revision(path: Path) -> str | None:
 
 
 def upgrade(path: Path) -> bool:
-    """Bring the database to HEAD, in one transaction: killed in the midst of it, nothing has changed.
+    """Bring the database to HEAD, in one transaction: a process killed in the middle has changed nothing.
 
     The caller holds the StoreLock. True when there was anything to do. Raises SchemaTooNew, StoreDamaged, StoreFault.
     """

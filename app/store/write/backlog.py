@@ -1,4 +1,4 @@
-"""The Backlog keeps in memory what neither the database nor the spool would take, until one of them does.
+"""The backlog: rows in memory that neither the database nor the spool takes at the moment.
 
 It belongs to the writer's thread.
 """
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _MOST_ROWS = 10_000
-"""Of open calls, and of amendments. Beyond that the oldest are dropped: settlements and the books tell it all again."""
+"""Of open calls, and of amendments. Beyond that the oldest are dropped: settlements and later
+amendments bring the same again."""
 
 
 class Backlog:
     """In order of arrival.
 
-    How many records there may be is decided where they come in (BatchLedger.settle), so that none is dropped here.
+    BatchLedger.settle limits how many settled records there may be, so that none is dropped here.
     """
 
     def __init__(self) -> None:
@@ -36,13 +37,13 @@ class Backlog:
         return len(self._settled)
 
     def add(self, batch: Batch) -> None:
-        """These came last."""
+        """Append rows."""
         self._open.extend(batch.open)
         self._settled.extend(batch.settled)
         self._amended.extend(batch.amended)
 
     def put_back(self, batch: Batch) -> None:
-        """What take() gave is to be taken again."""
+        """Put back what take() gave."""
         self._open.extendleft(reversed(batch.open))
         self._settled.extendleft(reversed(batch.settled))
         self._amended.extendleft(reversed(batch.amended))

@@ -1,4 +1,4 @@
-"""A Batch is what came in while the writer was busy: rows of open calls, settled records, what upstream's books say."""
+"""A batch: the rows that arrived while the writer was busy, and that one transaction writes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from app.store.write.pending import Pending
 
 @dataclass(slots=True, frozen=True)
 class Batch:
-    """In order of arrival. A call that is settled here may have its open row here as well, or in an earlier batch."""
+    """In order of arrival. The open row of a call that is settled here may be here too, or in an earlier batch."""
 
     open: Sequence[Row] = ()
     settled: Sequence[Pending] = ()

@@ -1,4 +1,4 @@
-"""How a store does, for operators and for those who decide whether to take a call."""
+"""The health of a store, for operators and for admission."""
 
 from dataclasses import dataclass
 
@@ -10,8 +10,8 @@ from app.store.write.writer import Writer
 class StoreHealth:
     """`problem` says what is wrong, for operators. Calls are served all the same.
 
-    While the store `keeps`, records reach a disk even so: those that the database does not take go to the spool, and
-    `spooled` says that some still wait there. Else they wait in memory, and what must not be lost should be refused.
+    `keeps`: records reach a disk, in the database or in the spool. Else they wait in memory, and calls whose records
+    must not be lost should be refused. `spooled`: some records are not in the database yet.
     """
 
     ok: bool

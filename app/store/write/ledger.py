@@ -1,4 +1,4 @@
-"""The Ledger on the loop's side: what is open, who waits, and how long nobody may wait."""
+"""The ledger on the loop's side: which calls are open, and who waits for a commit."""
 
 import asyncio
 from collections import deque
@@ -14,7 +14,7 @@ from app.store.write.writer import Writer
 
 OPEN_ROW_AFTER_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 2.0
-"""A caller is let go after this, on disk or not: a stream must end even where a disk hangs."""
+"""A caller goes on after this, on disk or not: a stream must end even when a disk hangs."""
 SWEEP_SECONDS = 0.1
 LOOK_SECONDS = 0.005
 CAPACITY = 100_000
@@ -22,11 +22,11 @@ CAPACITY = 100_000
 
 
 class BatchLedger:
-    """The gateway's Ledger port. A call costs a slot, dictionary entries and a few appends; all else is the writer's.
+    """The gateway's Ledger port. A call costs a slot, dictionary entries and a few appends; the writer does the rest.
 
     `clock` gives seconds, monotonic. A record that finds the queue full is dropped and counted (`stats.overflowed`).
-    `relaxed` lets callers go at once, before their records are on disk. `open_calls` is what a `kill -9` leaves of
-    calls; without it, it leaves nothing of the youngest.
+    `relaxed` lets callers go on at once, before their records are on disk. Without `open_calls` a `kill -9` loses the
+    calls that have no row yet.
     """
 
     def __init__(  # noqa: PLR0913 - its writer, and what a store may be opened with
@@ -67,7 +67,7 @@ class BatchLedger:
             self._arm()
 
     def note(self, record: Record) -> None:
-        """More is known of an open call, as its generation id. Its row, if it has one, follows within 0.1 s or so."""
+        """More is known of an open call, such as its generation id. Its row, if any, is updated within about 0.1 s."""
         if self._open_calls is not None and (slot := self._slots.get(record.request_id)):
             self._open_calls.note(slot, record)
         if record.request_id in self._young:
@@ -79,7 +79,7 @@ class BatchLedger:
     def settle(self, record: Record, durable: Callable[[], None]) -> None:
         """Write the record; `durable` is called on the loop, never from within this call.
 
-        That is once the record is on disk, or 2 s later at the most when storage is in trouble; at once when relaxed.
+        That is when the record is on disk, after 2 s at the latest when storage is in trouble, at once when relaxed.
         """
         self._young.pop(record.request_id, None)
         self._noted.pop(record.request_id, None)
@@ -101,23 +101,23 @@ class BatchLedger:
             self._arm()
 
     def amend(self, record: Record) -> None:
-        """Upstream's books have told what a settled call weighed: `usage_source` is `settled`.
+        """Upstream's records have told the usage of a settled call: `usage_source` is `settled`.
 
-        Tokens and cost replace those of its row if that has none or estimated ones: once, and never the other way.
+        Tokens and cost replace those of its row, once, if the row has none or estimated ones.
         """
         if not self._closed:
             self._writer.put_amended(row_of(record))
 
     @property
     def keeps(self) -> bool:
-        """Whether a record that is settled now would be kept, come what may."""
+        """Whether a record that is settled now would reach a disk."""
         full = self.stats.queue_depth >= self._capacity
         return not (self._closed or full) and self._writer.keeps and not self.overdue()
 
     async def caught_up(self) -> None:
-        """Wait until the database has all that was settled so far, and what dead processes left open is closed.
+        """Wait until the database has everything settled so far, and calls of ended processes are closed.
 
-        Raises StorageUnavailable when that is not so soon: records wait in the spool, or in memory.
+        Raises StorageUnavailable when records wait in the spool or in memory.
         """
         last = self._undone[-1] if self._undone else None
         while last is not None and not last.done and not self.overdue():  # noqa: ASYNC110 - the thread's
@@ -138,7 +138,7 @@ class BatchLedger:
             return False
 
     def deliver(self, batch: list[Pending]) -> None:
-        """Let the callers of a batch go on. Those of a batch in trouble come again, once it is kept."""
+        """Let the callers of a batch go on. A batch that is not on disk comes again once it is."""
         cleared = []
         for pending in batch:
             pending.done = True
@@ -150,7 +150,7 @@ class BatchLedger:
             self._open_calls.clear(cleared)
 
     def sweep(self) -> None:
-        """Give the writer the calls that are no longer young or of which more is known; let go who waited too long."""
+        """Give the writer rows for calls open for long or with news. Let callers go on that have waited too long."""
         now = self._clock()
         rows = [open_row_of(record) for record in self._noted.values()]
         self._noted.clear()
@@ -167,7 +167,7 @@ class BatchLedger:
             self._waiting.popleft().release()
 
     async def close(self, deadline_seconds: float) -> bool:
-        """Write what is left, rows of calls still open among it, and let everyone go. False when the writer hangs."""
+        """Write what is left, and rows of open calls. Let all callers go on. False when the writer hangs."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()

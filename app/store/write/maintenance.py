@@ -1,7 +1,7 @@
-"""Upkeep: what the writer does when it has nothing else to do. It adds up days that are over, and deletes old records.
+"""Maintenance: the writer adds up days that are over, and deletes old records, when it has nothing else to do.
 
-Both go in small steps with pauses, so that no call waits long behind one. Records go by whole hours, of which the
-roll-ups stay. The pages that become free serve the next records, so the file stops growing without a VACUUM.
+It works in small steps with pauses, so that no call waits long. Records are deleted by whole hours; their roll-ups
+stay. SQLite uses the freed pages for the next records, so the file stops growing without a VACUUM.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ _PAUSE_SECONDS = 0.05
 _INTERVAL_SECONDS = 300.0
 _PATIENCE_SECONDS = 1.0
 _LATE_MICROSECONDS = 2 * HOUR_MICROSECONDS
-"""A day is added up once its last calls have most likely been settled; each that comes later costs a row more."""
+"""A day is added up when most of its calls have surely been settled; each later one costs another row."""
 
 
 class Maintenance:
@@ -38,12 +38,12 @@ class Maintenance:
         return max(0.0, self._next_at - at)
 
     def due(self, at: float, *, idle: bool) -> bool:
-        """Whether to take a step. A writer that is never `idle` takes one all the same when it has waited for long."""
+        """Whether to take a step. A writer that is never `idle` takes one after _PATIENCE_SECONDS all the same."""
         wait = self.wait_seconds(at)
         return wait == 0 and (idle or at - (self._next_at or at) >= _PATIENCE_SECONDS)
 
     def step(self, database: LedgerDatabase, at: float) -> int:
-        """Do a little. Gives how many records were deleted. What it raises is tried again later."""
+        """Take a step. Gives how many records were deleted. When it raises, the step is tried again later."""
         self._next_at = at + _INTERVAL_SECONDS
         more = database.fold_day(self._now() - _LATE_MICROSECONDS)
         deleted = 0

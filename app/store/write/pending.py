@@ -1,4 +1,4 @@
-"""A Pending is a settled record on its way to disk, and the caller who waits for it."""
+"""A settled record on its way to disk, and the caller that waits for it."""
 
 import logging
 from collections.abc import Callable
@@ -11,8 +11,8 @@ LOG = logging.getLogger(__name__)
 class Pending:
     """`since` is the ledger clock's reading at settle(). The callback belongs to the loop's thread.
 
-    `done` says that the record is on disk, or that there is no more hope to get it there; `kept` that it is.
-    `slot` is its place in the table of open calls, until that is cleared; 0 is none.
+    `done`: the record is on disk, or was given up. `kept`: it is on disk. `slot`: its slot in the table of open calls
+    until that is cleared; 0 is none.
     """
 
     __slots__ = ("_durable", "done", "kept", "record", "since", "slot")
@@ -31,7 +31,7 @@ class Pending:
         return self._durable is not None
 
     def release(self) -> None:
-        """Let the caller go on: once, however often this is called. Its errors are logged: others wait behind it."""
+        """Let the caller go on, once, however often this is called. Its errors are logged: others wait behind it."""
         durable, self._durable = self._durable, None
         if durable is None:
             return

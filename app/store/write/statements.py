@@ -1,4 +1,4 @@
-"""The statements that write, as SQLAlchemy Core. A dialect's own `insert` is passed in; all else is common."""
+"""The statements that write, in SQLAlchemy Core. Callers pass the dialect's own `insert`; the rest is common."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ _INTERRUPTED = sa.literal_column("'interrupted'", sa.Text)
 def put(insert: Insert) -> sa.ClauseElement:
     """Write a row, settled or of a call still open, in place of that of an open call. Parameters: all columns.
 
-    What is settled stays: whatever comes after it for the same id changes nothing, and no row is counted as changed.
+    A settled row stays: a later row with the same id changes nothing and counts as no change.
     """
     return onto_open(insert(records))
 
@@ -45,9 +45,9 @@ def roll_up(insert: Insert, table: sa.Table) -> sa.ClauseElement:
 
 
 def tidy(table: sa.Table) -> tuple[sa.ClauseElement, sa.ClauseElement]:
-    """Take back what a roll-up says of nothing, once a record has left it. Parameters of both: its key, in order.
+    """Tidy a roll-up that a record has left for another. Parameters of both: its key, in order.
 
-    Without a request it goes; where of no request a number is known, the sum is unknown and not zero.
+    Without requests it is deleted. A sum that no request has any more becomes NULL, not zero.
     """
     key = [column == sa.bindparam(f"its_{column.name}") for column in table.primary_key]
     nothing = sa.literal_column("0", sa.BigInteger)
@@ -60,13 +60,13 @@ def tidy(table: sa.Table) -> tuple[sa.ClauseElement, sa.ClauseElement]:
 
 
 def first_unfolded() -> sa.ClauseElement:
-    """The first hour that no day has yet."""
+    """The first hour that is in no day yet."""
     folded_until = sa.select(progress.c.folded_until).scalar_subquery()
     return sa.select(sa.func.min(hours.c.begins_at)).where(hours.c.begins_at >= folded_until)
 
 
 def fold(day: int) -> tuple[sa.ClauseElement, sa.ClauseElement]:
-    """Add the hours of a day up, and say so."""
+    """Add up the hours of a day, and note that."""
     until = day + DAY_MICROSECONDS
     key = [hours.c.client, hours.c.model, hours.c.upstream, hours.c.kind]
     sums = [sa.func.sum(hours.c[name]) for name in (*_COUNTS, *_SUMS)]
@@ -125,7 +125,7 @@ def folded_until() -> sa.ClauseElement:
 
 
 def forget_before(hour: int) -> sa.ClauseElement:
-    """Say that records of before this hour may be gone."""
+    """Note that records from before this hour may be deleted."""
     return sa.update(progress).where(progress.c.kept_since < hour).values(kept_since=hour)
 
 
@@ -136,12 +136,12 @@ def delete_below(request_id: str, most: int) -> sa.ClauseElement:
 
 
 def add_client(insert: Insert, name: str, created_at: int, terms: str | None = None) -> sa.ClauseElement:
-    """Write a client, unless it is there."""
+    """Write a client, unless it exists."""
     new = insert(clients).values(name=name, created_at=created_at, terms=terms)
     return new.on_conflict_do_nothing(index_elements=[clients.c.name])
 
 
 def put_group(insert: Insert, name: str, created_at: int, terms: str) -> sa.ClauseElement:
-    """Write a group, or other terms of one that is there."""
+    """Write a group, or new terms for an existing one."""
     new = insert(groups).values(name=name, created_at=created_at, terms=terms)
     return new.on_conflict_do_update(index_elements=[groups.c.name], set_={"terms": new.excluded.terms})

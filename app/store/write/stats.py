@@ -1,4 +1,4 @@
-"""Counts of the ledger's work, as plain attributes for metrics and health."""
+"""Counts of the ledger's work, for metrics and health."""
 
 from bisect import bisect_left
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ def _empty_buckets() -> list[int]:
 
 @dataclass(slots=True)
 class LedgerStats:
-    """Each count is raised by one thread only (L: the loop's, W: the writer's), so none needs a lock."""
+    """Only one thread changes each count (L: the loop's, W: the writer's), so none needs a lock."""
 
     taken: int = 0  # L: records handed over by settle()
     overflowed: int = 0  # L: of those, dropped because the queue was full
@@ -23,7 +23,7 @@ class LedgerStats:
     replayed: int = 0  # W: records that came from the spool into the database, also those of an earlier process
     damaged: int = 0  # W: lines of the spool that could not be read and were set aside
     failed_spools: int = 0  # W: times that the spool began to refuse records, too
-    interrupted: int = 0  # W: calls that processes which are no more had left open, closed
+    interrupted: int = 0  # W: calls left open by ended processes, closed
     deleted: int = 0  # W: records deleted because they were too old
     unwritable: int = 0  # W: records that no database would take
     abandoned: int = 0  # W: records still unwritten when the deadline of close() came

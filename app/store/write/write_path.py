@@ -1,11 +1,11 @@
-"""Keeping decides where each batch goes: into the database; while that is in trouble, into the spool; else into memory.
+"""The write path: a batch goes to the database; while that is in trouble, to the spool; else to memory.
 
     arrivals ──▶ database ──refused──▶ spool ──refused──▶ backlog in memory
                     ▲                    │                   │
                     └──── replayed ──────┴───────────────────┘   once the database takes records again
 
-At the start the spool of an earlier process is replayed first, and then what that process left open is closed: a call
-may be open in the database and settled in the spool. Until then new records go to the spool as well.
+A start first replays the spool of the earlier process, and then closes the calls that it left open: a call may be open
+in the database and settled in the spool. Until that is done new records go to the spool.
 """
 
 import logging
@@ -29,17 +29,17 @@ LOG = logging.getLogger(__name__)
 FIRST_RETRY_SECONDS = 0.1
 LONGEST_RETRY_SECONDS = 5.0
 RECOVERY_SECONDS = 1.0
-"""So long a start waits for the spool of an earlier process; the rest is replayed while calls are served."""
+"""How long a start replays the spool of an earlier process; the rest is replayed while calls are served."""
 WATCH_SECONDS = 1.0
 SPOOL_RETRY_SECONDS = 0.1
-"""So often the spool is tried while it refuses: what waits in memory is lost when the process is killed."""
+"""How often the spool is tried while it refuses: rows in memory are lost when the process is killed."""
 _MOST_A_STEP = 500
 
 
 class WritePath:
     """Belongs to the writer's thread; `problem`, `keeps` and `waiting` may be read by others.
 
-    `let_go` hears of records whose callers may go on, and whether they have reached a disk.
+    `let_go` is called with records whose callers may go on, and whether they are on disk.
     """
 
     def __init__(  # noqa: PLR0913 - what it keeps by, and for whom
@@ -52,9 +52,9 @@ class WritePath:
         *,
         reserves: bool = False,
     ) -> None:
-        """Open the database and replay what an earlier process has spooled. Raises what that raises.
+        """Open the database, and replay the spool of an earlier process. Raises what the driver raises.
 
-        `reserves` says that the spool's room is allocated beforehand: a server's is.
+        `reserves`: allocate the spool's room beforehand, as a server does.
         """
         self.problem: str | None = None  # what the database last said; None while all is well
         self.spool_problem: str | None = None  # what the spool last said
@@ -95,7 +95,7 @@ class WritePath:
         return bool(self._backlog) or (self.problem is None and bool(self._spool))
 
     def keep(self, batch: Batch) -> None:
-        """Keep what came in, and let its callers go."""
+        """Store a batch, and let its callers go on."""
         if self.problem is not None or not self._recovered:
             self._put_aside(batch)
             return
@@ -104,7 +104,7 @@ class WritePath:
             batch = Batch(batch.open, batch.settled)
         try:
             self._commit(batch)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the records must be kept and the callers let go
+        except Exception as error:  # noqa: BLE001 - whatever it is, records must be kept and callers go on
             self._refused(error)
             self._put_aside(batch)
 
@@ -123,7 +123,7 @@ class WritePath:
         return min(max(0.0, self._watch_at - now), self._maintenance.wait_seconds(now))
 
     def tend(self, *, idle: bool) -> None:
-        """Do a little of what is due beside new arrivals. `idle` says that none are waiting."""
+        """Take one step of what is due: retry, replay, watch or maintenance. `idle`: no new rows wait."""
         now = self._clock()
         if self.problem is not None:
             if self._backlog and now >= self._spool_retry_at:
@@ -139,17 +139,17 @@ class WritePath:
             self._take_care(now)
 
     def hasten(self) -> None:
-        """The end is near: try again soon."""
+        """The process is about to end: try again soon."""
         self._retry_at = min(self._retry_at, self._clock() + FIRST_RETRY_SECONDS / 2)
 
     def abandon(self) -> int:
-        """Give up what nobody would take; how many settled records that are."""
+        """Give up the backlog. Gives how many settled records are lost."""
         if self._backlog and self.spool_problem is not None:
             self._spool_backlog()  # for the last time
         return len(self._backlog)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         self._spool.close()
         self._database.close()
 
@@ -240,7 +240,7 @@ class WritePath:
         self._delay = FIRST_RETRY_SECONDS
 
     def _replay_some(self) -> None:
-        """Put the oldest of what waits into the database. Raises sqlite3.Error or OSError."""
+        """Write the oldest waiting rows to the database. Raises what the driver raises."""
         if not self._recovered and not self._spool.inherited:
             self._stats.interrupted += self._database.close_interrupted()
             self._recovered = True

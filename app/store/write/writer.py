@@ -1,4 +1,4 @@
-"""The Writer: one thread through which everything reaches the SQLite file.
+"""The writer: the one thread of a process that writes to the database.
 
     asleep ──bell──▶ linger? ──▶ WritePath: commit ──▶ wake the loop, once for the batch ──▶ on_committed ──▶ asleep
                                       (or spool, or memory: the loop is woken all the same)
@@ -83,7 +83,7 @@ class Writer:
         self.alive = False  # while records can be put
 
     async def start(self, deliver: Callable[[list[Pending]], None], in_flight: Callable[[], int]) -> None:
-        """Open the database in the thread. Raises sqlite3.Error or OSError.
+        """Open the database in the thread. Raises what the driver raises.
 
         `deliver` is called on the loop with each batch whose callers may go on; `in_flight` gives how many calls may
         settle soon.
@@ -104,7 +104,7 @@ class Writer:
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with storage, in a sentence; None while all is well."""
+        """What is wrong with storage, in a sentence. None while all is well."""
         path = self._write_path
         if path.problem is None:
             return "records of a time of trouble wait to be replayed" if path.waiting else None
@@ -133,7 +133,7 @@ class Writer:
         self._ring()
 
     def put_amended(self, row: Row) -> None:
-        """Write what upstream's books say of a settled call."""
+        """Write an amendment of a settled call."""
         self._amended.append(row)
         self._ring()
 
@@ -194,7 +194,7 @@ class Writer:
     def _rest(self, write_path: WritePath) -> bool:
         """Sleep until there is work: arrivals, something to tend, the end. False at the end."""
         self._asleep = True
-        # Looked at after the flag is up: what is appended from here on rings the bell.
+        # Look after the flag is set: whatever is appended from here on rings the bell.
         wait = 0.0 if self._busy else write_path.wait_seconds()
         if self._give_up_at is not None:
             write_path.hasten()
@@ -234,7 +234,7 @@ class Writer:
         for job in _drain(self._jobs):
             try:
                 results = write_path.run(job.statements, reads=job.reads)
-            except Exception as error:  # noqa: BLE001 - the caller's to hear, not the thread's to die of
+            except Exception as error:  # noqa: BLE001 - the caller hears of it, the thread goes on
                 if self.backend.kind_of(error) is ErrorKind.CONFLICT:
                     self._tell(_fail, job.result, Conflict(str(error)))
                     continue
@@ -245,7 +245,7 @@ class Writer:
                 self._tell(_resolve, job.result, results)
 
     def _abandon_rest(self, write_path: WritePath) -> None:
-        """The end, and storage still refuses: say what is lost, and keep nobody waiting."""
+        """At the end storage still refuses: log what is lost, and let all callers go on."""
         lost = write_path.abandon() + len(self._settled)
         if lost:
             self._stats.abandoned += lost

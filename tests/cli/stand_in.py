@@ -27,7 +27,8 @@ def standing_in(reply: Callable[[str, str], Reply], tls: ssl.SSLContext | None =
             if status != 101:
                 self.send_header("content-length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # who asked may have read enough
+                self.wfile.write(body)
 
         do_GET = do_POST = do_OPTIONS = _answer  # noqa: N815 - http.server's names
 

@@ -30,14 +30,14 @@ def test_a_reader_that_has_left(tmp_path: Path) -> None:
     with os.fdopen(writer, "wb") as pipe:
         code, said = ended(tmp_path, pipe.fileno())
     assert code == 1
-    assert len(said.splitlines()) == 1  # that the key is shown only now
+    assert len(said.splitlines()) == 2  # that a ledger was made, and that the key is shown only now
 
 
 def test_input_and_output_that_are_closed(tmp_path: Path) -> None:
     """The loop aborted."""
     code, said = ended(tmp_path, subprocess.DEVNULL, "sh", "-c", 'exec "$@" <&- >&-', "sh")
     assert code == 0
-    assert len(said.splitlines()) == 1
+    assert len(said.splitlines()) == 2
 
 
 def test_a_disk_that_is_full_long_before_the_end(tmp_path: Path) -> None:

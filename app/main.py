@@ -58,7 +58,7 @@ from app.web.doors.responses import ResponsesEndpoint
 from app.web.routes.caller_figures import CallerFigures
 from app.web.routes.client_rate import FREE_CALLS_A_MINUTE, ClientRate
 from app.web.routes.probes import HealthPart
-from app.wiring.gauges import gauges
+from app.wiring.gauges import gauges, metrics_page
 from app.wiring.limits import memory_limits, redis_limits
 from app.wiring.models import model_lists
 
@@ -129,7 +129,7 @@ async def _open(
     app.state.model_lists = model_lists(upstream_api, key_guard, prices, clock, stack)
     app.state.price_list = _price_list(prices, settings, upstream_api, stack, serving=log is not None)
     app.state.clients, app.state.terms_service, app.state.clock = clients, terms_service, clock
-    app.state.metrics, app.state.render_metrics = metrics, metrics.render
+    app.state.metrics, app.state.render_metrics = metrics, metrics_page(metrics)
     _publish(app, settings, store, gateway, redis)
     if log is not None:
         log.redact.learn(app.state.admin_key)

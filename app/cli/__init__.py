@@ -1,1 +1,1 @@
-"""What people type, one file a command. Commands import their world when they run, so that `--help` is quick."""
+"""The command line, one file a command. Commands import what they need when they run, so that `--help` is quick."""

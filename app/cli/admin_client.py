@@ -1,6 +1,6 @@
-"""How commands reach the admin API: of the server that runs, else of the same application inside this process.
+"""How commands reach the admin API: of the running server, or else of the same application inside this process.
 
-Either way one process writes the database. With no server the command holds the store's lock while it works.
+Only one process writes the database. If no server runs, the command holds the store's lock while it works.
 """
 
 import json
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from app.upstream.api.http_client import HttpAnswer, HttpClient
 
 LOCK_WAIT_SECONDS = 10.0
-"""For a server that starts, or another command."""
+"""How long a command waits for the lock while a server starts or another command works."""
 
 SPREAD_SECONDS = 1.0
-"""Until every process of a server knows of a change."""
+"""The time in which every process of a server learns of a change."""
 
 _LOOK_SECONDS = 0.2
 Result = TypeVar("Result")
 
 
 class CommandFailedError(Exception):
-    """What a command could not do, in words for the person who typed it."""
+    """A command failed. The message is for the person who typed it."""
 
 
 def run_admin(
@@ -45,8 +45,8 @@ def run_admin(
 ) -> Result:
     """Run `work` with a client of the admin API. Exits 1 with a sentence on stderr when it fails.
 
-    Only a command that `makes` something makes a ledger where no server runs and none is yet. One that only `reads`
-    lets go of the ledger before `work`: a person may look at what it prints for hours.
+    If no server runs and there is no ledger, only a command that `makes` something makes one. A command that only
+    `reads` releases the ledger before `work`: a person may look at its output in a pager for hours.
     """
     from app.cli.config import load_or_exit
 
@@ -60,7 +60,7 @@ def run_admin(
 
 
 def ask(method: str, path: str, config: Path | None, *, makes: bool = False, **arguments: Any) -> Any:  # noqa: ANN401 - JSON
-    """One call of the admin API, all that a command does; its JSON. `makes`, and how it exits: as of run_admin."""
+    """Make one call of the admin API and return its JSON. `makes` and exit codes are as for run_admin()."""
 
     async def work(client: "HttpClient") -> Any:  # noqa: ANN401
         return await call(client, method, path, **arguments)
@@ -69,7 +69,7 @@ def ask(method: str, path: str, config: Path | None, *, makes: bool = False, **a
 
 
 def ask_running(work: "Callable[[HttpClient], Awaitable[Result]]", config: Path | None = None) -> Result | None:
-    """Run `work` with a client of the server that runs; None when none does. Makes nothing. Exits as run_admin does."""
+    """Run `work` with a client of the running server. None if no server runs. Exit codes are as for run_admin()."""
     from app.cli.config import load_or_exit
 
     settings = load_or_exit(config)
@@ -78,7 +78,7 @@ def ask_running(work: "Callable[[HttpClient], Awaitable[Result]]", config: Path 
         client = await _running(settings.storage.state_dir, settings)
         if client is None:
             return None
-        with _endings_told():
+        with _server_end_reported():
             try:
                 return await work(client)
             finally:
@@ -87,8 +87,8 @@ def ask_running(work: "Callable[[HttpClient], Awaitable[Result]]", config: Path 
     return _run(with_client())
 
 
-def let_it_spread(config: Path | None) -> None:
-    """Wait until a change that was made counts in every process of the server. On SQLite there is only one."""
+def wait_until_known(config: Path | None) -> None:
+    """Wait until every process of the server knows of a change. On SQLite there is only one process."""
     from app.cli.config import load_or_exit
 
     if load_or_exit(config).storage.database_url is not None:
@@ -96,7 +96,7 @@ def let_it_spread(config: Path | None) -> None:
 
 
 async def call(client: "HttpClient", method: str, path: str, **arguments: Any) -> Any:  # noqa: ANN401 - JSON
-    """One call of the admin API; its JSON. Raises CommandFailedError with the server's own words."""
+    """Make one call of the admin API and return its JSON. Raises CommandFailedError with the server's message."""
     answer = await client.request(method, f"/admin/api{path}", **arguments)
     if answer.is_error:
         raise CommandFailedError(_words_of(answer))
@@ -104,12 +104,12 @@ async def call(client: "HttpClient", method: str, path: str, **arguments: Any) -
 
 
 def part(name: str) -> str:
-    """A name as one part of a path."""
+    """A name, quoted as one segment of a path."""
     return quote(name, safe="")
 
 
 async def lines_of(answer: "HttpAnswer") -> "AsyncIterator[str]":
-    """The lines of an answer that is read as it comes. httpx2's own end at U+2028, too, which stands in some names."""
+    """The lines of an answer, read as they come. httpx2's own lines also end at U+2028, which some names contain."""
     rest = b""
     async for piece in answer.aiter_bytes():
         *lines, rest = (rest + piece).split(b"\n")
@@ -130,14 +130,14 @@ def _run(work: "Coroutine[Any, Any, Result]") -> Result:
 
 
 @contextmanager
-def _endings_told() -> "Iterator[None]":
+def _server_end_reported() -> "Iterator[None]":
     from app.upstream.api.http_client import Unreachable
 
     try:
         yield
     except Unreachable:
         raise CommandFailedError(
-            "the server ended before it answered; see whether it has done it, then try again"
+            "the server ended before it answered; check whether the change was made, then try again"
         ) from None
 
 
@@ -146,7 +146,7 @@ async def _client(settings: "Settings", *, makes: bool, reads: bool) -> "AsyncIt
     from app.store.faults import StoreFault
 
     try:
-        with _endings_told():
+        with _server_end_reported():
             async with AsyncExitStack() as stack:
                 yield await _reached(settings, stack, makes=makes, reads=reads)
     except StoreFault as error:
@@ -154,7 +154,7 @@ async def _client(settings: "Settings", *, makes: bool, reads: bool) -> "AsyncIt
 
 
 async def _reached(settings: "Settings", stack: AsyncExitStack, *, makes: bool, reads: bool) -> "HttpClient":
-    """A client of the server that runs, or of this process. Whoever holds the store may be a server that starts."""
+    """A client of the running server, or of this process. Waits if the store is locked: a server may be starting."""
     from app.store.faults import StoreBusy
 
     give_up_at = time.monotonic() + LOCK_WAIT_SECONDS
@@ -190,24 +190,24 @@ async def _in_process(settings: "Settings", stack: AsyncExitStack, *, makes: boo
 
 
 def no_ledger(settings: "Settings") -> str | None:
-    """A sentence when there is no ledger in the state directory yet, though it is kept there. Makes nothing."""
+    """A message if the ledger should be in the state directory and is not there yet; else None. Makes nothing."""
     from app.store.lock import LOCK_NAME
     from app.store.sqlite.store import DATABASE_NAME
 
     storage = settings.storage
     if storage.database_url is not None or not all(
         _is_missing(storage.state_dir / name)
-        for name in (DATABASE_NAME, LOCK_NAME)  # a first start has the lock first
+        for name in (DATABASE_NAME, LOCK_NAME)  # a first start makes the lock first
     ):
         return None
     return (
         f"there is no ledger in {storage.state_dir} yet: start a server with `weighbridge serve`, "
-        "or say where it is with --config FILE or WEIGHBRIDGE_STATE_DIR"
+        "or name its state directory with --config FILE or WEIGHBRIDGE_STATE_DIR"
     )
 
 
 def _is_missing(path: Path) -> bool:
-    """Whether it is surely not there. Of a directory that cannot be read, whoever opens it says what is wrong."""
+    """Whether the path certainly does not exist. For a directory that cannot be read, opening it later raises."""
     try:
         path.lstat()
     except FileNotFoundError:
@@ -218,14 +218,14 @@ def _is_missing(path: Path) -> bool:
 
 
 def _without_state_dir(settings: "Settings", stack: AsyncExitStack) -> "Settings":
-    """For reading a database elsewhere: a state directory that is gone with the command."""
+    """Settings with a temporary state directory, for a database on another machine."""
     directory = Path(stack.enter_context(TemporaryDirectory(prefix="weighbridge-")))
     storage = settings.storage.model_copy(update={"state_dir": directory})
     return settings.model_copy(update={"storage": storage})
 
 
 async def _running(state_dir: Path, settings: "Settings") -> "HttpClient | None":
-    """A client of the server that the note in the state directory tells of, if it answers."""
+    """A client of the server that the note in the state directory names, or None if it does not answer."""
     socket_path = _noted_socket(state_dir)
     if socket_path is None:
         return None
@@ -245,7 +245,7 @@ async def _running(state_dir: Path, settings: "Settings") -> "HttpClient | None"
 
 
 def _noted_socket(state_dir: Path) -> Path | None:
-    """The socket that gets the admin key. Raises UntrustedFile when somebody else may have made it, or the note."""
+    """The socket of the admin API. Raises UntrustedFile if another user may have made it, or the note."""
     from app.private_files import check_own, read_own
     from app.store.lock import NOTE_NAME
 
@@ -255,7 +255,7 @@ def _noted_socket(state_dir: Path) -> Path | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     if not noted.exists():
-        noted = state_dir / "admin.sock"  # the volume may be mounted elsewhere here
+        noted = state_dir / "admin.sock"  # the volume may be mounted at another path here
     check_own(noted)
     return noted
 
@@ -265,7 +265,7 @@ def _authorization(admin_key: str) -> dict[str, str]:
 
 
 def _user() -> str:
-    """Whoever runs this command, for the audit log; by number where the number has no name."""
+    """The user who runs this command, for the audit log: a name, or a number that has no name."""
     number = os.getuid()
     try:
         name = pwd.getpwuid(number).pw_name

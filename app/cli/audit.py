@@ -34,7 +34,7 @@ def audit(
         return
     print_table(_COLUMNS, [[_cell(name, entry[name]) for name in _COLUMNS] for entry in entries])
     if len(entries) == limit:
-        typer.echo(f"These are the last {limit:,}; --limit and --until show more.", err=True)
+        typer.echo(f"These are the last {limit:,}. Use --limit and --until to see more.", err=True)
 
 
 def _cell(name: str, value: object) -> object:

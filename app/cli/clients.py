@@ -1,4 +1,4 @@
-"""`weighbridge clients`: who calls."""
+"""`weighbridge clients`."""
 
 from typing import Annotated, Any
 
@@ -77,7 +77,7 @@ def set_client(
     if enable is not None:
         change["enabled"] = enable
     if let_run and enable is not False:
-        raise typer.BadParameter("it goes with --disable", param_hint="--let-run")
+        raise typer.BadParameter("use it together with --disable", param_hint="--let-run")
     if let_run:
         change["let_run"] = True
     changed = ask("PATCH", f"/clients/{part(client)}", config, json=change)
@@ -119,7 +119,7 @@ def _row(client: dict[str, Any]) -> list[object]:
 
 
 def _limits(client: dict[str, Any]) -> list[tuple[str, object]]:
-    """What holds the client itself; its group's limits stand with the group."""
+    """The client's own limits, without those of its group."""
     found: list[tuple[str, object]] = [(name, client[name]) for name in _RATES if client[name] is not None]
     found += [("budget", f"{terms.amount(b)} {b['unit']}/{b['period']}") for b in client["budgets"]]
     if client["models"] is not None:

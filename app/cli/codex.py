@@ -1,7 +1,7 @@
-"""Codex' settings for a provider that is this gateway. Codex does not read OPENAI_BASE_URL (0.171, measured).
+"""Codex settings for this gateway as a provider. Codex does not read OPENAI_BASE_URL (0.171, measured).
 
 `model_catalog_url` makes Codex ask for the models; with `env_key` alone it never does. The idle time is longer than
-Codex' own 300 s, since comments in a stream do not count for it, and one retry is enough: each is billed.
+Codex' default of 300 s, since Codex does not count comments in a stream. One retry is enough: each is billed.
 """
 
 import json
@@ -14,9 +14,9 @@ Settings = Mapping[str, str | int]
 
 
 def settings(base_url: str, model: str | None, *, catalog: bool = True) -> Settings:
-    """The settings by their dotted names. `base_url` ends before `/responses`; without `model` Codex' own stays.
+    """The settings by their dotted names. `base_url` ends before `/responses`. Without `model` Codex uses its default.
 
-    With `catalog` it asks the gateway for the models. If that does not answer, Codex starts only with a model named.
+    With `catalog` Codex asks the gateway for the models. If it gets no list, it starts only if a model is named.
     """
     provider: Settings = {
         "name": "Weighbridge",
@@ -36,10 +36,10 @@ def settings(base_url: str, model: str | None, *, catalog: bool = True) -> Setti
 
 
 def toml(settings: Settings) -> str:
-    """Lines for the top of config.toml. Dotted names, so that what stands below them stays where it belongs."""
+    """Lines for the top of config.toml. Their names are dotted, so that the lines below stay in their own tables."""
     return "\n".join(f"{name} = {json.dumps(value)}" for name, value in settings.items())
 
 
 def options(settings: Settings) -> list[str]:
-    """The same as options of the command line."""
+    """The settings as options of the command line."""
     return [word for name, value in settings.items() for word in ("-c", f"{name}={json.dumps(value)}")]

@@ -1,4 +1,4 @@
-"""The environment and the words of a command that is pointed at this gateway. No file is changed for it."""
+"""The environment and the arguments of a command that `run` points at this gateway. No file is changed."""
 
 import os
 import re
@@ -42,7 +42,7 @@ def _past_the_proxy(environ: Mapping[str, str], host: str) -> dict[str, str]:
 def with_provider(
     words: Sequence[str], address: ServerAddress, environ: Mapping[str, str], *, catalog: bool
 ) -> list[str]:
-    """The words of a command; for Codex with this gateway as its provider, and `catalog` where it serves the models."""
+    """The arguments of a command. Codex gets this gateway as its provider, with its list of models if `catalog`."""
     place = _place_of_codex(words)
     if place is None:
         return list(words)
@@ -53,14 +53,14 @@ def with_provider(
 
 
 def _place_of_codex(words: Sequence[str]) -> int | None:
-    """Codex is called by its name, or as a package by npx and its like."""
+    """The position of Codex in the command: called by its name, or as a package by npx and similar programs."""
     if Path(words[0]).name == "codex":
         return 0
     return next((place for place, word in enumerate(words) if place and _CODEX_PACKAGE.fullmatch(word)), None)
 
 
 def _model_is_chosen(words: Sequence[str], environ: Mapping[str, str]) -> bool:
-    """Whether a model is named on the command line, or one with a vendor in Codex' configuration."""
+    """Whether the command line names a model, or Codex' configuration names one with a vendor."""
     if any(_CHOOSES_MODEL.fullmatch(word) for word in words):
         return True
     home = environ.get("CODEX_HOME") or os.path.join(environ.get("HOME", ""), ".codex")  # noqa: PTH118 - a text

@@ -1,4 +1,4 @@
-"""`weighbridge config`: what is set and where that came from, whether it is right, and a file to start from."""
+"""`weighbridge config`: show the settings and where each came from, check them, or print an example file."""
 
 import json
 import os
@@ -51,7 +51,7 @@ def example(_config: ConfigOption = None) -> None:
 
 
 def load_or_exit(config: Path | None, *, running: bool = True) -> "Settings":
-    """The settings as load() has them, or exit 2 with every fault on stderr."""
+    """The settings as load() returns them. Exits 2 with every fault on stderr if there are any."""
     from app.settings import SettingsError
 
     try:
@@ -62,10 +62,10 @@ def load_or_exit(config: Path | None, *, running: bool = True) -> "Settings":
 
 
 def load(config: Path | None, *, running: bool = True) -> "Settings":
-    """The settings as they stand. The upstream key may be absent. Raises SettingsError.
+    """Load the settings. The upstream key may be absent. Raises SettingsError.
 
-    Without --config, and without a word of the environment, they are those of the server that runs here. Exits 2 when
-    several run. With `running=False` they are those of the next start, whatever runs.
+    If neither --config nor the environment sets anything, the running server's settings are used. Exits 2 if several
+    servers run. With `running=False` the result is what the next start would use.
     """
     from app.settings import load_settings
 
@@ -74,7 +74,7 @@ def load(config: Path | None, *, running: bool = True) -> "Settings":
 
 
 def _running_server() -> "RunningServer | None":
-    """The server that runs here, if there is one. Exits 2 with the list when there are several."""
+    """The server that runs here, or None. Exits 2 with a list if there are several."""
     from app.settings.servers import running_servers
 
     servers = running_servers(os.environ)
@@ -87,7 +87,7 @@ def _running_server() -> "RunningServer | None":
 
 
 def _lines(rows: "list[Provenance]") -> list[str]:
-    """Columns divided by spaces, so that what is printed can be searched and cut."""
+    """Columns divided by spaces, so that other programs can search and cut the output."""
     shown = [(row.setting, _text(row.value), row.origin) for row in rows]
     name_width, value_width = (max(len(cells[column]) for cells in shown) for column in (0, 1))
     return [f"{name:<{name_width}}  {value:<{value_width}}  {origin}" for name, value, origin in shown]

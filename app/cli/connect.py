@@ -1,4 +1,4 @@
-"""`weighbridge connect`: what to paste to point a client program at this gateway."""
+"""`weighbridge connect`: prints the lines that point a client program at this gateway."""
 
 import re
 import sys
@@ -20,7 +20,7 @@ _MODEL = re.compile(r"[A-Za-z0-9][\w.:/@+-]{0,255}", re.ASCII)
 
 def _checked_key(value: str | None) -> str | None:
     if value not in {None, "-"}:
-        raise typer.BadParameter("write `--key -` and give the key on standard input; others can see arguments")
+        raise typer.BadParameter("write `--key -` and give the key on standard input: other users can see arguments")
     return value
 
 
@@ -62,7 +62,7 @@ def connect(
 
 
 def _read_key() -> str:
-    """A client key from the terminal or a pipe, checked for typing errors. Exits 2 when it is none."""
+    """A client key from the terminal or a pipe, checked for typing errors. Exits 2 if it is not a key."""
     from app.domain.identity.keys import KeyFault, parse
 
     text = (getpass("Key of a client: ") if sys.stdin.isatty() else sys.stdin.readline()).strip()
@@ -80,7 +80,7 @@ def _read_key() -> str:
 def _advise(address: "ServerAddress", *, placeholder: bool) -> None:
     if placeholder:
         typer.echo(
-            f"Put a client's key in place of {KEY_PLACEHOLDER}; `weighbridge keys create NAME` makes one.", err=True
+            f"Replace {KEY_PLACEHOLDER} with a client's key. `weighbridge keys create NAME` makes one.", err=True
         )
     if address.others:
         said = f"This is the address for programs on this machine. Others reach it at {' or '.join(address.others)}"

@@ -1,4 +1,4 @@
-"""`weighbridge db`: the database itself. Its schema, copies of it, whether it is whole, and moving to another one."""
+"""`weighbridge db`: upgrade, copy, check or move the database."""
 
 import sys
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ def upgrade(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from app.store.schema.revisions import HEAD
 
     url, state_dir, _ = _places(config, makes=True)
-    with _faults_told():
+    with _faults_reported():
         changed = asyncio.run(upgraded(url, state_dir))
     if as_json:
         print_json({"revision": HEAD, "changed": changed})
     else:
         print(HEAD)
-        typer.echo("The schema was brought up to date." if changed else "The schema was up to date.", err=True)
+        typer.echo("The schema was brought up to date." if changed else "The schema is up to date.", err=True)
 
 
 @app.command()
@@ -39,7 +39,7 @@ def current(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from app.store.schema.revisions import HEAD, remedy
 
     url, _, path = _places(config)
-    with _faults_told():
+    with _faults_reported():
         revision = revision_of(url, path)
     if as_json:
         print_json({"revision": revision, "newest": HEAD})
@@ -61,9 +61,9 @@ def backup(
 
     url, state_dir, path = _places(config)
     if url is not None:
-        print("weighbridge: the database is on PostgreSQL: copy it with pg_dump", file=sys.stderr)
+        print("weighbridge: the database is on PostgreSQL. Copy it with pg_dump", file=sys.stderr)
         raise typer.Exit(2)
-    with _faults_told():
+    with _faults_reported():
         size = back_up(path, file)
         waiting = spool_contents(state_dir).waiting_bytes
     if waiting:
@@ -82,7 +82,7 @@ def check(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     from app.store.opening import inspected
 
     url, state_dir, path = _places(config)
-    with _faults_told():
+    with _faults_reported():
         findings = asyncio.run(inspected(url, state_dir, path))
     if as_json:
         print_json({"ok": not findings, "findings": findings})
@@ -107,24 +107,24 @@ def migrate_to(
 
     to = sys.stdin.readline().strip() if url == "-" else url
     if not to.startswith(("postgresql://", "postgres://")):
-        raise typer.BadParameter("it must start with postgresql://", param_hint="URL")
+        raise typer.BadParameter("must start with postgresql://", param_hint="URL")
     given, state_dir, _ = _places(config)
     if given is not None:
-        print("weighbridge: the database is on PostgreSQL already: a database URL is set", file=sys.stderr)
+        print("weighbridge: the database is on PostgreSQL already. Unset the database URL to move one", file=sys.stderr)
         raise typer.Exit(2)
-    with _faults_told():
+    with _faults_reported():
         copied = asyncio.run(moved(state_dir, to))
     if as_json:
         print_json(copied)
     else:
         print_table(("table", "rows"), list(copied.items()), numbers=frozenset({"rows"}))
-    typer.echo("Everything was copied. Set WEIGHBRIDGE_DATABASE_URL, and start the server.", err=True)
+    typer.echo("Everything was copied. Set WEIGHBRIDGE_DATABASE_URL and start the server.", err=True)
 
 
 def _places(config: Path | None, *, makes: bool = False) -> tuple[str | None, Path, Path]:
-    """The database URL if there is one, the state directory, and the database file of SQLite.
+    """The database URL or None, the state directory, and the database file of SQLite.
 
-    Exits 1 when that is not there, unless the command `makes` it.
+    Exits 1 if the file does not exist, unless the command `makes` it.
     """
     from app.cli.admin_client import no_ledger
     from app.cli.config import load_or_exit
@@ -142,7 +142,7 @@ def _places(config: Path | None, *, makes: bool = False) -> tuple[str | None, Pa
 
 
 @contextmanager
-def _faults_told() -> Iterator[None]:
+def _faults_reported() -> Iterator[None]:
     from app.store.faults import StoreFault
 
     try:

@@ -1,4 +1,4 @@
-"""`weighbridge keys`: making and ending the keys that clients come with."""
+"""`weighbridge keys`: make, list, revoke and rotate client keys."""
 
 import time
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ _YEAR_SECONDS = 31_536_000
 
 def _checked_key_id(key_id: str) -> str:
     if "/" in key_id or not key_id.strip("."):  # it becomes a part of a path
-        raise typer.BadParameter("this is no key id; `weighbridge keys list` shows them")
+        raise typer.BadParameter("this is not a key id. `weighbridge keys list` shows key ids")
     return key_id
 
 
@@ -120,11 +120,11 @@ def _print_key(made: dict[str, Any], as_json: bool) -> None:
         print_json(made)
         return
     print(made["key"])
-    typer.echo(f"Key {made['key_id']} for {made['client']}. It is shown only now: keep it.", err=True)
+    typer.echo(f"Key {made['key_id']} for {made['client']}. It is shown only now. Store it safely.", err=True)
 
 
 def _lifetime(text: str) -> int:
-    """Seconds from now on: of a span, or until a date."""
+    """Seconds from now: a span's length, or the time until a date."""
     from app.domain.spans import is_span, parse_moment
 
     if is_span(text):

@@ -1,4 +1,4 @@
-"""`weighbridge limits`: calls whose cost nobody has told yet, and what they hold of budgets."""
+"""`weighbridge limits`: calls of unknown cost, and the budget that they hold."""
 
 from typing import Annotated, Any
 
@@ -57,10 +57,10 @@ def settle(
     config: ConfigOption = None,
 ) -> None:
     """Set the cost of a call whose cost is not known. Token counts that are not given do not change."""
-    told: dict[str, Any] = {"request_id": request_id, "usd": _dollars(usd)}
+    settlement: dict[str, Any] = {"request_id": request_id, "usd": _dollars(usd)}
     tokens = {"input_tokens": input_tokens, "output_tokens": output_tokens}
-    told |= {name: count for name, count in tokens.items() if count is not None}
-    record = ask("POST", "/limits/settle", config, json=told)
+    settlement |= {name: count for name, count in tokens.items() if count is not None}
+    record = ask("POST", "/limits/settle", config, json=settlement)
     if as_json:
         print_json(record)
     else:

@@ -1,4 +1,4 @@
-"""The command line: which commands there are. Each imports its world when it runs (`--help` must not wait for it)."""
+"""The command line and its commands. Each imports what it needs when it runs, so that `--help` is quick."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ import typer
 
 from app.cli import clients, config, db, groups, keys, limits
 from app.cli.audit import audit
-from app.cli.commands import Commands
+from app.cli.command_group import Commands
 from app.cli.connect import connect
 from app.cli.doctor.command import doctor
 from app.cli.mock_upstream import mock_upstream
@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Weighbridge: a proxy and team gateway for the OpenAI Responses API. It records the tokens and the cost of "
     "each call.",
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},  # those of commands follow it
+    context_settings={"help_option_names": ["-h", "--help"]},  # commands inherit it
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -37,7 +37,7 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def _options(
     _version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and stop.")
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass

@@ -23,17 +23,17 @@ def mock_upstream(
     ] = None,
     dialect: Annotated[str, typer.Option(metavar="NAME", help="The server to imitate.")] = "openrouter",
     fault: Annotated[
-        str, typer.Option(metavar="SPEC", help="Faults for every call, as in truncate@7 or status=429:2.")
+        str, typer.Option(metavar="SPEC", help="Faults for every call, such as truncate@7 or status=429:2.")
     ] = "",
     pace: Annotated[
         str, typer.Option(metavar="RATE[:WAIT]", help="Tokens a second, and seconds until the first; 0 does not wait.")
     ] = "80:0.3",
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Makes ids, texts and paces repeat.")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Makes ids, texts and timing repeatable.")] = None,
     books_delay: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, help="Seconds until GET /generation knows a call.")
     ] = 0.0,
-    list_faults: Annotated[bool, typer.Option("--list-faults", help="Print all faults and stop.")] = False,
-    list_dialects: Annotated[bool, typer.Option("--list-dialects", help="Print all dialects and stop.")] = False,
+    list_faults: Annotated[bool, typer.Option("--list-faults", help="Print all faults and exit.")] = False,
+    list_dialects: Annotated[bool, typer.Option("--list-dialects", help="Print all dialects and exit.")] = False,
     as_json: JsonOption = False,
     _config: ConfigOption = None,
 ) -> None:
@@ -89,14 +89,16 @@ def _serve(options: "MockOptions", host: str, port: int) -> None:
     from app.mock.server import serve
 
     def announce(url: str) -> None:
-        typer.echo(f"mock upstream, dialect {options.dialect}; stop it with Ctrl-C", err=True)
+        typer.echo(f"Mock upstream, dialect {options.dialect}. Stop it with Ctrl-C.", err=True)
         typer.echo(f"{url}/api/v1")
 
     try:
         uvloop.run(serve(options, host, port, announce))
     except OSError as failed:
         code = failed.errno or 0
-        why = os.strerror(code) if code > 0 else str(failed.strerror).partition(" (")[0]  # below 0: a name not found
+        why = (
+            os.strerror(code) if code > 0 else str(failed.strerror).partition(" (")[0]
+        )  # below 0: the name was not found
         again = ". Choose another port with --port." if code == errno.EADDRINUSE else ""
         typer.echo(f"weighbridge mock-upstream: cannot listen on {host}:{port}: {why}{again}", err=True)
         raise typer.Exit(1) from failed

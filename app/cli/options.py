@@ -1,4 +1,4 @@
-"""Options and arguments that several commands have, so that they read the same everywhere."""
+"""Options and arguments that several commands share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 
 
 def checked_client(name: str) -> str:
-    """The name of a client. Raises typer.BadParameter when there can be none of that name."""
+    """Return the name if it is valid for a client. Raises typer.BadParameter."""
     from app.domain.identity.keys import check_client_name
 
     return _checked(name, check_client_name)

@@ -13,9 +13,9 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON holds
 
 
 def visible(text: str) -> str:
-    """The text with everything escaped, as JSON does it, that gives a terminal orders or ends a line for somebody.
+    """The text with all control characters and line ends escaped as in JSON, so that a terminal does not obey them.
 
-    Names of models come from strangers. What is JSON stays the same JSON.
+    Names of models come from untrusted sources. JSON stays valid and equal.
     """
     if text.isprintable():
         return text
@@ -30,12 +30,12 @@ def whole_seconds(value: object) -> object:
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: frozenset[str] = frozenset()
 ) -> None:
-    """Columns divided by spaces, in a terminal of any width; `numbers` stand to the right."""
+    """Print columns divided by spaces, whatever the terminal's width. `numbers` are aligned to the right."""
     TableOutput(columns, numbers=numbers).write(rows)
 
 
 class TableOutput:
-    """A table that is printed piece by piece: columns are as wide as those of the pieces so far."""
+    """A table that is printed piece by piece. Columns grow as wider pieces come."""
 
     def __init__(self, columns: Sequence[str], *, numbers: frozenset[str] = frozenset()) -> None:
         self._columns = columns
@@ -44,7 +44,7 @@ class TableOutput:
         self._begun = False
 
     def write(self, rows: Sequence[Sequence[object]]) -> None:
-        """Print these rows; before the first ones, the names of the columns."""
+        """Print rows. The names of the columns come before the first ones."""
         shown = [[_cell(cell) for cell in row] for row in rows]
         self._widths = [max(width, *(len(cells[i]) for cells in shown), 0) for i, width in enumerate(self._widths)]
         for cells in shown if self._begun else ([name.upper().replace("_", " ") for name in self._columns], *shown):
@@ -65,7 +65,7 @@ def _cell(value: object) -> str:
 
 
 class CsvOutput:
-    """CSV on stdout; the header is printed at once. Values are written as JSON has them, text without quotes."""
+    """CSV on stdout. Prints the header at once. Values are written as in JSON, text without quotes."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         self._writer = csv.DictWriter(sys.stdout, list(columns))
@@ -77,7 +77,7 @@ class CsvOutput:
 
 
 def _csv_cell(value: object) -> object:
-    """A spreadsheet takes text that begins like a formula for one; names of models come from strangers."""
+    """A value that no spreadsheet takes for a formula: names of models come from untrusted sources."""
     if isinstance(value, bool | dict | list):
         return json.dumps(value)
     if not isinstance(value, str):

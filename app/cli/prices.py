@@ -1,4 +1,4 @@
-"""`weighbridge prices`: what the price book knows."""
+"""`weighbridge prices`: shows the price book."""
 
 from typing import Annotated, Any
 

@@ -1,7 +1,7 @@
-"""`weighbridge reconcile`: our ledger against upstream's own books.
+"""`weighbridge reconcile`: compares our ledger with upstream's own records.
 
-With a management key: tokens and dollars by day and model. Without one, what upstream tells the server's own key: the
-dollars of the day, the week and the month under way. The management key is read here and goes to upstream only.
+With a management key it compares tokens and dollars by day and model. Without one, it compares what upstream tells the
+server's own key: the dollars of this day, week and month. The management key is read here and sent to upstream only.
 """
 
 import os
@@ -28,21 +28,21 @@ _DAY_MICROSECONDS = 86_400_000_000
 _VARIABLES = {"openrouter": "OPENROUTER_MANAGEMENT_KEY", "openai": "OPENAI_ADMIN_KEY"}
 
 
-class BooksOf(StrEnum):
-    """Whose statements upstream gives."""
+class StatementSource(StrEnum):
+    """Whose form upstream's statements have."""
 
     OPENROUTER = "openrouter"
     OPENAI = "openai"
 
 
 @dataclass(slots=True, frozen=True)
-class Wish:
-    """What is to be reconciled. `since` is a UTC day; `key_hash` and `project` narrow upstream's statement."""
+class ReconcileRequest:
+    """What to reconcile. `since` is a UTC day; `key_hash` and `project` narrow upstream's statement."""
 
     since: date
     tolerance: Fraction
     management_key_file: Path | None
-    books: BooksOf | None
+    books: StatementSource | None
     key_hash: str | None
     project: str | None
     upstream: "UpstreamSettings"
@@ -60,7 +60,7 @@ def reconcile(
         ),
     ] = None,
     books: Annotated[
-        BooksOf | None,
+        StatementSource | None,
         typer.Option(
             metavar="openrouter|openai", help="Whose billing API upstream has. Without it, the upstream's name decides."
         ),
@@ -79,81 +79,85 @@ def reconcile(
     from app.cli.config import load_or_exit
 
     upstream = load_or_exit(config).upstream
-    wish = Wish(_day(since), _share(tolerance), management_key_file, books, key_hash, project, upstream)
+    wanted = ReconcileRequest(_day(since), _share(tolerance), management_key_file, books, key_hash, project, upstream)
 
     async def work(admin: "HttpClient") -> bool:
-        return await _reconcile(admin, wish, as_json=as_json)
+        return await _reconcile(admin, wanted, as_json=as_json)
 
     if not run_admin(work, config):
         raise typer.Exit(1)
 
 
-async def _reconcile(admin: "HttpClient", wish: Wish, *, as_json: bool) -> bool:
-    """Whether the books agree; the result is printed."""
+async def _reconcile(admin: "HttpClient", wanted: ReconcileRequest, *, as_json: bool) -> bool:
+    """Print the result. Returns whether the records agree."""
     from app.cli.admin_client import call
-    from app.cli.difference import print_difference
-    from app.cli.windows import reconcile_windows, say_where_books_begin
+    from app.cli.reconcile_output import print_difference
+    from app.cli.reconcile_windows import reconcile_windows, warn_of_missing_days
 
     upstream = await call(admin, "GET", "/upstream")
-    kind = wish.books or (BooksOf.OPENAI if upstream["name"] == "openai" else BooksOf.OPENROUTER)
-    key = _management_key(wish.management_key_file, kind)
+    kind = wanted.books or (StatementSource.OPENAI if upstream["name"] == "openai" else StatementSource.OPENROUTER)
+    key = _management_key(wanted.management_key_file, kind)
     if key is None:
         typer.echo(
             f"No management key ({_VARIABLES[kind]} or --management-key-file): only the sums are compared.", err=True
         )
-        return await reconcile_windows(admin, upstream["name"], wish.since, wish.tolerance, as_json=as_json)
-    statement = await _statement(upstream["base_url"], key, kind, wish)
+        return await reconcile_windows(admin, upstream["name"], wanted.since, wanted.tolerance, as_json=as_json)
+    statement = await _statement(upstream["base_url"], key, kind, wanted)
     told = (await call(admin, "GET", "/upstream", params={"spending": "true"}))["spending"]
-    books_since = None if told is None else told["since"]
-    say_where_books_begin(books_since, wish.since)
-    result = await _compared(admin, upstream["name"], statement, wish, books_since)
-    suspects = await _suspects(admin, upstream["name"], result, statement, wish.since)
-    print_difference(result, suspects, statement.credits, since=wish.since, as_json=as_json)
+    records_since = None if told is None else told["since"]
+    warn_of_missing_days(records_since, wanted.since)
+    result = await _compared(admin, upstream["name"], statement, wanted, records_since)
+    records = await _explaining_records(admin, upstream["name"], result, statement, wanted.since)
+    print_difference(result, records, statement.credits, since=wanted.since, as_json=as_json)
     return result.within
 
 
-async def _statement(base_url: str, key: str, kind: BooksOf, wish: Wish) -> "AccountStatement":
+async def _statement(base_url: str, key: str, kind: StatementSource, wanted: ReconcileRequest) -> "AccountStatement":
     from app.cli.admin_client import CommandFailedError
     from app.upstream.api.client import UpstreamApi, UpstreamQueryFailed
     from app.upstream.api.statements import openai_statement, openrouter_statement
 
-    api = UpstreamApi(wish.upstream.target(base_url), key)
+    api = UpstreamApi(wanted.upstream.target(base_url), key)
     try:
-        if kind is BooksOf.OPENAI:
-            return await openai_statement(api, wish.since, wish.project)
-        return await openrouter_statement(api, wish.since, wish.key_hash)
-    except UpstreamQueryFailed as silent:
-        hint = " (does it take this management key?)" if silent.status in (401, 403) else ""
-        raise CommandFailedError(f"{silent}{hint}") from None
+        if kind is StatementSource.OPENAI:
+            return await openai_statement(api, wanted.since, wanted.project)
+        return await openrouter_statement(api, wanted.since, wanted.key_hash)
+    except UpstreamQueryFailed as error:
+        hint = " (does it take this management key?)" if error.status in (401, 403) else ""
+        raise CommandFailedError(f"{error}{hint}") from None
     finally:
         await api.close()
 
 
 async def _compared(
-    admin: "HttpClient", upstream: str, statement: "AccountStatement", wish: Wish, books_since: str | None
+    admin: "HttpClient",
+    upstream: str,
+    statement: "AccountStatement",
+    wanted: ReconcileRequest,
+    records_since: str | None,
 ) -> "Reconciliation":
-    """Both sides for the same days: whole ones, and the one under way only if upstream tells of it."""
+    """Compare both sides for the same days: whole ones, and today only if upstream's statement has it."""
     from app.domain.money.reconciliation import reconcile as compare
 
     until = _today() + timedelta(days=1) if statement.has_day(_today().isoformat()) else _today()
-    ours = await _our_sheet(admin, upstream, (wish.since, until), statement.names, books_since)
+    ours = await _our_sums(admin, upstream, (wanted.since, until), statement.names, records_since)
     theirs = {cell: sums for cell, sums in statement.sheet.items() if cell[0] < until.isoformat()}
-    return compare(ours, theirs, wish.tolerance)
+    return compare(ours, theirs, wanted.tolerance)
 
 
-async def _our_sheet(
-    admin: "HttpClient", upstream: str, days: tuple[date, date], names: Mapping[str, str], books_since: str | None
+async def _our_sums(
+    admin: "HttpClient", upstream: str, days: tuple[date, date], names: Mapping[str, str], records_since: str | None
 ) -> "Sheet":
-    """What went to this upstream; the ledger of somebody who has tried the demo, or another provider, has more."""
+    """Our sums for this upstream only: the ledger may also hold demo calls and calls to other providers."""
     from app.cli.admin_client import call
-    from app.cli.windows import later
+    from app.cli.reconcile_windows import comparable_since
     from app.domain.money.amounts import parse_usd
     from app.domain.money.reconciliation import Sums, sheet_of
 
     lines = []
     for number in range((days[1] - days[0]).days):
         day = days[0] + timedelta(days=number)
-        span = {"since": later(day, books_since), "until": (day + timedelta(days=1)).isoformat()}
+        span = {"since": comparable_since(day, records_since), "until": (day + timedelta(days=1)).isoformat()}
         query = {"by": "model", "upstream": upstream, **span}
         for row in (await call(admin, "GET", "/usage", params=query))["rows"]:
             sums = Sums(
@@ -168,10 +172,10 @@ async def _our_sheet(
     return sheet_of(lines)
 
 
-async def _suspects(
+async def _explaining_records(
     admin: "HttpClient", upstream: str, result: "Reconciliation", statement: "AccountStatement", since: date
 ) -> list[dict[str, Any]]:
-    """Our records of the models that differ whose usage is unknown or estimated: they could explain a difference."""
+    """Our records of differing models with unknown or estimated usage: they could explain the difference."""
     import json
 
     from app.cli.admin_client import CommandFailedError, lines_of
@@ -193,15 +197,15 @@ async def _suspects(
 
 
 def _could_explain(record: Mapping[str, Any]) -> bool:
-    """A refusal weighs nothing, ours or upstream's; a connection that broke before the answer may weigh something."""
+    """Whether a call may have cost something: not one that was refused, but one whose connection broke."""
     if record["usage_source"] not in ("none", "estimated") or record["outcome"] == "rejected":
         return False
     refused: bool = record["outcome"] == "upstream_error" and record["error_type"] != "upstream_protocol_error"
     return not refused
 
 
-def _management_key(file: Path | None, kind: BooksOf) -> str | None:
-    """From the file, else from the environment, or None. Exits 2 when what is there cannot be a key."""
+def _management_key(file: Path | None, kind: StatementSource) -> str | None:
+    """The management key from the file, else from the environment, or None. Exits 2 if it cannot be a key."""
     from app.settings.credentials import Candidate, settle, variable_candidates
 
     if file is not None:
@@ -241,6 +245,6 @@ def _share(text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         share = Fraction(-1)
     if not 0 <= share <= 1 or (share and not text.strip().endswith("%")):
-        message = f"{text!r} is no percentage: write it as 0.5%"
+        message = f"{text!r} is not a percentage: write it as 0.5%"
         raise typer.BadParameter(message, param_hint="--tolerance")
     return share

@@ -1,4 +1,4 @@
-"""`weighbridge run`: a command with this gateway's address and a key of its own."""
+"""`weighbridge run`: runs a command with this gateway's address and a key of its own."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from app.cli.run_key import RunKey
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
-"""As shells have it."""
+"""The exit codes that shells use."""
 
 
 def run(
@@ -54,7 +54,7 @@ def run(
 
 
 def _started(child: "ChildProcess", path: str, command: list[str], key: "RunKey") -> int:
-    """Its wait status."""
+    """Run the command and return its wait status."""
     from app.cli.command_environment import pointed, with_provider
     from app.cli.config import load_or_exit
 

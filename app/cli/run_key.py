@@ -1,4 +1,4 @@
-"""The key of one `run`: made at its start, revoked at its end, however it ends."""
+"""The key of one `run`: made when it starts, and revoked when it ends in any way."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from app.cli.admin_client import ask, ask_running, call, let_it_spread, part
+from app.cli.admin_client import ask, ask_running, call, part, wait_until_known
 from app.cli.server_address import ServerAddress, address_of
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ OK = 200
 
 @dataclass(slots=True, frozen=True)
 class RunKey:
-    """A key, and the server that it is for. `models` says whether that serves the list of models."""
+    """A key and its server. `models` tells whether the server has a list of models."""
 
     key_id: str
     text: str
@@ -33,7 +33,7 @@ class RunKey:
 
     @classmethod
     def make(cls, client: str, config: Path | None) -> "RunKey":
-        """Ask the running server for one. Exits 1 when none runs."""
+        """Make a key on the running server. Exits 1 if no server runs."""
 
         async def made(server: "HttpClient") -> "RunKey":
             address = await address_of(server)
@@ -46,25 +46,25 @@ class RunKey:
         if found is None:
             print("weighbridge: no server runs here; start one with `weighbridge serve`", file=sys.stderr)
             raise typer.Exit(1)
-        let_it_spread(config)
+        wait_until_known(config)
         return found
 
     def revoke(self) -> None:
-        """End it; by this process if the server runs no more. What goes wrong is told, and changes nothing else."""
+        """Revoke the key, in this process if the server has ended. Prints a failure and raises nothing."""
         try:
             ask("POST", f"/keys/{part(self.key_id)}/revoke", self.config)
         except typer.Exit:
             print(
-                f"weighbridge: the key of this run, {self.key_id}, could not be revoked and ends by itself 24 h after "
-                f"its start; `weighbridge keys revoke {self.key_id}` ends it now",
+                f"weighbridge: the key of this run, {self.key_id}, could not be revoked. It expires 24 h after "
+                f"its start; `weighbridge keys revoke {self.key_id}` revokes it now",
                 file=sys.stderr,
             )
 
 
 class Watcher:
-    """A process that does something when this one is killed: it hears of that by the end of a pipe.
+    """A process that acts when this one is killed. The end of a pipe tells it.
 
-    It is in a session of its own, where no signal for the command reaches it, and holds none of its files open.
+    It has its own session, so that no signal for the command reaches it, and holds none of the command's files open.
     """
 
     def __init__(self, when_killed: Callable[[], None]) -> None:
@@ -74,7 +74,7 @@ class Watcher:
         os.close(reading)
 
     def dismiss(self) -> None:
-        """All is done."""
+        """End the watcher without acting."""
         with suppress(OSError):
             os.write(self._writing, b".")
 

@@ -1,4 +1,4 @@
-"""`weighbridge serve`: the gateway itself."""
+"""`weighbridge serve`: runs the gateway."""
 
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -35,7 +35,7 @@ def serve(
     from app.settings.hardening import harden_process, scrub_environment
 
     if demo and upstream_key_stdin:
-        message = "--demo needs no upstream key"
+        message = "--demo takes no upstream key"
         raise typer.BadParameter(message, param_hint="--upstream-key-stdin")
     stdin_key = sys.stdin.readline() if upstream_key_stdin else None
     try:
@@ -54,8 +54,8 @@ def serve(
     scrub_environment(settings.secret_variables)
     refused = harden_process()
     settle_allocator()
-    # structlog loads rich where there is one, 6 MB, to draw tracebacks in colour; ours are written as text.
-    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # means: cannot be imported
+    # structlog loads rich (6 MB) if it is installed, to colour tracebacks. We write them as text.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None makes the import fail
     if workers > 1:
         raise typer.Exit(_run_workers(settings, refused, workers, demo=demo))
     raise typer.Exit(_run(settings, refused, demo=demo))
@@ -83,8 +83,10 @@ def _run_workers(settings: "Settings", refused: tuple[str, ...], count: int, *, 
     from app.serve.workers import Workers
 
     if settings.storage.redis_url is None:
-        said = f"weighbridge: without WEIGHBRIDGE_REDIS_URL each of {count} workers lets in as much as limits allow"
-        print(said, file=sys.stderr)
+        warning = (
+            f"weighbridge: without WEIGHBRIDGE_REDIS_URL each of {count} workers admits as much as the limits allow"
+        )
+        print(warning, file=sys.stderr)
     try:
         return Workers(
             settings, lambda number: _log(settings, refused, demo=demo, warns=number == 1), count, demo
@@ -95,7 +97,7 @@ def _run_workers(settings: "Settings", refused: tuple[str, ...], count: int, *, 
 
 
 def _log(settings: "Settings", refused: tuple[str, ...], *, demo: bool, warns: bool = True) -> "LogOutput":
-    """`warns` of what the server starts with: one of several workers does."""
+    """Open the log. If `warns`, it gets the warnings of the start; only one of several workers does that."""
     import logging
     import os
 

@@ -1,4 +1,4 @@
-"""Where clients reach the server: as the one that runs says it, else as the settings do."""
+"""The address at which clients reach the server: as the running server says, or else as the settings say."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,9 @@ _PREFIX = "/api/v1"
 
 @dataclass(slots=True, frozen=True)
 class ServerAddress:
-    """`url` is where this machine reaches it, `public_url` where clients do, and other machines at `others`, too.
+    """`url` is the address on this machine, `public_url` the one for clients, `others` more for other machines.
 
-    `vendor_names` says that upstream's names of models begin with a vendor, as OpenRouter's do.
+    `vendor_names` tells that upstream's names of models begin with a vendor, as OpenRouter's do.
     """
 
     url: str
@@ -28,22 +28,22 @@ class ServerAddress:
 
     @property
     def base_url(self) -> str:
-        """What clients are given as their base URL."""
+        """The base URL for clients."""
         return self.public_url + _PREFIX
 
     @property
     def local_base_url(self) -> str:
-        """The same for programs on this machine."""
+        """The base URL for programs on this machine."""
         return self.url + _PREFIX
 
     @property
     def model(self) -> str:
-        """A model for examples, by the name that upstream has for it."""
+        """A model for examples, by its name upstream."""
         return MODEL if self.vendor_names else MODEL.rpartition("/")[2]
 
 
 def locate(config: Path | None) -> ServerAddress:
-    """Where the server is. Changes nothing. Exits 2 when the settings have faults."""
+    """Find the server's address. Changes nothing. Exits 2 if the settings have faults."""
     from app.cli.admin_client import ask_running
     from app.cli.config import load_or_exit
 
@@ -52,7 +52,7 @@ def locate(config: Path | None) -> ServerAddress:
 
 
 async def address_of(client: "HttpClient") -> ServerAddress:
-    """The address of the server that this client of the admin API reaches. Raises CommandFailedError."""
+    """The address of the server behind a client of the admin API. Raises CommandFailedError."""
     from app.cli.admin_client import call
 
     server, upstream = await call(client, "GET", "/server"), await call(client, "GET", "/upstream")
@@ -62,7 +62,7 @@ async def address_of(client: "HttpClient") -> ServerAddress:
 
 
 def from_settings(settings: "Settings") -> ServerAddress:
-    """Where a server with these settings would be."""
+    """The address of a server with these settings."""
     from app.serve.server import address_url
 
     url = address_url(settings.server.host, settings.server.port)

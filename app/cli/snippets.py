@@ -1,4 +1,4 @@
-"""What to paste to point a client program here. docs/clients.md shows the same blocks; tests run each of them."""
+"""Text that points client programs at this gateway. docs/clients.md shows the same blocks, and tests run each."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,7 +24,7 @@ class Program(StrEnum):
 
 @dataclass(slots=True, frozen=True)
 class Block:
-    """One text to paste. `where` says where to; `language` is sh, toml, python or javascript."""
+    """One text to paste. `where` tells the place; `language` is sh, toml, python or javascript."""
 
     where: str
     language: str
@@ -32,14 +32,14 @@ class Block:
 
     @property
     def shown(self) -> str:
-        """The text below a comment that says where it goes."""
+        """The text below a comment with its place."""
         mark = "//" if self.language == "javascript" else "#"
         return f"{mark} {self.where}:\n{self.text}\n"
 
 
 @dataclass(slots=True, frozen=True)
 class SnippetValues:
-    """Where programs are pointed to. `base_url` ends before `/responses`."""
+    """The values of a snippet. `base_url` ends before `/responses`."""
 
     base_url: str
     key: str
@@ -51,7 +51,7 @@ class SnippetValues:
 
 
 def blocks(program: Program, target: SnippetValues) -> tuple[Block, ...]:
-    """What to paste for a program, in order."""
+    """The blocks for a program, in order."""
     shell = Block("In your shell", "sh", target.fill(_ENVIRONMENT))
     match program:
         case Program.ENV:

@@ -1,4 +1,4 @@
-"""What `clients set`, `keys create` and `groups set` have in common: options, and what of them the admin API gets."""
+"""Options that `clients set`, `keys create` and `groups set` share, and the change that they make in the admin API."""
 
 from typing import Annotated, Any
 
@@ -83,7 +83,7 @@ def limits_change(  # one argument an option
     budget_tokens: list[str] | None,
     models: str | None,
 ) -> dict[str, Any]:
-    """The part of a change that options of limits make. Raises typer.BadParameter."""
+    """The change that the options for limits make. Raises typer.BadParameter."""
     counts = {"rpm": rpm, "tpm": tpm, "concurrency": concurrency}
     change: dict[str, Any] = {name: count(text, f"--{name}") for name, text in counts.items() if text is not None}
     if budget_usd:
@@ -102,7 +102,7 @@ def client_change(
     hard_stop: str | None,
     group: str | None,
 ) -> dict[str, Any]:
-    """The part of a change that only clients have. Raises typer.BadParameter."""
+    """The change that the options for clients only make. Raises typer.BadParameter."""
     change: dict[str, Any] = {}
     if on_disconnect is not None:
         change["on_disconnect"] = _policy(on_disconnect)
@@ -135,7 +135,7 @@ def on_off(text: str, option: str) -> bool:
 
 
 def limit_rows(shown: dict[str, Any]) -> list[list[object]]:
-    """The limits that the admin API has shown, as rows of a table; those that are there."""
+    """The limits that are set, as rows of a table."""
     names = ("group", "rpm", "tpm", "concurrency", "output_ceiling", "hard_stop", "safety_identifier", "on_disconnect")
     rows: list[list[object]] = [
         [name.replace("_", " "), "on" if shown[name] is True else shown[name]]
@@ -156,7 +156,7 @@ def amount(budget: dict[str, Any]) -> str:
 
 
 def budget_rows(standing: dict[str, Any]) -> list[list[object]]:
-    """How budgets stand, as rows of BUDGET_COLUMNS. `standing` is by `client` and `group`."""
+    """The state of budgets as rows of BUDGET_COLUMNS. `standing` is by `client` and `group`."""
     return [
         [whose, *(whole_seconds(budget[name]) for name in BUDGET_COLUMNS[1:])]
         for whose, reading in standing.items()
@@ -168,7 +168,7 @@ BUDGET_COLUMNS = ("budget", "unit", "period", "amount", "spent", "reserved", "le
 
 
 def _patterns(text: str) -> list[str] | None:
-    """Globs, or None for `none`. An empty text is neither: a variable that was not set must not allow every model."""
+    """Globs, or None for `none`. Empty text is an error: a shell variable that is not set must not allow all models."""
     from app.domain.request.model_patterns import check_pattern
 
     names = [name.strip() for name in text.split(",") if name.strip()]
@@ -183,7 +183,7 @@ def _patterns(text: str) -> list[str] | None:
 
 
 def _budgets(texts: list[str], option: str, *, whole: bool) -> dict[str, str | int | None] | None:
-    """By period; None takes every one away."""
+    """Amounts by period; None removes all budgets."""
     from app.domain.money.budgets import Unit, parse_budget
     from app.domain.money.windows import Period
 

@@ -1,4 +1,4 @@
-"""`weighbridge usage`: the ledger, summed or record by record."""
+"""`weighbridge usage`: shows the ledger, in sums or record by record."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ COLUMNS = {
 
 
 class By(StrEnum):
-    """What a line of the report is."""
+    """What one line of the report stands for."""
 
     CLIENT = "client"
     MODEL = "model"
@@ -37,7 +37,7 @@ class By(StrEnum):
 
 
 class SortBy(StrEnum):
-    """What the lines are sorted by, if not by themselves."""
+    """What the lines are sorted by, other than their group."""
 
     COST = "cost"
 
@@ -127,7 +127,7 @@ async def _show_sums(admin: "HttpClient", query: Mapping[str, str], by: By, form
 
 
 async def _print_csv(admin: "HttpClient", query: Mapping[str, str], rows: Sequence[Mapping[str, Any]], by: By) -> None:
-    """Print the rows; the header comes from the sums of everything, which are always there."""
+    """Print the rows. The header comes from the sums over everything, which always exist."""
     from app.cli.admin_client import call
 
     (in_all,) = (await call(admin, "GET", "/usage", params=query))["rows"]
@@ -154,7 +154,7 @@ def _say_what_is_left_out(left_out: Mapping[str, Any] | None) -> None:
         typer.echo(f"Not shown: {calls} of the demo. `usage --demo` shows them, `usage --all` everything.", err=True)
     else:
         typer.echo(
-            f"Not shown: {calls} that cost money, since the demo runs. `usage --all` shows everything.", err=True
+            f"Not shown: {calls} that cost money, because the demo runs. `usage --all` shows everything.", err=True
         )
 
 
@@ -166,7 +166,7 @@ def _form(*, as_csv: bool, as_json: bool) -> Form:
 
 
 def _as_kept(id_: str | None) -> str | None:
-    """The id as the ledger has it: a very long one is kept as a digest, and would fit into no URL."""
+    """The id as the ledger stores it. A very long id is stored as a digest; it would not fit into a URL."""
     from app.domain.identity.kept_ids import kept_id
 
     return id_ and kept_id(id_)
@@ -174,7 +174,7 @@ def _as_kept(id_: str | None) -> str | None:
 
 def _line(by: Sequence[By] | None, request: str | None) -> By:
     if by and (len(by) > 1 or request is not None):
-        message = "give it once: a line is one thing" if len(by) > 1 else "leave it out: --request shows one call"
+        message = "give it only once" if len(by) > 1 else "leave it out: --request shows one call"
         raise typer.BadParameter(message, param_hint="--by")
     return by[0] if by else By.CLIENT if request is None else By.REQUEST
 
@@ -190,12 +190,12 @@ def _checked_outcome(text: str | None) -> str | None:
     from app.domain.records import Outcome
 
     if text is not None and text not in set(Outcome):
-        raise typer.BadParameter(f"{text!r} is none of {', '.join(Outcome)}", param_hint="--outcome")
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(Outcome)}", param_hint="--outcome")
     return text
 
 
 def check_span(since: str | None, until: str | None) -> None:
-    """Raise typer.BadParameter unless these are moments, the later one later."""
+    """Raise typer.BadParameter unless both are times in the right order."""
     now_us = time.time_ns() // 1000
     begin, end = _moment(since, "--since", now_us), _moment(until, "--until", now_us)
     if begin is not None and end is not None and begin >= end:

@@ -1,4 +1,4 @@
-"""The records of the ledger as `usage --by request` prints them: a table, CSV, or one line of JSON each."""
+"""Prints records for `usage --by request`: a table, CSV, or one line of JSON each."""
 
 import json
 import sys
@@ -29,15 +29,12 @@ COLUMNS = (
     "request_id",
 )
 PIECE_ROWS = 500
-"""Of a table, whose columns are made as wide as what is in them."""
+"""Rows of a table whose widths are measured together."""
 NUMBERS = frozenset(("http_status", "input_tokens", "output_tokens", "cost_usd", "duration_ms"))
 
 
 async def print_records(admin: "HttpClient", query: Mapping[str, str], *, as_csv: bool, as_json: bool) -> None:
-    """Print the records that a query of the admin API finds, as they come. Raises CommandFailedError.
-
-    A query for the `request` of an id must find one.
-    """
+    """Print the records of a query as they come. Raises CommandFailedError, also if a `request` is not found."""
     from app.cli.admin_client import CommandFailedError
     from app.domain.record_json import RECORD_FIELDS
 
@@ -81,7 +78,7 @@ async def _lines(admin: "HttpClient", query: Mapping[str, str]) -> "AsyncIterato
 
 
 def _print_calls(records: Sequence[Mapping[str, Any]]) -> None:
-    """Everything that is known of each, a field on a line."""
+    """Print all fields of each record, one on a line."""
     for place, record in enumerate(records):
         if place:
             print()

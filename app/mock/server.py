@@ -13,7 +13,7 @@ from app.mock.app import create_mock
 from app.mock.options import MockOptions
 from app.mock.wire import MockProtocol
 
-_LAST_WORDS_SECONDS = 1
+_LAST_ANSWERS_SECONDS = 1
 
 
 class MockServer(uvicorn.Server):
@@ -49,7 +49,7 @@ def _server(options: MockOptions) -> MockServer:
         log_config=None,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=_LAST_WORDS_SECONDS,
+        timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
     )
     return MockServer(config)
 

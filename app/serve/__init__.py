@@ -1,1 +1,1 @@
-"""The running server: processes, sockets, signals, first key, first words."""
+"""The running server: processes, sockets, signals, the first key, and the text that a start prints."""

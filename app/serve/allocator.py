@@ -1,7 +1,8 @@
-"""The C library's allocator, told to give back what it need not keep.
+"""Tunes glibc's allocator to return free memory to the system.
 
-glibc keeps a heap for every few threads, and raises, with each large block that is freed, the size from which blocks go
-back to the system: after a day of large bodies a process holds tens of megabytes of holes. Elsewhere nothing is done.
+By default glibc keeps many heaps, and with each large block that is freed it raises the size from which blocks are
+returned: after a day of large bodies a process holds tens of megabytes of free memory. Nothing is done on other C
+libraries.
 """
 
 import contextlib
@@ -13,7 +14,7 @@ SETTINGS = {_ARENA_MAX: 2, _MMAP_THRESHOLD: 4 * 1024**2, _TRIM_THRESHOLD: 8 * 10
 
 
 def settle_allocator() -> bool:
-    """Set it up, before there are threads. Whether the C library took it."""
+    """Tune the allocator, before there are threads. Returns whether the C library accepted it."""
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
         return all(mallopt(what, value) == 1 for what, value in SETTINGS.items())

@@ -1,9 +1,9 @@
-"""The first key: made by the first start, and shown once. It must not be lost between the two.
+"""The first key. The first start makes it and shows it once. It must not be lost in between.
 
     note ──> key stored ──> shown ──> note removed
 
-A process that dies in between leaves the note behind. The next start then knows that nobody may have seen the key, and
-makes another. The first one stays good: it may have been seen at the last moment, and else nobody has it.
+A process that dies in between leaves the note. The next start then knows that the key may never have been shown, and
+makes another. The first key stays valid: somebody may have seen it, and otherwise nobody has it.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ NOTE_NAME = "first-key-not-shown"
 
 
 class FirstKey:
-    """Of one state directory."""
+    """The first key of one state directory."""
 
     def __init__(self, clients: KeyService, audit: AuditLog, state_dir: Path) -> None:
         self._clients = clients
@@ -25,7 +25,7 @@ class FirstKey:
         self._note = state_dir / NOTE_NAME
 
     async def to_show(self) -> str | None:
-        """The key of the client `default`, if this is the first start that lives to show one. Call shown() then.
+        """The key of the client `default`, or None if a key was shown before. Call shown() after printing it.
 
         Raises UntrustedFile.
         """
@@ -41,12 +41,12 @@ class FirstKey:
         return await self._made()
 
     def shown(self) -> None:
-        """The key has been printed, or there was none to print."""
+        """Remove the note: the key was printed, or there was none to print."""
         self._note.unlink(missing_ok=True)
 
     async def _made_here(self) -> str | None:
-        """None when another process with the same database makes it at this moment: that one will show it."""
-        write_whole(self._note, b"")  # on disk before the key is: a power cut may not keep the one without the other
+        """None if another process with the same database makes it right now and will show it."""
+        write_whole(self._note, b"")  # on disk before the key, so that a power cut cannot keep the key alone
         try:
             return await self._made(client_is_new=True)
         except ValueError:
@@ -59,5 +59,5 @@ class FirstKey:
         return key.text
 
     async def _others_made(self) -> bool:
-        """Has somebody made keys since? Then they have one."""
+        """Whether other keys were made since; then no first key is needed."""
         return any(client["name"] != FIRST_CLIENT for client in await self._clients.list_clients())

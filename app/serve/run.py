@@ -1,8 +1,8 @@
-"""One run of the server: what opens in which order.
+"""One run of the server, from opening to closing.
 
     [mock upstream] ──> the application's lifespan ──> socket, uvicorn ──signal──> drain ──> lifespan ends, ledger kept
 
-Everything is closed in reverse, whatever happened. A signal never ends the process at any point of this.
+Everything is closed in reverse order, also after an error. No signal ends the process in the middle of this.
 """
 
 import secrets
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 DEMO_BOOKS_NAME = "demo-books.jsonl"
 LOCK_WAIT_SECONDS = 3.0
-"""For a command that has the database: it soon lets go."""
+"""How long a start waits for a command that uses the database."""
 
 
 class Problem(Exception):
-    """Why the server cannot run: a sentence for the person who started it."""
+    """The server cannot run. The message is for the person who started it."""
 
 
 async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
@@ -58,10 +58,10 @@ async def run(settings: Settings, log: LogOutput, *, demo: bool) -> None:
 
 
 async def with_mock(settings: Settings, stack: AsyncExitStack, *, alone: bool = True) -> Settings:
-    """Start the mock upstream on a free port of this machine and point the settings to it.
+    """Start the mock upstream on a free port of this machine, and return settings that point to it.
 
-    Limits stay in this process: in Redis the real book's are kept. A mock that is not `alone` sees a part of the calls
-    only, and keeps no accounts; one that is keeps its books in the state directory.
+    Limits are kept in this process, since Redis holds those of real calls. A mock that is `alone` sees all calls and
+    keeps its usage records in the state directory; another one keeps none.
     """
     from app.mock.options import MOCK_HEADERS
     from app.mock.server import running_mock

@@ -1,7 +1,7 @@
-"""The signals that stop the program, from the first moment of a run to its last.
+"""Handles the signals that stop the program during a whole run.
 
-uvicorn listens for them while it serves, and only then. Before that, SIGTERM would end the process in the middle of
-opening the ledger; after it, a second one in the middle of writing the last records.
+uvicorn handles them only while it serves. Without this, SIGTERM would end the process while it opens the ledger, and a
+second one while it writes the last records.
 """
 
 import os
@@ -13,22 +13,22 @@ STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def leave_when_told() -> None:
-    """SIGTERM ends the process at once, with 0, until a run begins: there is nothing to close yet.
+    """Make SIGTERM end the process at once, with 0, until a run begins: there is nothing to close yet.
 
-    By itself it would not end the first process of a container, which the kernel spares whatever it does not catch.
-    SIGHUP, by which a terminal says that it is closed, is ignored from here on.
+    Without a handler, SIGTERM would not end the first process of a container: the kernel ignores it there. SIGHUP, the
+    signal of a closed terminal, is ignored from here on.
     """
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
 
 
 def hear_stops() -> None:
-    """What was held back until now is heard: the image starts us with SIGTERM blocked, lest one is lost meanwhile."""
+    """Unblock SIGTERM. The image starts the process with SIGTERM blocked, so that none is lost before this."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
 
 class StopSignals:
-    """While entered, signals are noted. Afterwards they are ignored for good: all that is left to do is to exit."""
+    """Notes signals inside the block. After it they are ignored for good, since only the exit is left."""
 
     def __init__(self) -> None:
         self.came = False

@@ -1,4 +1,4 @@
-"""What a person sees when the server is up: where it is, the first key, and lines to paste."""
+"""The text that a start prints: the address, the first key, and lines to paste."""
 
 import os
 import re
@@ -30,7 +30,7 @@ What it cost: {usage}"""
 
 
 class Welcome:
-    """Printed once, on stdout: the key is data, and this is its only showing."""
+    """The text of one start. It goes to stdout, since the key in it is data and is shown only here."""
 
     def __init__(self, settings: Settings, first_key: str | None, *, demo: bool) -> None:
         upstream = settings.upstream.name
@@ -71,7 +71,7 @@ class Welcome:
         )
 
     def _command(self, words: str) -> str:
-        """A command of this program, complete: as it is typed in another shell, for this server."""
+        """A complete command for this server, to be typed in another shell."""
         outside = from_outside(Path("/"), os.environ, socket.gethostname(), (os.getpid(), os.getppid()))
         path, named_by = self._settings.file or (None, "")
         config = f" --config {shlex.quote(str(path))}" if named_by.startswith(("flag", "env")) else ""
@@ -84,17 +84,17 @@ class Welcome:
 
 
 def _program() -> str:
-    """How this program is called from the shell that started it."""
+    """The command that runs this program in the shell that started it."""
     if shutil.which("weighbridge"):
         return "weighbridge"
     return "python -m app" if sys.argv[0].endswith("__main__.py") else sys.argv[0]
 
 
 def from_outside(root: Path, environ: Mapping[str, str], hostname: str, pids: tuple[int, int]) -> str | None:
-    """How a command is called by whoever started this container or service; None where a shell started us.
+    """The command for the person who started this container or service; None if a shell started this process.
 
-    `pids` are this process's and its parent's: what a container was made for is its first process or its init's child,
-    and so is a service of systemd, which alone sets INVOCATION_ID.
+    `pids` are this process's and its parent's. The main process of a container is process 1 or a child of its init, and
+    so is a service of systemd, which alone sets INVOCATION_ID.
     """
     if 1 not in pids:
         return None
@@ -112,10 +112,10 @@ def from_outside(root: Path, environ: Mapping[str, str], hostname: str, pids: tu
 
 
 def _container_id(root: Path) -> str | None:
-    """As the engine has it: it mounts /etc/hostname from a folder of that name.
+    """The container's id: the engine mounts /etc/hostname from a folder with that name.
 
-    The host's name itself may be anything (`--hostname`, `--network host`), and the mark of Docker alone says little: a
-    machine that was made of an image has it, too.
+    The host name may be anything (`--hostname`, `--network host`), and Docker's marker file does not prove a container:
+    a machine that was made from an image has it, too.
     """
     try:
         mounts = (root / "proc/self/mountinfo").read_text("utf-8")

@@ -1,11 +1,11 @@
-"""Several worker processes behind one port, and the parent that starts them, starts them again and stops them.
+"""Several worker processes behind one port, and the parent that starts, restarts and stops them.
 
-    parent   listens, holds the lock of the state directory, prints the first words; has no loop and no threads
+    parent   listens, holds the lock of the state directory, prints the welcome; has no loop and no threads
       ├── worker 1   takes connections from the same two sockets; its own state is in worker-1/
       ├── worker 2   ...
       └── ...
 
-A worker that ends is replaced. A signal to the parent goes to all; when the parent is killed, they end within a second.
+The parent replaces a worker that ends, and passes signals on to all. If the parent is killed, they end within a second.
 """
 
 import asyncio
@@ -38,35 +38,35 @@ from app.telemetry.logging import LogOutput
 from app.telemetry.worker_metrics import WorkerMetrics
 
 LOCK_WAIT_SECONDS = 10.0
-"""So long a worker waits for one of an earlier parent that is still at its last streams."""
+"""How long a worker waits for one of an earlier parent that still serves its last streams."""
 ORPHAN_SECONDS = 0.9
-"""So long a worker may take to end, once its parent is killed."""
+"""How long a worker may take to end after its parent was killed."""
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 _LONG_LIFE_SECONDS = 30.0
 _SECOND_SIGNAL_SECONDS = 0.05
 
-MakeLog = Callable[[int], LogOutput]  # for the worker of this number
+MakeLog = Callable[[int], LogOutput]  # by the worker's number
 
 
 @dataclass(slots=True)
 class _Worker:
     number: int
     born: float
-    ready: int  # a descriptor: one byte comes once it serves
+    ready: int  # a descriptor: one byte arrives once the worker serves
 
 
 @dataclass(slots=True)
 class Workers:
-    """`count` of them. run() returns the exit code."""
+    """`count` workers and their parent. run() returns the exit code."""
 
     settings: Settings
     make_log: MakeLog
     count: int
     demo: bool
     _sockets: Sequence[socket.socket] = ()
-    _lifeline: tuple[int, int] = (-1, -1)  # a pipe whose end nobody but the parent holds open
-    _living: dict[int, _Worker] = field(default_factory=dict)  # by process id
+    _lifeline: tuple[int, int] = (-1, -1)  # a pipe whose writing end only the parent holds
+    _workers: dict[int, _Worker] = field(default_factory=dict)  # by process id
     _stopping: bool = False
 
     def run(self) -> int:
@@ -94,23 +94,23 @@ class Workers:
                 welcome = Welcome(self.settings, first_key, demo=self.demo)
                 welcome.show(server.public_url or url_of(listener), other_urls(listener))
                 (state_dir / NOTE_NAME).unlink(missing_ok=True)
-                return self._look_after()
-            self._look_after()
+                return self._supervise()
+            self._supervise()
             return 0 if self._stopping and first_key is None else 1
 
     def _prepare(self) -> str | None:
-        """In a process of its own, so that nothing of it is left in the parent: the schema, and the first key."""
+        """Make the schema and the first key, in another process, so that the parent stays small."""
         reading, writing = os.pipe()
         pid = os.fork()
         if pid == 0:
             os.close(reading)
-            _leave(lambda: os.write(writing, (asyncio.run(self._first_key()) or "").encode()))
+            _exit_after(lambda: os.write(writing, (asyncio.run(self._first_key()) or "").encode()))
         os.close(writing)
         with os.fdopen(reading, encoding="ascii") as pipe:
             key = pipe.read()
         _, status = os.waitpid(pid, 0)
         if status:
-            raise Problem("the server could not be prepared")
+            raise Problem("the database or the first key could not be prepared; see the lines above")
         return key or None
 
     async def _first_key(self) -> str | None:
@@ -119,34 +119,34 @@ class Workers:
             return await FirstKey(app.state.clients, app.state.audit, self.settings.storage.state_dir).to_show()
 
     def _start_all(self) -> bool:
-        """Whether all of them have come to serve."""
+        """Start all workers. Returns whether all of them serve."""
         for number in range(1, self.count + 1):
             if not self._stopping:
                 self._start(number)
-        if self._living and all(os.read(worker.ready, 1) for worker in list(self._living.values())):
+        if self._workers and all(os.read(worker.ready, 1) for worker in list(self._workers.values())):
             return not self._stopping
         self._forward(signal.SIGTERM, None)
         return False
 
     def _start(self, number: int) -> None:
         reading, writing = os.pipe()
-        # Held back until each side is ready for it: a signal in between would be lost, and its worker never told.
+        # Signals are blocked until each side is ready: one in between would be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         pid = os.fork()
         if pid == 0:
-            os.setpgid(0, 0)  # a Ctrl-C is the parent's to pass on
+            os.setpgid(0, 0)  # the parent passes a Ctrl-C on
             os.close(reading)
             os.close(self._lifeline[1])
-            _leave(lambda: self._work(number, writing))
+            _exit_after(lambda: self._work(number, writing))
         os.close(writing)
-        self._living[pid] = _Worker(number, time.monotonic(), reading)
+        self._workers[pid] = _Worker(number, time.monotonic(), reading)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
 
-    def _look_after(self) -> int:
+    def _supervise(self) -> int:
         pause = FIRST_PAUSE_SECONDS
-        while self._living:
+        while self._workers:
             pid, status = os.waitpid(-1, 0)
-            worker = self._living.pop(pid, None)
+            worker = self._workers.pop(pid, None)
             if worker is None:
                 continue
             os.close(worker.ready)
@@ -155,7 +155,7 @@ class Workers:
             if time.monotonic() - worker.born > _LONG_LIFE_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             code = os.waitstatus_to_exitcode(status)
-            _tell(f"worker {worker.number} ended ({code}) and is started again")
+            _print(f"worker {worker.number} ended ({code}) and is restarted")
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             if not self._stopping:
@@ -164,8 +164,8 @@ class Workers:
 
     def _forward(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - signal's shape
         self._stopping = True
-        for pid in self._living:
-            with contextlib.suppress(ProcessLookupError):  # it was waited for, and is not taken from the list yet
+        for pid in self._workers:
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and is still in the list
                 os.kill(pid, signal.SIGTERM)
 
     # -------------------------------------------------------------------------------------------- in a worker
@@ -193,23 +193,24 @@ class Workers:
                 settings = await with_mock(settings, stack, alone=False)
             app = create_app(settings, log, lock_wait_seconds=LOCK_WAIT_SECONDS)
             await stack.enter_async_context(app.router.lifespan_context(app))
-            siblings = WorkerMetrics(app.state.metrics, settings.storage.state_dir)
-            siblings.start()
-            stack.push_async_callback(siblings.close)
-            app.state.render_metrics = siblings.render
+            worker_metrics = WorkerMetrics(app.state.metrics, settings.storage.state_dir)
+            worker_metrics.start()
+            stack.push_async_callback(worker_metrics.close)
+            app.state.render_metrics = worker_metrics.render
             if not signals.came:
                 await serve_on(settings, app, self._sockets, lambda: os.write(ready, b"."))
 
 
 def _with_admin_key(settings: Settings, key: str) -> Settings:
-    """The key of the whole state directory, for workers that have a directory of their own."""
+    """The settings with the admin key of the parent's state directory: each worker has its own directory."""
     return settings.model_copy(update={"server": settings.server.model_copy(update={"admin_key": Secret(key)})})
 
 
 def _orphaned(lifeline: int) -> None:
-    """The parent was killed: end now, without a drain, for the next one waits. Calls under way become `interrupted`.
+    """End now without a drain, because the parent was killed and the next one waits. Calls become `interrupted`.
 
-    What is not done in time is cut off by the kernel, as by a kill: the table of open calls and the spool tell of it.
+    If this takes too long, the kernel ends the process, as a kill does: the table of open calls and the spool have the
+    rest.
     """
     loop = asyncio.get_running_loop()
     loop.remove_reader(lifeline)
@@ -218,20 +219,20 @@ def _orphaned(lifeline: int) -> None:
     loop.call_later(_SECOND_SIGNAL_SECONDS, os.kill, os.getpid(), signal.SIGTERM)
 
 
-def _tell(words: str) -> None:
+def _print(words: str) -> None:
     sys.stderr.write(f"weighbridge: {words}\n")
     sys.stderr.flush()
 
 
-def _leave(work: Callable[[], object]) -> NoReturn:
-    """Do the work of a child, and end without what the parent still has to do."""
+def _exit_after(work: Callable[[], object]) -> NoReturn:
+    """Do the work of a child process, and exit without the parent's clean-up."""
     code = 1
     try:
         work()
         code = 0
     except (Problem, StoreFault, UntrustedFile) as problem:
-        _tell(str(problem))
-    except BaseException:  # noqa: BLE001 - told as an uncaught one would be
+        _print(str(problem))
+    except BaseException:  # noqa: BLE001 - printed like an uncaught one
         sys.excepthook(*sys.exc_info())
     finally:
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What can be set, where, and what is wrong with it. Flags win over the environment, that over the file."""
+"""The settings: reading and checking them. Flags win over the environment, and the environment over the file."""
 
 from app.settings.faults import SettingsError, SettingsFault
 from app.settings.load import load_settings

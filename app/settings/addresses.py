@@ -1,4 +1,4 @@
-"""Addresses: where upstream is and under which names we are called. All raise ValueError without the input in it."""
+"""Parsers of addresses. All raise ValueError with a message that does not repeat the input."""
 
 import ipaddress
 import re
@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 from app.domain.request.query import holds_credential
 
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
-"""As a Host header has them, without the port."""
+"""Loopback names as a Host header has them, without the port."""
 
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_])?\.?", re.ASCII)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*", re.ASCII)
@@ -43,7 +43,7 @@ def parse_host(value: str) -> str:
 
 
 def parse_host_header(value: str) -> str:
-    """A name as a Host header has it, without the port: lower case, an IPv6 address in brackets."""
+    """A name for the Host header, without the port: in lower case, an IPv6 address in brackets."""
     host = parse_host(value)
     return f"[{host}]" if _is_ipv6(host) else host
 
@@ -51,8 +51,8 @@ def parse_host_header(value: str) -> str:
 def parse_upstream_url(value: str) -> str:
     """The base URL of an upstream, normalised: no slash at the end of its path, scheme and host in lower case.
 
-    The upstream key goes there, so it must be https unless the host is loopback, and hold no user info. It may have a
-    query, which every call then has, too.
+    It must be https unless the host is loopback, since the upstream key is sent there, and have no user info. A query
+    is added to every call.
     """
     parts, host = _split(value)
     if parts.scheme not in {"http", "https"} or not host:
@@ -74,7 +74,7 @@ def parse_upstream_url(value: str) -> str:
 
 
 def parse_proxy_url(value: str) -> str:
-    """The address of an HTTP proxy: plain http, a host, a port, perhaps a user name. No password."""
+    """The address of an HTTP proxy: plain http, a host, a port, and optionally a user name. No password."""
     parts, host = _split(value)
     if (
         parts.scheme != "http"
@@ -90,7 +90,7 @@ def parse_proxy_url(value: str) -> str:
 
 
 def is_url(value: str, schemes: Sequence[str]) -> bool:
-    """Whether a text is a URL of one of the schemes, of plain ASCII characters, its host and port well formed."""
+    """Whether a text is a URL of one of the schemes, in plain ASCII, with a valid host and port."""
     try:
         return value.startswith(tuple(f"{scheme}://" for scheme in schemes)) and bool(_split(value))
     except ValueError:
@@ -98,7 +98,7 @@ def is_url(value: str, schemes: Sequence[str]) -> bool:
 
 
 def parse_origin(value: str) -> str:
-    """A web origin as browsers send it: scheme, host, and the port where it is not the scheme's own. Nothing else."""
+    """A web origin as browsers send it: scheme, host, and the port if it is not the scheme's default."""
     origin = value.strip().lower()
     scheme, mark, rest = origin.partition("://")
     if not mark or not _SCHEME.fullmatch(scheme) or not rest or "*" in rest or re.search(r"[/?#@]", rest):
@@ -111,7 +111,7 @@ def parse_origin(value: str) -> str:
 
 
 def parse_public_url(value: str) -> str:
-    """The address of a server, as a caller writes it: scheme, host, and a port if need be."""
+    """The address of a server for its callers: scheme, host, and optionally a port."""
     parts, host = _split(value.strip().rstrip("/"))
     if parts.scheme not in {"http", "https"} or not host or parts.path or re.search(r"[?#@]", value):
         raise ValueError("must be an address such as https://gateway.example.com, without a path")
@@ -119,7 +119,7 @@ def parse_public_url(value: str) -> str:
 
 
 def upstream_name(base_url: str) -> str:
-    """What the ledger calls an upstream that was given no name: the provider's name if known, else the host."""
+    """The name of an upstream without a configured one: the provider's name if we know it, else the host."""
     host = urlsplit(base_url).hostname or ""
     for domain, name in _KNOWN_PROVIDERS.items():
         if host == domain or host.endswith("." + domain):

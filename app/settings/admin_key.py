@@ -1,4 +1,4 @@
-"""The key of operators: set by them, or made at the first start."""
+"""The admin key: from the settings, or made at the first start."""
 
 import secrets
 from pathlib import Path
@@ -13,8 +13,8 @@ FILE_NAME = "admin-key"
 def admin_key(settings: Settings) -> str:
     """The admin key: from the settings, or from the state directory, where the first call makes one (0600).
 
-    An empty file there is what a power cut or a full disk has left: a new key is made. Raises UntrustedFile, also for a
-    file that holds no key, and OSError.
+    If the file is empty, after a power cut or on a full disk, a new key is made. Raises OSError, and UntrustedFile,
+    also for a file that does not hold a key.
     """
     if settings.server.admin_key is not None:
         return settings.server.admin_key.reveal()
@@ -27,7 +27,7 @@ def admin_key(settings: Settings) -> str:
 
 
 def _kept(path: Path) -> str | None:
-    """The key in the file; None when there is none, or nothing but blanks and the zeros of a lost write."""
+    """The key in the file. None if there is no file, or only blanks and the zeros of a lost write are in it."""
     try:
         text = read_own(path).strip(b"\0 \t\r\n").decode("ascii", "replace")
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What a server starts with and warns of: who may read its keys, weak keys, and variables that others heed."""
+"""Warnings of a start: keys that other users can read, weak keys, and variables that only other programs obey."""
 
 import os
 import stat
@@ -21,20 +21,20 @@ _UNUSED = (
     ),
     (("SSLKEYLOGFILE",), "not used for upstream. Weighbridge never writes the secrets of TLS to a file"),
 )
-"""Variables that steer other programs' connections. They would decide where the upstream key goes, and who reads it."""
+"""Variables that other programs obey. If we did, they would decide where the upstream key goes and who can read it."""
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def cautions(settings: Settings, environ: Mapping[str, str], *, demo: bool = False) -> Iterator[str]:
-    """A sentence for each. None of it stops a start: volumes of Kubernetes come with such modes.
+    """One sentence for each warning. None stops the start: volumes of Kubernetes have such modes.
 
-    A demo connects to no upstream, so what concerns the upstream is left out.
+    A demo connects to no upstream, so warnings about upstream are left out.
     """
     yield from _of_directory(settings.storage.state_dir)
     for path in _key_files(settings, environ):
         if _mode(path) & stat.S_IROTH:
-            yield f"{path} can be read by all users of this machine: `chmod 600 {path}` ends that"
+            yield f"all users of this machine can read {path}: run `chmod 600 {path}`"
     if demo:
         return
     yield from _of_variables(environ)
@@ -56,12 +56,12 @@ def _of_variables(environ: Mapping[str, str]) -> Iterator[str]:
 def _of_directory(path: Path) -> Iterator[str]:
     try:
         found = path.stat()
-    except OSError:  # it is made by and by, or the start will say what is wrong
+    except OSError:  # the start makes it, or reports the error
         return
     if found.st_mode & _OTHERS_WRITE:
-        yield f"the state directory {path} can be changed by other users: `chmod 700 {path}` ends that"
+        yield f"other users can change the state directory {path}: run `chmod 700 {path}`"
     elif found.st_uid not in (0, os.geteuid()):
-        yield f"the state directory {path} belongs to user id {found.st_uid}, who can change what is in it"
+        yield f"the state directory {path} belongs to user id {found.st_uid}, who can change its files"
 
 
 def _key_files(settings: Settings, environ: Mapping[str, str]) -> Iterator[Path]:

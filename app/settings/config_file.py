@@ -1,4 +1,4 @@
-"""The TOML file: where it is looked for, and what its tables may hold."""
+"""The TOML file: finding it, and reading its tables."""
 
 import os
 import tomllib
@@ -16,13 +16,13 @@ _NAMES_OF_KEYS = frozenset({"key", "api_key", "token", "secret", "admin_key"})
 
 
 def find_config(flag: Path | None, environ: Mapping[str, str], home: Path | None) -> tuple[Path, str] | None:
-    """The file to read and what named it: the flag, WEIGHBRIDGE_CONFIG, or the user's own file if there is one."""
+    """The file to read and what named it: the flag, WEIGHBRIDGE_CONFIG, or the user's own file if it exists."""
     if flag is not None:
         return flag, "flag --config"
     if named := environ.get(CONFIG_VARIABLE):
         return Path(named), f"env {CONFIG_VARIABLE}"
     directory = Path(environ.get("XDG_CONFIG_HOME") or ".")
-    if not directory.is_absolute():  # which the XDG specification says to ignore
+    if not directory.is_absolute():  # the XDG specification says to ignore it
         if home is None:
             return None
         directory = home / ".config"
@@ -31,7 +31,7 @@ def find_config(flag: Path | None, environ: Mapping[str, str], home: Path | None
 
 
 class FileSource(Source):
-    """What the file sets. Keys are named there by file or variable, never written into it."""
+    """The settings of the file. It names keys by file or variable and never holds them."""
 
     def __init__(self, found: tuple[Path, str] | None, environ: Mapping[str, str], home: Path | None = None) -> None:
         super().__init__(home)
@@ -72,7 +72,7 @@ class FileSource(Source):
                 self._read_key(name, key, value)
 
     def _only_upstream(self, content: object) -> object:
-        """The one entry of [[upstream]]. It is a list so that a second upstream will not change the file's shape."""
+        """The one entry of [[upstream]]. It is a list so that several upstreams will not change the file's form."""
         if not isinstance(content, list) or not content:
             self._fault("upstream", "must be a table in double brackets: [[upstream]]")
             return {}
@@ -91,7 +91,7 @@ class FileSource(Source):
     @staticmethod
     def _advice(table: str, key: str, known: list[str]) -> str:
         if key in _NAMES_OF_KEYS and table in {"upstream", "server"}:
-            return "; keys are not written into this file: name the file that holds it by " + (
+            return "; this file must not hold keys: name the file that holds it by " + (
                 "key_file, or a variable by key_env" if table == "upstream" else "admin_key_file"
             )
         return did_you_mean(key, known)
@@ -108,7 +108,7 @@ class FileSource(Source):
         )
 
     def _in_variable(self, environ: Mapping[str, str]) -> list[Candidate]:
-        """The key in the variable that key_env names. Unset is no fault yet, since few commands need the key."""
+        """The key in the variable that key_env names. An unset variable is not a fault here: few commands need it."""
         name = self.key_variable
         text = environ.get(name) if name else None
         return [Candidate.of(f"env {name}", text)] if text else []

@@ -1,4 +1,4 @@
-"""Credentials: reading the server's own keys from text, variables and files, and settling which one is meant."""
+"""Reads the server's own keys from text, variables and files, and chooses among them."""
 
 import os
 import re
@@ -11,8 +11,8 @@ from app.settings.secret import Secret
 
 MAX_KEY_CHARACTERS = 4096
 LEAST_SECRET_CHARACTERS = 16
-"""Of a secret that opens something here, as the admin key does: a shorter one can be guessed. Upstream keys may be
-shorter, as local servers have them; answers are not watched for those."""
+"""The least length of a secret of our own, such as the admin key: a shorter one can be guessed. Upstream keys may be
+shorter, since local servers have short ones; answers are not checked for those."""
 
 _QUOTES = "\"'`"
 _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY_CHARACTERS}}}", re.ASCII)
@@ -20,7 +20,7 @@ _KEY = re.compile(rf"[!-~]{{1,{MAX_KEY_CHARACTERS}}}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A key that was found at `origin`, or what is wrong with what was found there."""
+    """A key that was found at `origin`, or the fault of what was found there."""
 
     origin: str
     secret: Secret | None = None
@@ -33,31 +33,31 @@ class Candidate:
         if not text:
             return cls(origin, fault="it is empty")
         if len(text) > 1 and text[0] == text[-1] and text[0] in _QUOTES:
-            return cls(origin, fault="it has quotation marks around it; take them away")
+            return cls(origin, fault="it has quotation marks around it; remove them")
         if not _KEY.fullmatch(text):
             return cls(origin, fault="the key must be 1 to 4,096 printable ASCII characters, without spaces")
         if len(text) < least:
             return cls(
                 origin,
-                fault=f"it has {len(text)} characters, and {least} are the least: `openssl rand -hex 32` makes one",
+                fault=f"it has {len(text)} characters and needs at least {least}: `openssl rand -hex 32` makes one",
             )
         return cls(origin, Secret(text))
 
     @classmethod
     def in_file(cls, origin: str, path: Path, *, least: int = 1) -> Self:
-        """The key in a file; the file is read no further than a key can be long."""
+        """The key in a file. No more bytes are read than the longest key has."""
         try:
             with path.open("rb") as file:
-                content = file.read(MAX_KEY_CHARACTERS + 3)  # room for a line end, and one too many
+                content = file.read(MAX_KEY_CHARACTERS + 3)  # a line end, and one too many
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             return cls(origin, fault=f"cannot read {path}: {getattr(error, 'strerror', None) or 'not a file name'}")
         return cls.of(origin, content.decode("ascii", errors="replace"), least=least)
 
 
 def settle(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
-    """What places of equal rank come to: the one key that they agree on, or everything that is wrong with them.
+    """Choose among places of equal rank: the one key that they agree on, or all their faults.
 
-    Different keys are a fault, since a guess could bill the wrong account.
+    Different keys are a fault, since a wrong choice could bill the wrong account.
     """
     faulty = [candidate for candidate in candidates if candidate.fault is not None]
     if faulty or not candidates:
@@ -69,7 +69,7 @@ def settle(candidates: Sequence[Candidate]) -> Sequence[Candidate]:
 
 
 def variable_candidates(names: Sequence[str], environ: Mapping[str, str], *, least: int = 1) -> Iterator[Candidate]:
-    """The keys in variables and in the files that their `..._FILE` twins name. An empty variable is not set."""
+    """The keys in variables, and in the files named by their `..._FILE` variants. An empty variable counts as unset."""
     for name in names:
         if text := environ.get(name):
             yield Candidate.of(f"env {name}", text, least=least)
@@ -78,8 +78,8 @@ def variable_candidates(names: Sequence[str], environ: Mapping[str, str], *, lea
 
 
 def systemd_candidate(environ: Mapping[str, str]) -> Iterator[Candidate]:
-    """The credential `upstream-key` that systemd's LoadCredential= hands over, when there is one."""
+    """The credential `upstream-key` of systemd's LoadCredential=, if there is one."""
     if directory := environ.get("CREDENTIALS_DIRECTORY"):
         path = Path(directory, "upstream-key")
-        if os.access(path, os.F_OK):  # unlike exists(), no error for a directory that is closed to us
+        if os.access(path, os.F_OK):  # unlike exists(), this raises nothing for a directory that we may not read
             yield Candidate.in_file("systemd credential upstream-key", path)

@@ -1,4 +1,4 @@
-"""The environment: which variable sets what, and which ones hold secrets."""
+"""The environment: which variable sets which setting, and which ones hold secrets."""
 
 import re
 from collections.abc import Mapping
@@ -39,12 +39,12 @@ VARIABLES: Mapping[str, str] = {
     "WEIGHBRIDGE_REDIS_URL": "storage.redis_url",
     "WEIGHBRIDGE_LOG_FORMAT": "log.format",
     "LOG_LEVEL": "log.level",
-    "WEIGHBRIDGE_LOG_LEVEL": "log.level",  # after the one that other programs may share, so that ours wins
+    "WEIGHBRIDGE_LOG_LEVEL": "log.level",  # after LOG_LEVEL, which other programs share, so that ours wins
     "WEIGHBRIDGE_DURABILITY": "ledger.durability",
     "WEIGHBRIDGE_MISSING_USAGE": "ledger.missing_usage",
     "WEIGHBRIDGE_RETENTION_DAYS": "ledger.retention_days",
 }
-"""Variable -> setting. Of two for one setting the later wins."""
+"""Settings by variable. If two variables set the same setting, the later wins."""
 
 SECRET_VARIABLES = (
     *UPSTREAM_KEY_VARIABLES,
@@ -53,7 +53,7 @@ SECRET_VARIABLES = (
     "WEIGHBRIDGE_DATABASE_URL",
     "WEIGHBRIDGE_REDIS_URL",
 )
-"""What a running server must not keep in its environment."""
+"""Variables that a running server must not keep in its environment."""
 
 URL_VARIABLES = ("WEIGHBRIDGE_DATABASE_URL", "WEIGHBRIDGE_REDIS_URL")
 _KEY_VARIABLES = (*UPSTREAM_KEY_VARIABLES, ADMIN_KEY_VARIABLE, PROXY_PASSWORD_VARIABLE)
@@ -64,9 +64,9 @@ _SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
 
 class EnvironmentSource(Source):
-    """What the environment sets. An empty variable is not set; an unknown WEIGHBRIDGE_ one is a fault.
+    """The settings of the environment. An empty variable counts as unset; an unknown WEIGHBRIDGE_ variable is a fault.
 
-    `key_variable` is one more known name: the variable that the file's key_env names.
+    `key_variable` is one more known variable, which the file's key_env names.
     """
 
     def __init__(self, environ: Mapping[str, str], home: Path | None = None, key_variable: str | None = None) -> None:
@@ -106,5 +106,5 @@ class EnvironmentSource(Source):
 
 
 def _is_service_link(name: str, value: str) -> bool:
-    """Whether Kubernetes made it: beside a Service named "weighbridge" every pod gets WEIGHBRIDGE_PORT and more."""
+    """Whether Kubernetes made it: a Service named "weighbridge" gives every pod WEIGHBRIDGE_PORT and more."""
     return bool(_SERVICE_LINK.fullmatch(name)) or (name == "WEIGHBRIDGE_PORT" and bool(_SERVICE_ADDRESS.match(value)))

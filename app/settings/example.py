@@ -1,4 +1,4 @@
-"""The example file: every setting with its documentation and its default, as TOML that can be used as it stands."""
+"""The example file: every setting with its description and its default, as a valid TOML file."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ _HEAD = """\
 """
 _PRICES = """\
 # {description}
-# input and output are needed; cached_input, cache_write and per_request (US dollars a call) may be left out.
+# input and output are required; cached_input, cache_write and per_request (US dollars a call) are optional.
 #[prices."vendor/model"]
 #input = "0.25"
 #output = "2"
@@ -29,19 +29,19 @@ _PRICES = """\
 
 
 def example_toml() -> str:
-    """The whole file. Settings without a fixed default stand in it as comments, with a sample value."""
+    """The whole file. Settings without a fixed default are comments with a sample value."""
     tables = [_table(name, section) for name, section in sections().items()]
     prices = _PRICES.format(description=Settings.model_fields["prices"].description)
     return "\n".join((_HEAD, *tables, prices))
 
 
 def documented_fields(section: type[Section]) -> Mapping[str, FieldInfo]:
-    """The fields of a table that a file may set."""
+    """The fields of a table that may be set in a file."""
     return {key: field for key, field in section.model_fields.items() if key not in NOT_IN_FILES}
 
 
 def default_toml(key: str, field: FieldInfo) -> str | None:
-    """A field's default as TOML, or None when it has no fixed one."""
+    """A field's default as TOML, or None if it has no fixed one."""
     if field.is_required() or field.default_factory is not None or field.default is None:
         return None
     return _toml(key, field.default)
@@ -66,7 +66,7 @@ def _setting(table: str, key: str, field: FieldInfo) -> Iterator[str]:
 
 
 def _toml(key: str, value: object) -> str:
-    """Strings, numbers and lists of strings are written in TOML as in JSON."""
+    """A value as TOML. Strings, numbers and lists of strings are the same in JSON."""
     if key.endswith("_bytes") and isinstance(value, int):
         value = format_size(value)
     return json.dumps(str(value) if isinstance(value, Path) else value)

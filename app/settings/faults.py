@@ -1,4 +1,4 @@
-"""What is wrong with the settings: all of it at once, each fault with the place where it stands."""
+"""Faults of the settings. All are reported at once, each with its place."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,11 +8,11 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 _SHOULD = re.compile(r"^\w+ should ")
-_FOLLOWS_FROM_ANOTHER = "default_factory_not_called"  # a default made from a setting that is itself at fault
+_FOLLOWS_FROM_ANOTHER = "default_factory_not_called"  # a default computed from a faulty setting
 
 
 class SettingsFault(NamedTuple):
-    """One line of the list. `where` is an origin ("env WEIGHBRIDGE_PORT") or a setting; neither part holds a secret."""
+    """One fault. `where` is an origin ("env WEIGHBRIDGE_PORT") or a setting. Neither part holds a secret."""
 
     where: str
     what: str
@@ -22,7 +22,7 @@ class SettingsFault(NamedTuple):
 
 
 class SettingsError(Exception):
-    """The settings cannot be used. Its text is one line a fault, for people."""
+    """The settings have faults. The text has one line for each."""
 
     def __init__(self, faults: Iterable[SettingsFault]) -> None:
         self.faults = tuple(faults)
@@ -30,7 +30,7 @@ class SettingsError(Exception):
 
 
 def explain(error: ValidationError, origins: Mapping[str, str]) -> Iterator[SettingsFault]:
-    """Pydantic's findings in our words, each placed at the origin of the value; inputs are never repeated."""
+    """Pydantic's findings in our own words, each with the origin of its value. Values are never repeated."""
     for found in error.errors(include_url=False, include_context=False, include_input=False):
         if found["type"] == _FOLLOWS_FROM_ANOTHER:
             continue
@@ -39,7 +39,7 @@ def explain(error: ValidationError, origins: Mapping[str, str]) -> Iterator[Sett
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """The end of a sentence about an unknown name: empty when nothing known is like it, `prefix` not counted."""
+    """A suggestion to add to a message about an unknown name; empty if no known name is similar without `prefix`."""
     whole = {one.removeprefix(prefix): one for one in known}
     like = get_close_matches(name.removeprefix(prefix), whole, n=1)
     return f"; did you mean {whole[like[0]]}?" if like else ""

@@ -1,4 +1,4 @@
-"""Hardening of the running process: the keys leave its environment, and nobody else may look into its memory."""
+"""Hardens the running process: removes keys from its environment, and closes its memory to other processes."""
 
 import ctypes
 import os
@@ -9,10 +9,10 @@ _PR_SET_DUMPABLE = 4
 
 
 def scrub_environment(names: Iterable[str]) -> None:
-    """Take variables out of the environment; on Linux also overwrite their values where the process began.
+    """Remove variables from the environment. On Linux, also overwrite their values in the process's first environment.
 
-    Unsetting alone leaves the bytes in place, and /proc/PID/environ shows them for as long as the process runs.
-    To be called once the settings are read, before harden_process() and before there are threads.
+    Unsetting alone leaves the bytes in memory, and /proc/PID/environ shows them as long as the process runs.
+    Call this once the settings are read, before harden_process() and before there are threads.
     """
     names = tuple(names)
     if sys.platform == "linux":
@@ -22,9 +22,9 @@ def scrub_environment(names: Iterable[str]) -> None:
 
 
 def harden_process() -> tuple[str, ...]:
-    """No core dumps, no reading of our memory by other processes of the user, and new files are ours alone.
+    """Switch off core dumps and access to our memory by other processes of the user, and make new files private.
 
-    Returns the measures that the system refused, for the log; the server can run without them.
+    Returns the measures that the system refused, for the log. The server can run without them.
     """
     refused: list[str] = []
     os.umask(0o077)
@@ -52,9 +52,9 @@ def _libc() -> ctypes.CDLL:
 
 
 def _overwrite(names: set[bytes]) -> None:
-    """Zero the values in place. Walks `environ` itself, since getenv() finds only the first of a doubled name."""
+    """Zero the values in place. Searches `environ` itself, since getenv() finds only the first of two equal names."""
     start = ctypes.c_void_p.in_dll(_libc(), "environ").value
-    if start is None:  # an environment that was cleared
+    if start is None:  # the environment was cleared
         return
     entries = ctypes.cast(start, ctypes.POINTER(ctypes.c_void_p))
     index = 0

@@ -1,4 +1,4 @@
-"""How limits are judged, and what is agreed with new clients."""
+"""Settings of limits: how they are applied, and the terms of new clients."""
 
 from typing import Annotated, Literal
 
@@ -37,7 +37,7 @@ Positive = Annotated[Count, Field(gt=0, le=MOST)]
 
 
 class LimitRules(Section):
-    """How calls of limited clients are judged."""
+    """How the calls of limited clients are admitted."""
 
     bytes_per_token: Annotated[Count, Field(gt=0, le=100)] = Field(
         default=3,
@@ -62,7 +62,7 @@ class LimitRules(Section):
 
 
 class ClientDefaults(Section):
-    """What is agreed with a client when it is made; `weighbridge clients set` changes it."""
+    """The terms of a client when it is made. `weighbridge clients set` changes them."""
 
     rpm: Positive | None = Field(default=None, description="Requests a minute.", examples=[60])
     tpm: Positive | None = Field(default=None, description="Tokens a minute.", examples=[200_000])
@@ -74,17 +74,17 @@ class ClientDefaults(Section):
         default=(), description='Tokens per day, week, month or in total (UTC), such as ["1000000/day"].'
     )
     models: Annotated[tuple[str, ...], AfterValidator(_patterns)] = Field(
-        default=(), description='Models that may be used, such as ["openai/*"]; empty allows all.'
+        default=(), description='Models that the client may use, such as ["openai/*"]; empty allows all.'
     )
     on_disconnect: Annotated[str, AfterValidator(_policy)] = Field(
         default="auto",
         description="What happens upstream when the client leaves: auto, cancel, drain or drain:SECONDS.",
     )
-    safety_identifier: bool = Field(default=False, description="Tell upstream a hash of the client's name.")
+    safety_identifier: bool = Field(default=False, description="Send upstream a hash of the client's name.")
     output_ceiling: Positive | None = Field(
         default=None, description="As limits.output_ceiling, for the client.", examples=[8192]
     )
-    hard_stop: bool = Field(default=False, description="Break streams off at the client's ceiling or budget.")
+    hard_stop: bool = Field(default=False, description="End streams at the client's ceiling or budget.")
 
     @property
     def terms(self) -> ClientTerms:

@@ -1,4 +1,4 @@
-"""Loading: from what was typed, the environment, a file and the platform to one Settings, or to all that is wrong."""
+"""Loads the settings from flags, the environment, a file and the platform, or reports all their faults."""
 
 import os
 import pwd
@@ -30,11 +30,11 @@ def load_settings(  # noqa: PLR0913 - places that settings come from
 ) -> Settings:
     """Read the settings: flag before environment before file before default. Raises SettingsError with every fault.
 
-    Of a command `server` is the one that runs here: its file and its state directory are taken, unless --config or the
-    environment name others.
+    `server` is the running server that a command found: its file and its state directory are used unless --config or
+    the environment name others.
 
-    `config` is the file of --config. `flags` go by setting ("server.port"), None is a flag that was not given.
-    `stdin_key` is the text that came with --upstream-key-stdin. `environ` is the process's own unless given.
+    `config` is the file of --config. `flags` are by setting ("server.port"); None is a flag that was not given.
+    `stdin_key` is the text read for --upstream-key-stdin. `environ` is the process's own by default.
     """
     environ = os.environ if environ is None else environ
     home = _home(environ)
@@ -60,7 +60,7 @@ def load_settings(  # noqa: PLR0913 - places that settings come from
 
 
 def default_state_dir(environ: Mapping[str, str], home: Path | None, platform: str = sys.platform) -> Path:
-    """The platform's directory for state; a process without a home is taken for a daemon."""
+    """The platform's directory for state. A process without a home directory counts as a daemon."""
     given = Path(environ.get("XDG_STATE_HOME") or ".")
     if given.is_absolute():
         return given / "weighbridge"
@@ -83,7 +83,7 @@ def _merge(sources: tuple[Source, ...], faults: list[SettingsFault]) -> Settings
 
 
 def _key_faults(sources: tuple[Source, ...]) -> Iterator[SettingsFault]:
-    """The faults of the keys in force; one that a higher source overrules is none."""
+    """The faults of keys, except those that a higher source overrides."""
     for setting in (*SECRETS, *sorted(SECRET_URLS)):
         in_force = next((source for source in sources if setting in source.origins), None)
         if in_force is not None:
@@ -101,6 +101,6 @@ def _home(environ: Mapping[str, str]) -> Path | None:
     if given.is_absolute():
         return given
     try:
-        return Path(pwd.getpwuid(os.getuid()).pw_dir)  # not Path.home(), which takes a relative HOME as it is
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)  # not Path.home(), which accepts a relative HOME
     except KeyError:
         return None

@@ -1,4 +1,4 @@
-"""The settings as one frozen tree. Each field carries its default, its rule and the sentence that documents it."""
+"""The settings as one frozen tree. Each field has its default, its rule and its description."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ from app.settings.source import Source
 from app.settings.upstream import UpstreamSettings, UpstreamTimeoutSettings
 
 NOT_IN_FILES = frozenset({"key", "admin_key", "proxy_password"})
-"""Fields that hold what a key file or a variable held; the TOML file names those instead."""
+"""Fields that hold a secret from a file or a variable. The TOML file names the file or variable instead."""
 
 
 def _with_loopback(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -70,10 +70,10 @@ HostNames = Annotated[tuple[str, ...], BeforeValidator(split_names), AfterValida
 
 
 class ServerSettings(Section):
-    """Our own door.
+    """The server's own address and its bounds.
 
-    Any host may be bound: each call is authenticated, and no setting turns that off. If one ever does,
-    it must refuse to stand beside a host for which `on_loopback` is false, and this is where they meet.
+    Any host may be bound, since each call is authenticated and no setting turns that off. If a setting ever does, it
+    must be refused here unless `on_loopback` is true.
     """
 
     host: Annotated[str, AfterValidator(parse_host)] = Field(default="127.0.0.1", description="Address to listen on.")
@@ -82,7 +82,7 @@ class ServerSettings(Section):
     )
     allowed_hosts: HostNames = Field(
         default_factory=lambda given: (given["host"],),
-        description="Names a Host header may have, without port; others get 421. Loopback names always may.",
+        description="Names that a Host header may have, without port; others get 421. Loopback names always may.",
         examples=[["gateway.example.com"]],
     )
     allowed_origins: Origins = Field(
@@ -90,32 +90,34 @@ class ServerSettings(Section):
     )
     public_url: Annotated[str, AfterValidator(parse_public_url)] | None = Field(
         default=None,
-        description="Where clients reach this server, if a proxy or a container gives it another address. Only shown.",
+        description="Where clients reach this server, if a proxy or container gives it another address. Only shown.",
         examples=["https://gateway.example.com"],
     )
     admin_key_file: Directory | None = Field(
         default=None,
-        description="File with the key of dashboard and admin API. Without it, one is made at the first start.",
+        description="File with the admin key. Without it, the first start makes one.",
         examples=["/run/secrets/admin-key"],
     )
     admin_key: Key | None = Field(default=None, description="The admin key itself.")
-    max_body_bytes: ByteCount = Field(default=32 * 2**20, description="Largest request body, also once decoded.")
+    max_body_bytes: ByteCount = Field(
+        default=32 * 2**20, description="Largest request body, before and after decoding."
+    )
     max_buffered_bytes: ByteCount = Field(
         default=256 * 2**20,
-        description="What all request bodies may take of memory, decoded; one client has half of it. "
+        description="Memory for all request bodies together, decoded; one client may use half of it. "
         "Bodies up to 64 KiB are not counted.",
     )
-    max_streams: Annotated[Count, Field(gt=0)] = Field(default=2000, description="Calls at once; further ones get 503.")
+    max_streams: Annotated[Count, Field(gt=0)] = Field(default=2000, description="Calls at once; more get 503.")
     max_loop_lag: Annotated[float, BeforeValidator(parse_duration), Field(ge=0)] = Field(
-        default=0.5, description="While the event loop stays later than this, new calls get 503. 0: never."
+        default=0.5, description="New calls get 503 while the event loop is later than this. 0: never."
     )
     request_timeout: Seconds = Field(
         default=30,
         description="Time for a client's headers. A body must bring 8 KiB a second over any such time, "
-        "and be complete after 15 minutes.",
+        "and be complete within 15 minutes.",
     )
     keep_alive_timeout: Seconds = Field(default=75, description="How long an idle client connection is kept.")
-    write_timeout: Seconds = Field(default=60, description="How long a client may leave what was sent unread.")
+    write_timeout: Seconds = Field(default=60, description="How long a client may go without reading.")
     drain_timeout: Annotated[float, BeforeValidator(parse_duration), Field(ge=0)] = Field(
         default=30, description="How long running streams may go on when the server stops."
     )
@@ -127,7 +129,7 @@ class ServerSettings(Section):
 
 
 class StorageSettings(Section):
-    """Where the ledger and what belongs to it live."""
+    """Where data is kept."""
 
     state_dir: Directory = Field(
         description="Directory of the ledger, the admin key and the lock. Default: the platform's state directory.",
@@ -146,7 +148,7 @@ class StorageSettings(Section):
 
 
 class LogSettings(Section):
-    """What operators read."""
+    """The log."""
 
     format: Annotated[Literal["auto", "console", "json"], AnyCase] = Field(
         default="auto", description="auto, console or json. auto: console on a terminal, else json."
@@ -157,7 +159,7 @@ class LogSettings(Section):
 
 
 class LedgerSettings(Section):
-    """How surely records are written, and how long they are kept."""
+    """When records are written, and how long they are kept."""
 
     durability: Annotated[Literal["commit", "relaxed"], AnyCase] = Field(
         default="commit",
@@ -165,7 +167,7 @@ class LedgerSettings(Section):
     )
     missing_usage: Annotated[Literal["unknown", "estimate"], AnyCase] = Field(
         default="estimate",
-        description="Usage of a call that broke off. estimate: a high guess, marked as one. unknown: it stays so.",
+        description="Usage of a call that broke off. estimate: a high guess, marked as one. unknown: none.",
     )
     retention_days: Annotated[Count, Field(gt=0, le=36_500)] = Field(
         default=90, description="Days that records are kept. Hourly sums are kept for good."
@@ -173,7 +175,7 @@ class LedgerSettings(Section):
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. Built from sources only, highest first; nothing is read from the process itself."""
+    """All settings. They come from the given sources only, highest first; the process itself is not read."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -187,14 +189,14 @@ class Settings(BaseSettings):
     client_defaults: ClientDefaults = ClientDefaults()
     prices: dict[str, Annotated[dict[str, Any], PlainValidator(_price_table)]] = Field(
         default_factory=dict,
-        description="Prices by model, in US dollars per million tokens; they come before the built-in ones.",
+        description="Prices by model, in US dollars per million tokens; they override the built-in ones.",
     )
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
     _file: tuple[Path, str] | None = PrivateAttr(default=None)
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        """Merge the sources, of which earlier ones win. Raises pydantic's ValidationError with every fault."""
+        """Merge the sources; earlier ones win. Raises pydantic's ValidationError with every fault."""
         super().__init__(_build_sources=(tuple(sources), {}))
         for source in reversed(sources):
             self._origins.update(source.origins)
@@ -202,11 +204,11 @@ class Settings(BaseSettings):
 
     @property
     def file(self) -> tuple[Path, str] | None:
-        """The TOML file, and what named it: "flag --config", "env WEIGHBRIDGE_CONFIG", "default"."""
+        """The TOML file and what named it: "flag --config", "env WEIGHBRIDGE_CONFIG" or "default"."""
         return self._file
 
     def origin(self, setting: str) -> str:
-        """Where the value of a setting ("server.port", "prices.MODEL") came from. LookupError if there is none such.
+        """Where the value of a setting ("server.port", "prices.MODEL") came from. Raises LookupError.
 
         "flag --port", "env WEIGHBRIDGE_PORT", "file /etc/weighbridge.toml:server.port", "default" and the like.
         """
@@ -218,12 +220,12 @@ class Settings(BaseSettings):
 
     @property
     def secret_variables(self) -> tuple[str, ...]:
-        """The environment variables that a running server must not keep (see hardening.scrub_environment)."""
+        """The environment variables to remove from a running server (see hardening.scrub_environment)."""
         return (*SECRET_VARIABLES, self.upstream.key_env) if self.upstream.key_env else SECRET_VARIABLES
 
 
 def sections() -> dict[str, type[Section]]:
-    """The tables of the settings by name, in the order of documentation; prices, whose keys are models, is apart."""
+    """The tables of the settings by name, in the order of the documentation, without prices, whose keys are models."""
     return {
         "server": ServerSettings,
         "upstream": UpstreamSettings,

@@ -1,4 +1,4 @@
-"""Provenance: every value in force and where it came from, fit to be shown. Secrets say only that they are set."""
+"""Every value in force and where it came from, for display. Secrets show only that they are set."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from app.settings.source import SECRETS
 
 
 class Provenance(NamedTuple):
-    """One setting. `value` is what JSON can hold; `origin` as Settings.origin gives it."""
+    """One setting. `value` is JSON; `origin` comes from Settings.origin()."""
 
     setting: str
     value: object
@@ -16,7 +16,7 @@ class Provenance(NamedTuple):
 
 
 def provenances(settings: Settings) -> Iterator[Provenance]:
-    """All settings in the order of documentation, prices last."""
+    """All settings in the order of the documentation, prices last."""
     shown = settings.model_dump(mode="json")
     for section, model in sections().items():
         for key in model.model_fields:

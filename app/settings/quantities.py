@@ -1,6 +1,6 @@
-"""Quantities as people write them: "32MiB", "90s", 30. Each parser takes what TOML or the environment holds.
+"""Parsers of quantities such as "32MiB", "90s" or 30, from TOML or the environment.
 
-All raise ValueError with a message that says which forms are understood and does not repeat the input.
+All raise ValueError with a message that names the accepted forms and does not repeat the input.
 """
 
 import math
@@ -18,7 +18,7 @@ _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def parse_count(value: object) -> int:
-    """A whole number, or its digits. `true` is not 1."""
+    """A whole number, or its digits. `true` is refused."""
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and re.fullmatch(r"-?\d{1,18}", value.strip(), re.ASCII):

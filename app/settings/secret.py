@@ -1,4 +1,4 @@
-"""A secret is text that must not be shown by accident: one reader, and no other way to its characters."""
+"""Secrets: text that cannot be shown by accident. Only reveal() gives it."""
 
 import hmac
 import re
@@ -7,31 +7,31 @@ from typing import NoReturn, Self, final
 MASK = "***"
 
 _HOST = r"([\w.-]*|\[[0-9a-fA-F:.]*\])(:\d*)?"
-_ADDRESS = re.compile(rf"{_HOST}(,{_HOST})*", re.ASCII)  # PostgreSQL takes several
+_ADDRESS = re.compile(rf"{_HOST}(,{_HOST})*", re.ASCII)  # PostgreSQL accepts several
 
 
 class Secret:
-    """A key. Whatever prints, formats, pickles or serialises it gets `***` or an error, never the text.
+    """A key. Printing, formatting, pickling or serialising it gives `***` or an error, never the text.
 
-    Comparing takes the same time wherever two secrets differ. A copy, also a deep one, is the secret itself.
+    Comparison takes constant time. Copies, also deep ones, are the same object.
     """
 
     __slots__ = ("__text",)
-    __hash__ = None  # type: ignore[assignment]  # a hash in a log would be something to guess against
+    __hash__ = None  # type: ignore[assignment]  # a hash in a log would allow guesses
 
     def __init__(self, text: str) -> None:
-        """Raises ValueError for an empty text: an empty secret would be one that everybody knows."""
+        """Raises ValueError for empty text."""
         if not text:
-            raise ValueError("a secret is not empty")
+            raise ValueError("a secret must not be empty")
         self.__text = text
 
     @final
     def reveal(self) -> str:
-        """The text itself. Every use of a secret is a call of this, so that they can be found."""
+        """The text itself. All uses of secrets call this, so that they can be searched."""
         return self.__text
 
     def masked(self) -> str:
-        """What may be shown in its place."""
+        """The text to show in its place."""
         return MASK
 
     @final
@@ -71,12 +71,12 @@ class Secret:
 
 @final
 class SecretUrl(Secret):
-    """A URL that may hold a password. Shown without it, and without its query, where passwords hide too."""
+    """A URL that may hold a password. It is shown without its password and its query, which may hold one too."""
 
     __slots__ = ()
 
     def masked(self) -> str:
-        """Shows only what is surely no password: nothing but the scheme where somebody left one unescaped."""
+        """Only the parts that cannot be a password. If a password is not escaped, only the scheme."""
         scheme, _, rest = self.reveal().partition("://")
         netloc = re.split(r"[/?#]", rest, maxsplit=1)[0]
         login, at, address = netloc.rpartition("@")

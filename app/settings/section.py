@@ -1,4 +1,4 @@
-"""What every table of the settings is."""
+"""The base of all tables of the settings."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,12 +18,12 @@ from app.settings.secret import Secret
 
 
 def lowered(value: object) -> object:
-    """Text in lower case; anything else as it is."""
+    """Text in lower case; other values unchanged."""
     return value.lower() if isinstance(value, str) else value
 
 
 def split_names(value: object) -> object:
-    """Names out of a text with commas, as variables have them; anything else as it is."""
+    """A list of names from text with commas, as variables have it; other values unchanged."""
     return [name for name in map(str.strip, value.split(",")) if name] if isinstance(value, str) else value
 
 
@@ -34,7 +34,7 @@ def _absolute(path: Path) -> Path:
 
 
 AnyCase = BeforeValidator(lowered)
-"""For words of a closed set."""
+"""For fields with a fixed set of words."""
 Count = Annotated[int, BeforeValidator(parse_count)]
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(gt=0)]
 Directory = Annotated[Path, AfterValidator(_absolute)]
@@ -42,6 +42,6 @@ Key = Annotated[InstanceOf[Secret], PlainSerializer(str)]
 
 
 class Section(BaseModel):
-    """One table of the settings. Inputs stay out of error texts, since any of them could be a misplaced secret."""
+    """One table of the settings. Error messages never repeat a value, since it could be a misplaced secret."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)

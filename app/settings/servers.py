@@ -1,10 +1,10 @@
-"""Servers that run here: an entry for each in the user's runtime directory, so that commands find them by themselves.
+"""Finds running servers: each writes an entry to the user's runtime directory, and commands read it.
 
     $XDG_RUNTIME_DIR/weighbridge/NAME.json, else /run/user/UID/weighbridge/NAME.json
         {"pid", "url", "admin_socket", "state_dir", "config"}    there while the server runs, for this user only
 
-NAME stands for the state directory: a server that was killed leaves an entry that the next one there replaces. A system
-without such a directory, as containers are, has no entries: there a command is told which server is meant.
+NAME is made from the state directory: a killed server leaves its entry, and the next one there replaces it. Without
+such a directory, as in containers, there are no entries, and a command must be told which server to use.
 """
 
 import contextlib
@@ -26,12 +26,12 @@ _NAMED_BY = (
     "WEIGHBRIDGE_DATABASE_URL",
     "WEIGHBRIDGE_DATABASE_URL_FILE",
 )
-"""Who sets one of these has said which server is meant."""
+"""If one of these is set, it names the server."""
 
 
 @dataclass(slots=True, frozen=True)
 class RunningServer:
-    """Where a server runs, and on what. `config` is the file it was started with, if any."""
+    """A running server: its addresses, its state directory, and its `config` file if it has one."""
 
     pid: int
     url: str
@@ -41,12 +41,12 @@ class RunningServer:
 
     @property
     def named(self) -> str:
-        """What to type so that a command means this one."""
+        """What to type so that a command uses this server."""
         return f"--config {self.config}" if self.config else f"WEIGHBRIDGE_STATE_DIR={self.state_dir}"
 
 
 def runtime_dir(environ: Mapping[str, str]) -> Path | None:
-    """The directory of the entries, if the user has a private runtime directory. It may not be there yet."""
+    """The directory of the entries, if the user has a private runtime directory. It may not exist yet."""
     given = environ.get("XDG_RUNTIME_DIR")
     user = Path(given) if given else Path("/run/user", str(os.geteuid()))
     if not user.is_absolute():
@@ -61,9 +61,9 @@ def runtime_dir(environ: Mapping[str, str]) -> Path | None:
 
 @contextlib.contextmanager
 def entered(server: RunningServer, environ: Mapping[str, str]) -> Iterator[None]:
-    """An entry for the server until the block ends. Without a runtime directory, or without room in it, there is none.
+    """Keep an entry for the server until the block ends.
 
-    Commands then need to be told which server is meant, and nothing else is lost.
+    Without a runtime directory, or space in it, there is no entry, and commands must be told which server to use.
     """
     directory = runtime_dir(environ)
     if directory is None:
@@ -81,7 +81,7 @@ def entered(server: RunningServer, environ: Mapping[str, str]) -> Iterator[None]
 
 
 def running_servers(environ: Mapping[str, str]) -> list[RunningServer]:
-    """The servers that run, by address. None when the environment says itself which one is meant."""
+    """The running servers, sorted by address. Empty if the environment names one itself."""
     directory = runtime_dir(environ)
     if directory is None or any(environ.get(name) for name in _NAMED_BY):
         return []
@@ -105,7 +105,7 @@ def _as_json(server: RunningServer) -> bytes:
 
 
 def _read(path: Path) -> RunningServer | None:
-    """What an entry says; None for what is no entry of ours."""
+    """Read an entry. None if the file is not one of ours."""
     try:
         said = json.loads(read_own(path))
         config = None if said["config"] is None else Path(said["config"])
@@ -117,7 +117,7 @@ def _read(path: Path) -> RunningServer | None:
 
 
 def _answers(path: Path) -> bool:
-    """Whether somebody listens on the socket. One that is too busy to take a connection at once does, too."""
+    """Whether a server listens on the socket. A busy server, which cannot take a connection at once, counts too."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_CONNECT_SECONDS)
         try:

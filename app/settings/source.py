@@ -1,4 +1,4 @@
-"""A source is one place that settings come from. It remembers where each value stood, and what it could not read."""
+"""Sources: the places that settings come from. Each remembers the origin of its values, and its faults."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,20 +20,20 @@ PATHS = frozenset(
         "upstream.proxy_password_file",
     }
 )
-"""Settings that name a file or directory; a relative one starts where the source says."""
+"""Settings that name a file or directory. The source decides where relative paths start."""
 
 SECRETS = ("upstream.key", "upstream.proxy_password", "server.admin_key")
 """Settings that are read from a file or a variable, and never shown."""
 
 SECRET_URLS = frozenset({"storage.database_url", "storage.redis_url"})
-"""Settings that may hold a password, so that they are secrets from the moment they are read."""
+"""Settings that may hold a password. They are secrets as soon as they are read."""
 
 
 class Source(PydanticBaseSettingsSource):
-    """Values by setting ("server.port"), as pydantic-settings merges them; the filling is the subclass's."""
+    """Values by setting ("server.port"), for pydantic-settings to merge. Subclasses fill it."""
 
     file: tuple[Path, str] | None = None
-    """The file that it was read from, and what named it."""
+    """The file that was read, and what named it."""
 
     def __init__(self, home: Path | None = None) -> None:
         super().__init__(BaseSettings)
@@ -41,12 +41,12 @@ class Source(PydanticBaseSettingsSource):
         self.faults: list[SettingsFault] = []
         self.key_faults: dict[
             str, list[SettingsFault]
-        ] = {}  # by setting: they count only if no higher source gives the key
+        ] = {}  # by setting; they count only if no higher source gives the key
         self._home = home
         self._tree: dict[str, Any] = {}
 
     def put(self, section: str, key: str, value: object, origin: str, *, base: Path | None = None) -> None:
-        """Take a value. `base` is the directory that a relative path starts from (else the working directory)."""
+        """Add a value. Relative paths start at `base`, or else at the working directory."""
         setting = f"{section}.{key}"
         if setting in PATHS and isinstance(value, str | Path):
             value = self._absolute(Path(value), base) if value else value
@@ -56,7 +56,7 @@ class Source(PydanticBaseSettingsSource):
         self.origins[setting] = origin
 
     def put_key(self, section: str, key: str, candidates: Sequence[Candidate]) -> None:
-        """Take the secret that the candidates come to, or their faults; either way the setting counts as given."""
+        """Add the secret that the candidates agree on, or their faults. The setting counts as given either way."""
         setting = f"{section}.{key}"
         for candidate in settle(candidates):
             self.origins[setting] = candidate.origin
@@ -69,7 +69,7 @@ class Source(PydanticBaseSettingsSource):
         return self._tree
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002  # its interface
-        """One section, for pydantic-settings, which asks for nothing finer."""
+        """One section; pydantic-settings asks for whole sections only."""
         return self._tree.get(field_name), field_name, False
 
     def _absolute(self, path: Path, base: Path | None) -> Path:
@@ -79,7 +79,7 @@ class Source(PydanticBaseSettingsSource):
 
 
 class FlagSource(Source):
-    """What was typed: settings by name; None is a flag that was not given. Also the key that came on stdin."""
+    """The flags by setting, and the key from stdin. None is a flag that was not given."""
 
     def __init__(self, flags: Mapping[str, object], stdin_key: str | None, home: Path | None = None) -> None:
         super().__init__(home)
@@ -92,7 +92,7 @@ class FlagSource(Source):
 
 
 class ServerSource(Source):
-    """Where the server keeps its state that a command found running, at this address."""
+    """The state directory of the running server that a command has found at `url`."""
 
     def __init__(self, state_dir: Path, url: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The provider: where it is, the key that it is asked with, the way there, and which headers of callers it gets."""
+"""Settings of upstream: its address and key, the proxy and authorities, timeouts, and extra headers."""
 
 import re
 import ssl
@@ -32,7 +32,7 @@ def _header_glob(value: str) -> str:
 
 def _not_the_demos(name: str) -> str:
     if name == DEMO_UPSTREAM:
-        raise ValueError(f"must not be {name}: the ledger calls the upstream of `serve --demo` so")
+        raise ValueError(f"must not be {name}: that is the name of the upstream of `serve --demo`")
     return name
 
 
@@ -40,7 +40,7 @@ HeaderGlobs = Annotated[tuple[Annotated[str, AfterValidator(_header_glob)], ...]
 
 
 class UpstreamSettings(Section):
-    """The provider, and the one key that the server holds for it."""
+    """One upstream and its key."""
 
     base_url: Annotated[str, AfterValidator(parse_upstream_url)] = Field(
         default="https://openrouter.ai/api/v1",
@@ -60,12 +60,12 @@ class UpstreamSettings(Section):
     key: Key | None = Field(default=None, description="The upstream key itself.")
     ca_file: Directory | None = Field(
         default=None,
-        description="PEM file of the authorities to trust for upstream, in place of the system's.",
+        description="PEM file of the authorities to trust for upstream, instead of the system's.",
         examples=["/etc/ssl/corporate-ca.pem"],
     )
     proxy: Annotated[str, AfterValidator(parse_proxy_url)] | None = Field(
         default=None,
-        description="HTTP proxy that opens the way to upstream (CONNECT). A user name may stand in it, no password.",
+        description="HTTP proxy for connections to upstream (CONNECT). It may have a user name, but no password.",
         examples=["http://user@proxy.example.com:3128"],
     )
     proxy_password_file: Directory | None = Field(
@@ -74,7 +74,7 @@ class UpstreamSettings(Section):
     proxy_password: Key | None = Field(default=None, description="The proxy's password itself.")
     pass_headers: HeaderGlobs = Field(
         default=(),
-        description="Names of further headers of callers that go upstream; * and ? are wildcards. Never credentials.",
+        description="More headers of callers that are sent upstream; * and ? are wildcards. Never credentials.",
     )
 
     @field_validator("ca_file")
@@ -84,7 +84,7 @@ class UpstreamSettings(Section):
             try:
                 ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
             except ssl.SSLError:
-                raise ValueError(f"must be a PEM file with certificates, and {path} is none") from None
+                raise ValueError(f"must be a PEM file with certificates, and {path} is not") from None
             except OSError as error:
                 raise ValueError(f"cannot read {path}: {error.strerror}") from None
         return path
@@ -93,7 +93,7 @@ class UpstreamSettings(Section):
     @classmethod
     def _leads_to_https(cls, proxy: str | None, info: ValidationInfo) -> str | None:
         if proxy is not None and info.data.get("base_url", "https:").startswith("http:"):
-            raise ValueError("must not be set for an upstream on this machine: no proxy leads to it")
+            raise ValueError("must not be set for an upstream on this machine: it is reached without a proxy")
         return proxy
 
     @field_validator("proxy_password")
@@ -105,11 +105,11 @@ class UpstreamSettings(Section):
 
     @property
     def is_openai(self) -> bool:
-        """Whether the host is one of OpenAI's or Azure's."""
+        """Whether the host belongs to OpenAI or Azure."""
         return upstream_name(self.base_url) in _OPENAI_HOSTS
 
     def target(self, base_url: str | None = None) -> "Target":
-        """Where calls go, and by which way; to another base URL if one is given. Reads the trusted authorities."""
+        """Where and how calls are sent, to `base_url` if it is given. Reads the trusted authorities."""
         from app.upstream.wire.target import Proxy, Target
 
         password = None if self.proxy_password is None else self.proxy_password.reveal()

@@ -1,7 +1,7 @@
-"""What is counted while calls go through. The counting is ours, plain integers; Prometheus comes in at a scrape.
+"""The counters: plain integers, which app.telemetry.exposition turns into a Prometheus page at a scrape.
 
 Two threads count and neither waits for the other: the event loop (refusals, streams, lag) and the ledger's writer
-(everything that a settled record tells). prometheus_client's own objects would cost ten times as much a call.
+(everything in a settled record). prometheus_client's own objects would cost ten times as much a call.
 """
 
 from collections import Counter
@@ -17,18 +17,18 @@ from app.telemetry.line_budget import LineBudget
 from app.telemetry.refusal_log import RefusalLog
 
 CALL_SECONDS = doubling(0.01, 17)
-"""10 ms to 11 minutes: a cached word, or the longest thinking that a default upstream timeout waits for."""
+"""10 ms to 11 minutes: from a cached answer to just over the default upstream timeout."""
 
 SHORT_SECONDS = doubling(0.000025, 17)
-"""25 us to 1.6 s: what we ourselves take."""
+"""25 us to 1.6 s: the time that the gateway itself takes."""
 
 
 @dataclass(slots=True, frozen=True, kw_only=True)
 class Gauges:
-    """Numbers that others own, read at each scrape from any thread. One that is None has no series."""
+    """Numbers that other parts own, by the metric's name. Read at each scrape, in any thread. None: no series."""
 
     ledger_queue_depth: Callable[[], int] | None = None
-    ledger_commits: Callable[[], HistogramReading] | None = None  # in seconds
+    ledger_commit_seconds: Callable[[], HistogramReading] | None = None
     ledger_spooled: Callable[[], int] | None = None  # records that went to the spool
     ledger_dropped: Callable[[], int] | None = None  # records lost for good
     ledger_keeps: Callable[[], bool] | None = None  # whether a record settled now would reach a disk
@@ -36,7 +36,7 @@ class Gauges:
     upstream_connections: Callable[[], Mapping[str, int]] | None = None  # by state
     log_writes_dropped: Callable[[], int] | None = None
     limiter_errors: Callable[[], Mapping[str, int]] | None = None  # by kind
-    limiter_unjudged: Callable[[], Mapping[str, int]] | None = None  # calls, by what came of them
+    limiter_unjudged: Callable[[], Mapping[str, int]] | None = None  # calls, by result
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,7 +51,7 @@ class Counts:
 class Metrics:
     """The gateway's `Observer`, and the ledger's hook for settled records.
 
-    `known` says whether a model is one that the price book knows; any other is counted as `other`.
+    `known` tells whether the price book knows a model. All others are counted as `other`.
     """
 
     def __init__(self, known: Callable[[str], bool], gauges: Gauges | None = None) -> None:
@@ -73,32 +73,32 @@ class Metrics:
     # On the event loop:
 
     def refused(self, error_type: str) -> None:
-        """A call was answered with an error of ours, of this `error_type`."""
+        """Count an answer with one of our errors."""
         self.refusals[error_type if error_type in self.refusals else OTHER] += 1
 
     def request_refused(self, error: ApiError, address: str | None, request: str) -> None:
-        """A request was refused before it was a call: count it as the others, and log it."""
+        """Count and log a request that was refused before it became a call."""
         self.refused(error.error_type)
         self._refusal_log.note(error, address, request)
 
     def streams_changed(self, delta: int) -> None:
-        """A call began (+1) or ended (-1) being relayed."""
+        """Count a call that has begun (+1) or ended (-1)."""
         self.streams += delta
 
     def meter_failed(self) -> None:
-        """The meter could not read an answer."""
+        """Count an answer that the meter could not read."""
         self.meter_failures += 1
 
     def overhead_measured(self, seconds: float) -> None:
-        """So much time went by between a call's arrival and its leaving for upstream."""
+        """Note the time from a call's arrival until it was sent upstream."""
         self.overhead.observe(seconds)
 
     def loop_lagged(self, seconds: float) -> None:
-        """A timer of the event loop fired so much too late."""
+        """Note how late a timer of the event loop fired."""
         self.loop_lag.observe(seconds)
 
     def amended(self, record: Record) -> None:
-        """Upstream's books have told what this call weighed: now its tokens and its cost are counted."""
+        """Count the tokens and the cost of a call whose usage came from upstream's records."""
         model = self._models.of(record)
         with self._lock:
             self._count_usage(record, model)
@@ -106,7 +106,7 @@ class Metrics:
     # In the ledger's writer thread:
 
     def committed(self, records: Iterable[Record]) -> None:
-        """These records were settled and are durable. Ones still in progress are passed over."""
+        """Count settled records that are durable. Records in progress are skipped."""
         settled = [record for record in records if record.outcome is not Outcome.IN_PROGRESS]
         labelled = [(record, route_of(record.path), self._models.of(record)) for record in settled]
         with self._lock:
@@ -123,7 +123,7 @@ class Metrics:
             self.duration.observe(record.duration_ms / 1000)
 
     def _count_usage(self, record: Record, model: str) -> None:
-        """A counter cannot go down: an estimate that upstream's books may correct is left out until they have told."""
+        """Count tokens and cost. An estimate that may be amended is not counted yet: counters cannot go down."""
         for kind, tokens in (
             ("input", record.input_tokens),
             ("cached_input", record.cached_input_tokens),
@@ -142,12 +142,3 @@ class Metrics:
         """A consistent copy of the counters."""
         with self._lock:
             return Counts(dict(self._requests), dict(self._tokens), dict(self._cost))
-
-    def render(self) -> tuple[bytes, str]:
-        """The page in Prometheus' text format and its content type.
-
-        The first call imports prometheus_client, some 50 ms: call it in a worker thread.
-        """
-        from app.telemetry.exposition import render
-
-        return render(self)

@@ -1,11 +1,11 @@
-"""Siblings: the workers of one parent. Whichever of them is scraped tells the numbers of all.
+"""The metrics of all workers of one parent: each answers a scrape with the numbers of all.
 
     worker 1 ──every second──▶ worker-1/metrics.json ◀──┐
     worker 2 ──every second──▶ worker-2/metrics.json ◀──┴── the worker that is scraped, which knows its own
 
-Counters and histograms add up, and those of a worker that died stay: the one in its place goes on from its file. So no
-counter ever falls while the parent lives. Gauges are those of the living. What others count is told up to a second
-late, and what a killed worker counted in its last second is lost.
+Counters and histograms are sums. Those of a dead worker stay, since its replacement goes on from its file, so no
+counter falls while the parent lives. Gauges are those of living workers. Numbers of other workers are up to a second
+late, and the last second of a killed worker is lost.
 """
 
 import asyncio
@@ -16,10 +16,13 @@ import os
 import threading
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app.private_files import UntrustedFile, read_own, write_whole
 from app.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from app.telemetry.exposition import Family
 
 INTERVAL_SECONDS = 1.0
 FILE_NAME = "metrics.json"
@@ -27,72 +30,69 @@ _FOLDERS = "worker-*"
 
 _log = logging.getLogger(__name__)
 
-Family = tuple[str, str, str, list[tuple[str, dict[str, str], float]]]
-"""Name, help, type, and samples: name, labels, value."""
-
 
 class WorkerMetrics:
-    """One of them, from start() to close(). `folder` is its own, a folder beside those of the others."""
+    """The metrics of one worker, from start() to close(). `folder` is its own, beside those of the others."""
 
     def __init__(self, metrics: Metrics, folder: Path) -> None:
         self._metrics = metrics
         self._path = folder / FILE_NAME
-        self._before = _page(self._path)  # of the worker that had this place
+        self._before = _page(self._path)  # the numbers of the worker that this one replaces
         self._writing = threading.Lock()
         self._task: asyncio.Task[None] | None = None
 
     @staticmethod
     def forget(state_dir: Path) -> None:
-        """A parent begins: nothing has been counted yet."""
-        for path in state_dir.glob(f"{_FOLDERS}/{FILE_NAME}*"):  # and what a killed worker was writing
+        """Delete all numbers, because a new parent starts."""
+        for path in state_dir.glob(f"{_FOLDERS}/{FILE_NAME}*"):  # also an unfinished file of a killed worker
             path.unlink(missing_ok=True)
 
     def start(self) -> None:
-        """Begin to write, on the running loop."""
-        self._task = asyncio.create_task(self._write_again_and_again())
+        """Start to write every second, on the running loop."""
+        self._task = asyncio.create_task(self._write_every_second())
 
     async def close(self) -> None:
-        """Write for the last time."""
+        """Write a last time, and stop."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait((self._task,))
-        await asyncio.to_thread(self._write_kindly)
+        await asyncio.to_thread(self._write_page)
 
     def render(self) -> tuple[bytes, str]:
-        """The page of all, and its content type. Call it in a thread, as the page of one."""
+        """The page of all workers, and its content type. It blocks: call it in a thread."""
         from app.telemetry.exposition import page_of
 
         paths = self._path.parent.parent.glob(f"{_FOLDERS}/{FILE_NAME}")
         others = [_page(path) for path in sorted(paths) if path != self._path]
-        return page_of(summed((self._write_kindly(), *others)))
+        return page_of(summed((self._write_page(), *others)))
 
-    async def _write_again_and_again(self) -> None:
+    async def _write_every_second(self) -> None:
         while True:
-            await asyncio.to_thread(self._write_kindly)
+            await asyncio.to_thread(self._write_page)
             await asyncio.sleep(INTERVAL_SECONDS)
 
-    def _write_kindly(self) -> Mapping[str, Any]:
-        """Write its own page, and give it. A full disk hides nothing from who asks here."""
-        mine = self._mine()
+    def _write_page(self) -> Mapping[str, Any]:
+        """Write this worker's page and return it. A full disk is logged, and the page is still returned."""
+        page = self._own_page()
         try:
             with self._writing:
-                write_whole(self._path, json.dumps(mine).encode(), durable=False)
+                write_whole(self._path, json.dumps(page).encode(), durable=False)
         except OSError as error:
-            _log.warning("the numbers of this worker cannot be written for the others: %s", error)
-        return mine
+            _log.warning("the metrics of this worker cannot be written for the other workers: %s", error)
+        return page
 
-    def _mine(self) -> Mapping[str, Any]:
+    def _own_page(self) -> Mapping[str, Any]:
         from app.telemetry.exposition import families
 
         now = {"pid": os.getpid(), "families": list(families(self._metrics))}
         return {**now, "families": summed((self._before, now))}
 
 
-def summed(pages: Iterable[Mapping[str, Any]]) -> list[Family]:
-    """One page of several. A gauge of a worker that is gone is left out."""
+def summed(pages: Iterable[Mapping[str, Any]]) -> "list[Family]":
+    """Add several pages up. Gauges of dead workers are left out."""
     found: dict[str, tuple[str, str, dict[str, tuple[str, dict[str, str], float]]]] = {}
     for page in pages:
-        lives = _lives(page["pid"])
+        lives = _is_alive(page["pid"])
         for name, text, kind, samples in page["families"]:
             if kind == "gauge" and not lives:
                 continue
@@ -100,22 +100,22 @@ def summed(pages: Iterable[Mapping[str, Any]]) -> list[Family]:
             for sample, labels, value in samples:
                 place = f"{sample} {sorted(labels.items())}"
                 known = together.get(place)
-                together[place] = (sample, labels, value if known is None else _together(name, known[2], value))
+                together[place] = (sample, labels, value if known is None else _combined(name, known[2], value))
     return [(name, text, kind, list(samples.values())) for name, (text, kind, samples) in found.items()]
 
 
-def _together(name: str, one: float, other: float) -> float:
-    if math.isnan(one) or math.isnan(other):  # what one worker cannot tell the others still can
+def _combined(name: str, one: float, other: float) -> float:
+    if math.isnan(one) or math.isnan(other):  # one worker could not read it
         return other if math.isnan(one) else one
-    if name == "weighbridge_ledger_keeps":  # 1 if all of them do
+    if name == "weighbridge_ledger_keeps":  # 1 if it is 1 for all
         return min(one, other)
-    if name in ("process_start_time_seconds", "process_max_fds", "weighbridge_unsettled_records"):  # all see the same
+    if name in ("process_start_time_seconds", "process_max_fds", "weighbridge_unsettled_records"):  # the same for all
         return max(one, other)
     return one + other
 
 
 def _page(path: Path) -> Mapping[str, Any]:
-    """What a worker has written; nothing when it has not yet."""
+    """The page that a worker has written; empty if it has not written one."""
     try:
         page: Mapping[str, Any] = json.loads(read_own(path))
     except (OSError, ValueError, UntrustedFile):
@@ -123,7 +123,7 @@ def _page(path: Path) -> Mapping[str, Any]:
     return page
 
 
-def _lives(pid: int) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

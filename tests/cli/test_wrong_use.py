@@ -17,11 +17,11 @@ WRONG = [
     (["usage", "--by", "foo"], "'foo' is not one of 'client', 'model', 'day', 'hour', 'request'."),
     (["serve", "--port", "abc"], "must be a number"),
     (["serve", "--demo", "--workers", "0"], "must be greater than or equal to 1"),
-    (["keys", "revoke", "a/b"], "this is no key id; `weighbridge keys list` shows them"),
-    (["keys", "rotate", ".."], "this is no key id; `weighbridge keys list` shows them"),
+    (["keys", "revoke", "a/b"], "this is not a key id. `weighbridge keys list` shows key ids"),
+    (["keys", "rotate", ".."], "this is not a key id. `weighbridge keys list` shows key ids"),
     (["clients", "show", WHOLE_KEY], "it looks like a key, and names are shown everywhere"),
     (["groups", "set", "a/b"], "begin with a letter or digit"),
-    (["db", "migrate-to", "mysql://db/x"], "it must start with postgresql://"),
+    (["db", "migrate-to", "mysql://db/x"], "must start with postgresql://"),
 ]
 
 

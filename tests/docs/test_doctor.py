@@ -8,7 +8,7 @@ from app.cli import doctor
 PAGE = (Path(__file__).parents[2] / "docs/doctor.md").read_text(encoding="utf-8")
 SOURCES = "\n".join(path.read_text(encoding="utf-8") for path in Path(doctor.__file__).parent.glob("*.py"))
 NAMED = re.compile(
-    r'\b(?:ok|warn|fail|_part)\("([a-zA-Z -]+)"|\bcheck = "([a-zA-Z -]+)"|sent_call\(gateway, "([a-zA-Z -]+)"'
+    r'\b(?:ok|warn|fail|_part)\("([a-zA-Z -]+)"|\bcheck = "([a-zA-Z -]+)"|check_call\(gateway, "([a-zA-Z -]+)"'
 )
 
 

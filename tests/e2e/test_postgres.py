@@ -112,7 +112,7 @@ def test_workers_share_the_port_are_replaced_and_stop_together(replica: Replica,
         eventually(lambda: gateway.get("/api/v1/key", key).status == 200, "the key to be known to both")
     os.kill(first[0], signal.SIGKILL)
     eventually(lambda: len(now := children_of(parent)) == 2 and first[0] not in now, "another worker")
-    eventually(lambda: "is started again" in gateway.process.err, "a word about it")
+    eventually(lambda: "is restarted" in gateway.process.err, "a word about it")
     answers = [gateway.post() for _ in range(10)]
     assert {answer.status for answer in answers} == {200}
     assert {answer.request_id for answer in answers} <= outcomes(postgres_url).keys()

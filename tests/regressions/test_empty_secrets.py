@@ -52,7 +52,7 @@ def test_a_short_admin_key_is_refused_wherever_it_stands(tmp_path: Path) -> None
         (config, {}),
     ]
     for path, environ in ways:
-        with pytest.raises(SettingsError, match="it has 15 characters, and 16 are the least"):
+        with pytest.raises(SettingsError, match="it has 15 characters and needs at least 16"):
             load_settings(path, environ={"HOME": "/nobody"} | environ, need_upstream_key=False)
 
 

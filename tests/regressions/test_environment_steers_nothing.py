@@ -263,7 +263,7 @@ def test_settings_that_cannot_be(tmp_path: Path) -> None:
     done = run("config", "check", env=env)
     assert done.returncode == 2
     assert done.stderr.splitlines() == [
-        "env WEIGHBRIDGE_UPSTREAM_PROXY: must not be set for an upstream on this machine: no proxy leads to it"
+        "env WEIGHBRIDGE_UPSTREAM_PROXY: must not be set for an upstream on this machine: it is reached without a proxy"
     ]
     done = run("config", "check", env=env | {"WEIGHBRIDGE_UPSTREAM_URL": "https://openrouter.ai/api/v1"})
     assert "env WEIGHBRIDGE_UPSTREAM_PROXY_PASSWORD: needs a proxy with a user name" in done.stderr

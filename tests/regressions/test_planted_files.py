@@ -136,10 +136,10 @@ def test_an_open_directory_and_readable_keys_are_warned_of(
     settings = load_settings(environ=env, need_upstream_key=False)
     assert settings.server.admin_key is not None
     said = list(cautions(settings, env))
-    assert f"the state directory {tmp_path / 'state'} can be changed by other users" in said[0]
-    assert f"{secrets / 'admin-key'} can be read by all users" in said[1]
+    assert f"other users can change the state directory {tmp_path / 'state'}" in said[0]
+    assert f"all users of this machine can read {secrets / 'admin-key'}" in said[1]
     gateway = start_gateway()
-    assert "can be changed by other users" in gateway.process.err
+    assert "other users can change the state directory" in gateway.process.err
 
 
 def test_files_that_a_volume_has_opened_to_our_own_group_are_made_private_again(tmp_path: Path) -> None:

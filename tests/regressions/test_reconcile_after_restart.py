@@ -36,7 +36,7 @@ def test_a_mock_without_books_says_where_they_begin(tmp_path: Path, canary_key: 
         gateway.post(ASK)
         for more in ((), ("--management-key-file", str(_key_file(tmp_path, canary_key)))):
             done = gateway.command("reconcile", *REST, *more)
-            assert "Upstream keeps books since 20" in done.stderr
+            assert "Upstream's records begin at 20" in done.stderr
             assert "only: calls before that are not compared." in done.stderr
             assert json.loads(done.stdout)["within"] is True
         (row,) = gateway.json_of("usage")

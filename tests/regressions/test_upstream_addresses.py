@@ -48,7 +48,7 @@ def test_all_of_it_is_told_at_the_start(tmp_path: Path) -> None:
     assert done.returncode == 2
     faults = dict(line.split(": ", 1) for line in done.stderr.splitlines())
     assert faults == {
-        "env OPENROUTER_API_KEY": "it has quotation marks around it; take them away",
+        "env OPENROUTER_API_KEY": "it has quotation marks around it; remove them",
         "env WEIGHBRIDGE_UPSTREAM_CA_FILE": f"cannot read {tmp_path / 'missing.pem'}: No such file or directory",
         "env WEIGHBRIDGE_UPSTREAM_PROXY": "must not hold the password: name the file that holds it by "
         "proxy_password_file",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Never
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain.records import Outcome, Record, UsageSource
+from app.telemetry.exposition import render
 from app.telemetry.histogram import HistogramReading
 from app.telemetry.labels import OTHER, reasons
 from app.telemetry.metrics import Gauges, Metrics
@@ -32,7 +33,7 @@ CONTRACT = [
 
 GAUGES = Gauges(
     ledger_queue_depth=lambda: 3,
-    ledger_commits=lambda: HistogramReading.of((0.1, 0.5), (4, 2, 1), 0.75),
+    ledger_commit_seconds=lambda: HistogramReading.of((0.1, 0.5), (4, 2, 1), 0.75),
     ledger_spooled=lambda: 5,
     ledger_dropped=lambda: 6,
     ledger_keeps=lambda: False,
@@ -44,7 +45,7 @@ GAUGES = Gauges(
 
 def samples(metrics: Metrics) -> dict[str, float]:
     """Every series of the page, written as it is queried: `name{label="value",...}`, labels in order of their names."""
-    page, content_type = metrics.render()
+    page, content_type = render(metrics)
     assert content_type == "text/plain; version=0.0.4; charset=utf-8"
     found = {}
     for family in text_string_to_metric_families(page.decode()):
@@ -59,7 +60,7 @@ def known(model: str) -> bool:
 
 
 def test_the_page_has_every_metric_of_the_contract() -> None:
-    page = Metrics(known, GAUGES).render()[0].decode()
+    page = render(Metrics(known, GAUGES))[0].decode()
     for name in CONTRACT:
         assert f"# TYPE weighbridge_{name} " in page
 
@@ -149,7 +150,7 @@ def test_a_broken_gauge_leaves_the_rest_readable() -> None:
         raise RuntimeError("closed")
 
     gauges = Gauges(
-        ledger_queue_depth=broken, ledger_commits=broken, upstream_connections=broken, ledger_dropped=broken
+        ledger_queue_depth=broken, ledger_commit_seconds=broken, upstream_connections=broken, ledger_dropped=broken
     )
     seen = samples(Metrics(known, replace(gauges, unsettled_records=lambda: 2)))
     assert seen["weighbridge_unsettled_records"] == 2
@@ -167,21 +168,21 @@ def test_ten_thousand_random_models_and_paths_leave_the_page_as_it_is(record: Re
     metrics = Metrics(known, GAUGES)
     metrics.committed([record, replace(record, model_served="unheard of", path="/elsewhere")])
     series = set(samples(metrics))
-    page = len(metrics.render()[0])
+    page = len(render(metrics)[0])
     for _ in range(100):
         names = [f"model-{dice.getrandbits(64):x}" for _ in range(100)]
         metrics.committed([replace(record, model_served=name, path=f"/{name}", error_type=name) for name in names])
         for name in names:
             metrics.refused(name)
     assert set(samples(metrics)) == series
-    assert len(metrics.render()[0]) < page + 500  # the digits of the numbers
+    assert len(render(metrics)[0]) < page + 500  # the digits of the numbers
 
 
 def test_no_key_becomes_a_label(record: Record, canary_key: str) -> None:
     metrics = Metrics(lambda model: model != canary_key)
     metrics.committed([replace(record, model_served=canary_key, path=f"/{canary_key}", key_id=canary_key)])
     metrics.refused(canary_key)
-    assert canary_key not in metrics.render()[0].decode()
+    assert canary_key not in render(metrics)[0].decode()
 
 
 def test_scrapes_beside_counting_are_consistent(record: Record) -> None:

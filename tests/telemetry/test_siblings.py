@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from app.domain.records import Record
+from app.telemetry.exposition import render
 from app.telemetry.metrics import Gauges, Metrics
 from app.telemetry.worker_metrics import FILE_NAME, WorkerMetrics
 
@@ -70,7 +71,7 @@ def test_the_sum_of_the_pages_is_the_page_of_one_that_did_it_all(
                 counting.overhead_measured(one)
         workers.append(worker(state_dir, number, metrics))
         numbers(workers[-1])
-    wanted = parsed(alone.render()[0])
+    wanted = parsed(render(alone)[0])
     for one_of_them in workers:
         found = numbers(one_of_them)
         assert found.keys() == wanted.keys()

@@ -1,1 +1,1 @@
-"""`weighbridge doctor`: one function a check; each yields what it found, and none changes anything that counts."""
+"""`weighbridge doctor`: one function for each check. Each yields findings; none changes limits or records."""

@@ -1,4 +1,4 @@
-"""What Codex sends (0.171, measured): a WebSocket first, compressed bodies, many headers, early hang-ups."""
+"""Checks with what Codex sends (0.171, measured): a WebSocket, compressed bodies, many headers, early hang-ups."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from contextlib import closing
 import zstandard
 
 from app.cli.doctor.finding import Finding, fail, ok, warn
-from app.cli.doctor.handshake import JSON, RunningGateway, sent_call
+from app.cli.doctor.handshake import JSON, RunningGateway, check_call
 
 VERSION = "0.171.0"
 _THREAD = "019a2b3c-0000-7000-8000-000000000000"
@@ -53,7 +53,7 @@ def _body(gateway: RunningGateway) -> bytes:
 
 
 def check_websocket(gateway: RunningGateway) -> Iterator[Finding]:
-    """Its probe, with which it begins where a provider has WebSockets: 101, or 426 at once."""
+    """Codex first tries a WebSocket if the provider is said to have them. The answer must be 101, or 426 at once."""
     upgrade = {
         **_HEADERS,
         "connection": "Upgrade",
@@ -68,55 +68,55 @@ def check_websocket(gateway: RunningGateway) -> Iterator[Finding]:
     if answer.status == 101:
         yield ok(check, "a WebSocket is opened")
     elif answer.status == 426:
-        yield warn(check, "not served (HTTP 426): Codex goes on with HTTP at once")
+        yield warn(check, "not served (HTTP 426): Codex uses HTTP at once")
     else:
-        detail = f"{answer.said}: Codex tries 7 times, for 6 s, before it goes on with HTTP"
-        yield fail(check, detail, "see whether a proxy in front of the gateway answers in its place")
+        detail = f"{answer.summary}: Codex tries 7 times, for 6 s, before it uses HTTP"
+        yield fail(check, detail, "check whether a proxy in front of the gateway answers instead")
 
 
 def check_compressed_body(gateway: RunningGateway) -> Iterator[Finding]:
-    """A body in zstd, which it sends to providers named OpenAI."""
+    """Codex sends bodies in zstd to providers named OpenAI."""
     headers = {**_HEADERS, "content-encoding": "zstd"}
-    yield from sent_call(gateway, "codex zstd", headers, zstandard.compress(_body(gateway)))
+    yield from check_call(gateway, "codex zstd", headers, zstandard.compress(_body(gateway)))
 
 
 def check_headers(gateway: RunningGateway) -> Iterator[Finding]:
-    """All its headers, and a body with its kinds of tools."""
-    yield from sent_call(gateway, "codex headers", _HEADERS, _body(gateway))
+    """A call with all the headers of Codex and its kinds of tools."""
+    yield from check_call(gateway, "codex headers", _HEADERS, _body(gateway))
 
 
 def check_hang_up(gateway: RunningGateway) -> Iterator[Finding]:
-    """It leaves as soon as it has what it wants; the next call must be served at once."""
+    """Codex leaves as soon as it has what it needs. The next call must be served at once."""
     with closing(gateway.connection()) as connection:
         gateway.send(connection, "POST", "/responses", {"content-type": JSON, **_HEADERS}, _body(gateway))
-    yield from sent_call(gateway, "codex hang-up", _HEADERS, _body(gateway))
+    yield from check_call(gateway, "codex hang-up", _HEADERS, _body(gateway))
 
 
 def check_compaction(gateway: RunningGateway) -> Iterator[Finding]:
-    """Older versions compact a conversation with a route of its own."""
+    """Older versions of Codex compact a conversation with a separate route."""
     body = gateway.question(instructions="Compact.")
     check = "codex compact"
     answer = gateway.ask("POST", "/responses/compact", {"content-type": JSON, **_HEADERS}, body)
     if answer.status in {404, 405}:
-        yield warn(check, f"not served (HTTP {answer.status}): newer versions of Codex do without")
+        yield warn(check, f"not served (HTTP {answer.status}): newer versions of Codex do not need it")
     elif answer.status in {200, 403}:
         yield ok(check, "it is served")
     else:
-        yield fail(check, answer.said, "see the server's log")
+        yield fail(check, answer.summary, "see the server's log")
 
 
 def check_models(gateway: RunningGateway) -> Iterator[Finding]:
-    """The list of models in its own shape: `models` beside `data`."""
+    """Codex reads the list of models from `models`, not from `data`."""
     check = "codex models"
     answer = gateway.ask("GET", f"/models?client_version={VERSION}", _HEADERS)
     if answer.status in {404, 405, 426}:
-        yield warn(check, f"not served (HTTP {answer.status}): Codex warns of missing metadata and works")
+        yield warn(check, f"not served (HTTP {answer.status}): Codex prints a warning about missing metadata and works")
     elif answer.status != 200:
-        yield fail(check, answer.said, "see the server's log")
+        yield fail(check, answer.summary, "see the server's log")
     elif isinstance(answer.fields.get("models"), list):
-        yield ok(check, "they are listed as Codex reads them")
+        yield ok(check, "the list has the form that Codex reads")
     else:
-        yield warn(check, "the list has no `models`: Codex cannot read it, warns and works")
+        yield warn(check, "the list has no `models`: Codex cannot read it, prints a warning and works")
 
 
 CHECKS = (check_websocket, check_compressed_body, check_headers, check_hang_up, check_compaction, check_models)

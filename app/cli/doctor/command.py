@@ -1,4 +1,4 @@
-"""The command: which checks there are, in what order, and how their findings are shown."""
+"""The command: runs the checks in order and prints their findings."""
 
 import os
 import sys
@@ -73,13 +73,13 @@ def _findings(config: Path | None, model: str | None, *, upstream_only: bool, sp
         yield from _upstream(settings, probe, config, running=server is not None)
         if server is not None and not upstream_only:
             yield from _handshakes(settings, server, config, model, spend=spend)
-    except (ConnectionError, typer.Exit):  # why has been printed
+    except (ConnectionError, typer.Exit):  # the reason was printed
         todo = "run the command as the user who runs the server, with the same settings"
-        yield fail("admin API", "the server that runs here has ended, or does not let this command in", todo)
+        yield fail("admin API", "the server has ended, or refuses this command", todo)
 
 
 def _settings(settings: "Settings") -> Finding:
-    """They are right; perhaps with something that a start would warn of."""
+    """Valid settings, perhaps with warnings of a start."""
     from app.settings.cautions import cautions
 
     found = list(cautions(settings, os.environ))
@@ -89,14 +89,14 @@ def _settings(settings: "Settings") -> Finding:
 
 
 def _probe(settings: "Settings", server: "Server | None") -> "Probe":
-    """A visit to the upstream of the server that runs, else of the settings."""
+    """Probe the upstream of the running server, or else of the settings."""
     from app.cli.doctor.upstream import Probe
 
     upstream = settings.upstream
     probe = Probe(upstream.name, upstream.base_url, upstream)
     if server is not None:
         probe = Probe(server.upstream["name"], server.upstream["base_url"], upstream)
-    probe.visit()
+    probe.run()
     return probe
 
 
@@ -131,15 +131,15 @@ def _handshakes(
 ) -> Iterator[Finding]:
     from app.cli.doctor import codex, sdks, spending
     from app.cli.doctor.handshake import RunningGateway
-    from app.cli.doctor.server import doctors_key
+    from app.cli.doctor.server import doctor_key
 
     address = server.address
-    with doctors_key(config, spend=False) as key:
+    with doctor_key(config, spend=False) as key:
         gateway = RunningGateway(address.local_base_url, key, address.model)
         yield from _asked(gateway, (*codex.CHECKS, *sdks.CHECKS))
         yield from _asked(gateway, [lambda asked: sdks.check_preflight(asked, settings.server.allowed_origins)])
     if spend:
-        with doctors_key(config, spend=True) as key:
+        with doctor_key(config, spend=True) as key:
             yield from _asked(RunningGateway(address.local_base_url, key, model or address.model), spending.CHECKS)
 
 

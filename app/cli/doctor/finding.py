@@ -1,11 +1,11 @@
-"""A finding: one line of what doctor says."""
+"""A finding: one line of doctor's output."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """Green, amber or red."""
+    """How serious a finding is."""
 
     OK = "ok"
     WARN = "warn"
@@ -14,7 +14,7 @@ class State(StrEnum):
 
 @dataclass(slots=True, frozen=True)
 class Finding:
-    """What one check found. `next` says what to do, where there is something to do."""
+    """The result of one check. `next` says what to do, if anything."""
 
     check: str
     state: State
@@ -22,20 +22,20 @@ class Finding:
     next: str | None = None
 
     def shown(self) -> dict[str, str | None]:
-        """As JSON has it."""
+        """The finding as JSON."""
         return {"check": self.check, "state": self.state.value, "detail": self.detail, "next": self.next}
 
 
 def ok(check: str, detail: str) -> Finding:
-    """Nothing to do."""
+    """A finding that needs no action."""
     return Finding(check, State.OK, detail)
 
 
 def warn(check: str, detail: str, todo: str | None = None) -> Finding:
-    """It works, with something that one should know of."""
+    """A finding that the operator should know of, though calls work."""
     return Finding(check, State.WARN, detail, todo)
 
 
 def fail(check: str, detail: str, todo: str) -> Finding:
-    """It does not work."""
+    """A finding that calls fail on."""
     return Finding(check, State.FAIL, detail, todo)

@@ -1,7 +1,7 @@
-"""What a client program sends, sent again to the running gateway, and what the answer says about it.
+"""Sends the running gateway what client programs send, and judges its answer.
 
-The key may ask for no model that exists. So a call that the gateway has read whole, body and headers, is refused with
-403 `model_not_allowed` and goes no further: that refusal is the good answer.
+The key is not allowed any model that exists. So the gateway reads a call, body and headers, and then refuses it with
+403 `model_not_allowed`. That refusal is the expected answer.
 """
 
 import json
@@ -23,7 +23,7 @@ Headers = Mapping[str, str]
 
 @dataclass(slots=True, frozen=True)
 class Answer:
-    """What came back."""
+    """An answer of the gateway."""
 
     status: int
     headers: Headers
@@ -31,7 +31,7 @@ class Answer:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Of a JSON object; nothing of anything else."""
+        """The body if it is a JSON object; else empty."""
         try:
             found = json.loads(self.body)
         except ValueError:
@@ -40,13 +40,13 @@ class Answer:
 
     @property
     def error(self) -> dict[str, Any]:
-        """The error that the body tells of."""
+        """The `error` of the body."""
         found = self.fields.get("error")
         return found if isinstance(found, dict) else {}
 
     @property
-    def said(self) -> str:
-        """The status, and in words what it is about."""
+    def summary(self) -> str:
+        """The status and the error's message."""
         message = str(self.error.get("message", ""))[:200]
         return f"HTTP {self.status}: {message}" if message else f"HTTP {self.status}"
 
@@ -60,12 +60,12 @@ class RunningGateway:
     model: str
 
     def connection(self) -> HTTPConnection:
-        """A new one."""
+        """A new connection."""
         parts = urlsplit(self.base_url)
         return HTTPConnection(parts.hostname or "", parts.port, timeout=SECONDS)
 
     def ask(self, method: str, path: str, headers: Headers, body: bytes | None = None, *, key: bool = True) -> Answer:
-        """One request, sent with these headers and no other of its own. Raises OSError or HTTPException."""
+        """Send one request with exactly these headers. Raises OSError or HTTPException."""
         with closing(self.connection()) as connection:
             self.send(connection, method, path, headers, body, key=key)
             answer = connection.getresponse()
@@ -82,7 +82,7 @@ class RunningGateway:
         *,
         key: bool = True,
     ) -> None:
-        """Send a request, and read nothing."""
+        """Send a request without reading the answer."""
         connection.putrequest(method, urlsplit(self.base_url).path + path, skip_accept_encoding=True)
         sent = {**({"authorization": f"Bearer {self.key}"} if key else {}), **headers}
         if body is not None:
@@ -96,8 +96,8 @@ class RunningGateway:
         return json.dumps({"model": self.model, "input": "Say hello.", "max_output_tokens": 16, **more}).encode()
 
 
-def sent_call(gateway: RunningGateway, check: str, headers: Headers, body: bytes) -> Iterator[Finding]:
-    """A call of a program, which must be read whole and then refused for its model, so that SDKs understand it."""
+def check_call(gateway: RunningGateway, check: str, headers: Headers, body: bytes) -> Iterator[Finding]:
+    """Send a program's call. The gateway must read it, and refuse its model in a form that SDKs understand."""
     answer = gateway.ask("POST", "/responses", {"content-type": JSON, **headers}, body)
     if problem := _misunderstood(answer):
         yield (
@@ -110,27 +110,27 @@ def sent_call(gateway: RunningGateway, check: str, headers: Headers, body: bytes
 
 
 def _misunderstood(answer: Answer) -> str | None:
-    """What is wrong with an answer that should refuse a model."""
+    """What is wrong with an answer that should refuse a model, or None."""
     error = answer.error
     detail = error.get("metadata")
     kind = detail.get("error_type") if isinstance(detail, dict) else None
     if answer.status != 403 or kind != "model_not_allowed":
-        return f"the gateway does not handle this call correctly ({answer.said})"
+        return f"the gateway does not handle this call correctly ({answer.summary})"
     if not answer.headers.get("content-type", "").startswith(JSON):
         return "the error is not sent as JSON"
-    # OpenAI's SDKs read message, type and param; OpenRouter's take nothing but a number for a code.
+    # OpenAI's SDKs read message, type and param; OpenRouter's require a number as code.
     if not (isinstance(error.get("message"), str) and isinstance(error.get("type"), str) and "param" in error):
-        return "the error's body is not what SDKs of OpenAI read"
+        return "the error's body is not what OpenAI's SDKs read"
     if not isinstance(error.get("code"), int):
-        return "the error's code is no number, and OpenRouter's SDKs fail at that"
+        return "the error's code is not a number, which OpenRouter's SDKs require"
     return None
 
 
 def unreachable(check: str, error: Exception) -> Finding:
-    """The gateway did not answer a handshake."""
+    """The finding for a request that got no answer."""
     said = str(error) or type(error).__name__
-    return fail(check, f"no answer: {said}", "see whether the server still runs, and its log")
+    return fail(check, f"no answer: {said}", "check that the server still runs, and read its log")
 
 
 BROKEN = (OSError, HTTPException)
-"""What asking raises."""
+"""What a request may raise."""

@@ -1,4 +1,4 @@
-"""The price book: how old are its prices?"""
+"""Checks how old the price book is."""
 
 import re
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ _DATE = re.compile(r"20\d\d-[01]\d-[0-3]\d")
 
 
 def check_price_book(today: date) -> Iterator[Finding]:
-    """Models and prices change every week; a book that is old prices new models not at all, or as they were."""
+    """The age of the prices. Models and prices change every week, so an old book lacks models or has old prices."""
     newest = newest_date(today)
     name = f"genai-prices {version('genai-prices')}"
     if newest is None:
-        yield warn("price book", f"{name} does not tell how old it is", "pip install --upgrade genai-prices")
+        yield warn("price book", f"{name} does not tell its age", "pip install --upgrade genai-prices")
         return
     detail = f"{name}, of about {newest}"
     if (today - newest).days > OLD_DAYS:
@@ -27,7 +27,7 @@ def check_price_book(today: date) -> Iterator[Finding]:
 
 
 def newest_date(today: date) -> date | None:
-    """The newest day that the data names (prices since, prices as of), none that lay ahead when it was installed."""
+    """The newest day that the data names (prices since, prices as of), except days after its installation."""
     from genai_prices import data
 
     installed = datetime.fromtimestamp(Path(data.__file__).stat().st_mtime).date()  # noqa: DTZ006 - a day, about

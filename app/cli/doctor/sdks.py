@@ -1,9 +1,9 @@
-"""What SDKs send, as measured with their versions of December 2026, and what a browser asks first."""
+"""Checks with what SDKs send (versions of December 2026, measured), and with a browser's preflight."""
 
 from collections.abc import Iterator, Sequence
 
 from app.cli.doctor.finding import Finding, fail, ok, warn
-from app.cli.doctor.handshake import JSON, Headers, RunningGateway, sent_call
+from app.cli.doctor.handshake import JSON, Headers, RunningGateway, check_call
 
 _STAINLESS = {
     "x-stainless-arch": "x64",
@@ -50,46 +50,48 @@ _OPENROUTER: Headers = {
 
 
 def check_openai_python(gateway: RunningGateway) -> Iterator[Finding]:
-    """Also LangChain and LLM, which use it. It asks for JSON when it streams, too."""
-    yield from sent_call(gateway, "openai-python", _OPENAI_PYTHON, gateway.question(stream=True))
+    """OpenAI's Python SDK, which LangChain and LLM use too. It accepts JSON only, even for a stream."""
+    yield from check_call(gateway, "openai-python", _OPENAI_PYTHON, gateway.question(stream=True))
 
 
 def check_openai_node(gateway: RunningGateway) -> Iterator[Finding]:
-    """Node's fetch says `sec-fetch-mode: cors` without being a browser."""
-    yield from sent_call(gateway, "openai-node", _OPENAI_NODE, gateway.question(stream=True))
+    """OpenAI's Node SDK. Node's fetch sends `sec-fetch-mode: cors` though it is not a browser."""
+    yield from check_call(gateway, "openai-node", _OPENAI_NODE, gateway.question(stream=True))
 
 
 def check_agents(gateway: RunningGateway) -> Iterator[Finding]:
-    """With a tool."""
+    """The Agents SDK, with a tool."""
     tool = {"type": "function", "name": "weather", "strict": True, "parameters": {"type": "object", "properties": {}}}
-    yield from sent_call(gateway, "agents", _AGENTS, gateway.question(tools=[tool], include=[]))
+    yield from check_call(gateway, "agents", _AGENTS, gateway.question(tools=[tool], include=[]))
 
 
 def check_ai_sdk(gateway: RunningGateway) -> Iterator[Finding]:
-    """Messages as items."""
+    """The AI SDK, which sends messages as items."""
     said = [{"role": "user", "content": [{"type": "input_text", "text": "Say hello."}]}]
-    yield from sent_call(gateway, "ai-sdk", _AI_SDK, gateway.question(stream=True, store=False, input=said))
+    yield from check_call(gateway, "ai-sdk", _AI_SDK, gateway.question(stream=True, store=False, input=said))
 
 
 def check_openrouter(gateway: RunningGateway) -> Iterator[Finding]:
-    """An empty `cookie:`, and a tier that it always names."""
+    """OpenRouter's SDK, which sends an empty `cookie:` and always a service tier."""
     body = gateway.question(stream=True, store=False, service_tier="auto")
-    yield from sent_call(gateway, "openrouter", _OPENROUTER, body)
+    yield from check_call(gateway, "openrouter", _OPENROUTER, body)
 
 
 def check_models(gateway: RunningGateway) -> Iterator[Finding]:
     """`models.list()` of OpenAI's SDKs."""
     answer = gateway.ask("GET", "/models", _OPENAI_PYTHON)
     if answer.status in {404, 405}:
-        yield warn("openai models", f"not served (HTTP {answer.status}): `models.list()` fails, calls do not need it")
+        yield warn(
+            "openai models", f"not served (HTTP {answer.status}): `models.list()` fails, but calls do not need it"
+        )
     elif answer.status == 200 and isinstance(answer.fields.get("data"), list):
-        yield ok("openai models", "they are listed")
+        yield ok("openai models", "the list is served")
     else:
-        yield fail("openai models", f"no list of models: {answer.said}", "see the server's log")
+        yield fail("openai models", f"no list of models: {answer.summary}", "see the server's log")
 
 
 def check_preflight(gateway: RunningGateway, origins: Sequence[str]) -> Iterator[Finding]:
-    """A browser asks before a page calls: pages of the named origins may, others must not."""
+    """A browser's preflight: pages of allowed origins may call, others must not."""
     check = "browser preflight"
     origin = origins[0] if origins else "https://app.example.com"
     asked = {
@@ -103,13 +105,13 @@ def check_preflight(gateway: RunningGateway, origins: Sequence[str]) -> Iterator
     allowed = answer.headers.get("access-control-allow-origin")
     if not origins:
         if allowed is None and answer.status == 403:
-            yield ok(check, "pages of other sites are refused; server.allowed_origins names none")
+            yield ok(check, "pages of other sites are refused; server.allowed_origins is empty")
         else:
-            yield fail(check, f"a page of a site that is not named may call ({answer.said})", "see what is in front")
+            yield fail(check, f"pages of other sites may call ({answer.summary})", "check the proxy in front")
     elif allowed == origin and "authorization" in answer.headers.get("access-control-allow-headers", ""):
         yield ok(check, f"pages of {origin} may call")
     else:
-        yield fail(check, f"pages of {origin} cannot call ({answer.said})", "restart the server with these settings")
+        yield fail(check, f"pages of {origin} cannot call ({answer.summary})", "restart the server with these settings")
 
 
 CHECKS = (check_openai_python, check_openai_node, check_agents, check_ai_sdk, check_openrouter, check_models)

@@ -1,4 +1,4 @@
-"""The running server, as it describes itself over the admin API."""
+"""Checks of the running server, through the admin API."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from app import __version__
-from app.cli.admin_client import CommandFailedError, ask, ask_running, call, let_it_spread, part
+from app.cli.admin_client import CommandFailedError, ask, ask_running, call, part, wait_until_known
 from app.cli.doctor.finding import Finding, fail, ok, warn
 from app.cli.server_address import ServerAddress, address_of
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CLIENT, SPENDER = "doctor", "doctor-spend"
 KEY_SECONDS = 900
 NO_MODEL = "doctor/no-model"
-"""All that the client `doctor` may ask for: every call is judged, and refused before it goes out."""
+"""The only model that the client `doctor` may use. It does not exist, so all its calls are refused before upstream."""
 
 SECONDS = 5.0
 _NO_LIMITS = {
@@ -31,12 +31,12 @@ _NO_LIMITS = {
     "budget_tokens": None,
     "enabled": True,
 }
-"""Or those that new clients get by the settings would be what is found."""
+"""No limits, so that the settings' default limits for new clients do not disturb the checks."""
 
 
 @dataclass(slots=True, frozen=True)
 class Server:
-    """One that runs. `parts` are those of /readyz; `upstream` its name and base URL."""
+    """The running server. `parts` are those of /readyz; `upstream` is the name and base URL."""
 
     version: str
     address: ServerAddress
@@ -45,7 +45,7 @@ class Server:
 
 
 def running_server(config: Path | None) -> Server | None:
-    """The server that runs. Exits 1 when it does not let this command in."""
+    """The running server, or None. Exits 1 if it refuses this command."""
 
     async def described(client: "HttpClient") -> Server:
         about, upstream = await call(client, "GET", "/server"), await call(client, "GET", "/upstream")
@@ -56,12 +56,12 @@ def running_server(config: Path | None) -> Server | None:
 
 
 @contextmanager
-def doctors_key(config: Path | None, *, spend: bool) -> Iterator[str]:
-    """A key of a client of doctor's own, for a while. Unless it may `spend`, none of its calls goes upstream."""
+def doctor_key(config: Path | None, *, spend: bool) -> Iterator[str]:
+    """A key of doctor's own client, revoked at the end. Unless it may `spend`, none of its calls goes upstream."""
     name = SPENDER if spend else CLIENT
 
     async def made(client: "HttpClient") -> dict[str, str]:
-        with suppress(CommandFailedError):  # it says that there is no deleted client of that name
+        with suppress(CommandFailedError):  # there is no deleted client of that name
             await call(client, "POST", f"/clients/{part(name)}/restore")
         wanted = {"client": name, "label": "doctor", "expires_seconds": KEY_SECONDS}
         key: dict[str, str] = await call(client, "POST", "/keys", json=wanted)
@@ -72,7 +72,7 @@ def doctors_key(config: Path | None, *, spend: bool) -> Iterator[str]:
     key = ask_running(made, config)
     if key is None:
         raise ConnectionError("the server has ended")
-    let_it_spread(config)
+    wait_until_known(config)
     try:
         yield key["key"]
     finally:
@@ -80,20 +80,20 @@ def doctors_key(config: Path | None, *, spend: bool) -> Iterator[str]:
 
 
 def check_gateway(server: Server | None) -> Iterator[Finding]:
-    """Does a server run, of this version, and does it answer where clients call it?"""
+    """Whether a server of this version runs, and answers at the address that clients use."""
     if server is None:
-        yield warn("gateway", "no server runs here, so no client was tried", "start one with `weighbridge serve`")
+        yield warn("gateway", "no server runs here, so no client was tested", "start one with `weighbridge serve`")
         return
     url = server.address.url
     started = perf_counter()
     try:
         status = _health(url)
     except (OSError, HTTPException) as error:
-        yield fail("gateway", f"{url} does not answer: {error}", "see whether a firewall or another network is between")
+        yield fail("gateway", f"{url} does not answer: {error}", "check for a firewall or another network in between")
         return
     detail = f"{url} answers in {(perf_counter() - started) * 1000:.0f} ms"
     if status != 200:
-        yield fail("gateway", f"{url}/healthz answers HTTP {status}", "see what else listens there")
+        yield fail("gateway", f"{url}/healthz answers HTTP {status}", "check which other program listens there")
     elif server.version != __version__:
         yield warn(
             "gateway", f"the server is version {server.version}, this command {__version__}", "restart the server"
@@ -103,11 +103,11 @@ def check_gateway(server: Server | None) -> Iterator[Finding]:
 
 
 def check_public_url(server: Server | None) -> Iterator[Finding]:
-    """Does it answer at the address that clients are given, if that is another one?"""
+    """Whether the server answers at its public address, if that differs."""
     if server is None or server.address.public_url == server.address.url:
         return
     url = server.address.public_url
-    todo = "see the proxy in front; clients elsewhere may reach it all the same"
+    todo = "check the proxy in front; clients on other networks may still reach it"
     try:
         status = _health(url)
     except (OSError, HTTPException) as error:

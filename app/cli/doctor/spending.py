@@ -1,4 +1,4 @@
-"""Calls that cost something, on demand: one answer, one stream, one stream that is left. Each asks for 16 tokens."""
+"""Checks that cost money, on demand: one answer, one stream, one hang-up in a stream. Each asks for 16 tokens."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -27,7 +27,7 @@ def check_answer(gateway: RunningGateway) -> Iterator[Finding]:
 
 
 def check_stream(gateway: RunningGateway) -> Iterator[Finding]:
-    """A stream to its end."""
+    """A stream that is read to its end."""
     with closing(gateway.connection()) as connection:
         connection.timeout = SECONDS
         started = perf_counter()
@@ -45,7 +45,7 @@ def check_stream(gateway: RunningGateway) -> Iterator[Finding]:
 
 
 def check_left_stream(gateway: RunningGateway) -> Iterator[Finding]:
-    """A stream that is left at its first byte, as Codex does; the gateway serves on."""
+    """A stream that the client leaves at its first byte, as Codex does. The gateway must go on serving."""
     with closing(gateway.connection()) as connection:
         connection.timeout = SECONDS
         gateway.send(connection, "POST", "/responses", _HEADERS, gateway.question(stream=True))
@@ -55,7 +55,7 @@ def check_left_stream(gateway: RunningGateway) -> Iterator[Finding]:
     if answer.status == 200 and first and alive.status == 200:
         yield ok("paid hang-up", "a stream can be left at its first byte")
     else:
-        yield fail("paid hang-up", f"HTTP {answer.status}; then {alive.said}", _TODO)
+        yield fail("paid hang-up", f"HTTP {answer.status}; then {alive.summary}", _TODO)
 
 
 CHECKS = (check_answer, check_stream, check_left_stream)

@@ -1,4 +1,4 @@
-"""Where records and limits are kept: the database, and Redis where there is one."""
+"""Checks of the database and of Redis."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +14,7 @@ from app.store.sqlite.store import DATABASE_NAME
 
 
 def check_database(storage: StorageSettings, server: Server | None) -> Iterator[Finding]:
-    """Is it there and up to date, and does the server that runs write to it?"""
+    """Whether the database exists and is up to date, and the running server writes to it."""
     url = None if storage.database_url is None else storage.database_url.reveal()
     kind = "SQLite" if url is None else "PostgreSQL"
     path = storage.state_dir / DATABASE_NAME
@@ -29,7 +29,7 @@ def check_database(storage: StorageSettings, server: Server | None) -> Iterator[
         yield fail("database", str(fault), "see `weighbridge db check`")
         return
     if revision is None:
-        yield ok("database", f"{kind}: there is none yet; the first start makes it")
+        yield ok("database", f"{kind}: it does not exist yet; the first start makes it")
     elif revision != HEAD:
         yield warn("database", f"{kind} has the schema {revision}, this version {HEAD}", remedy(revision))
     else:
@@ -37,8 +37,8 @@ def check_database(storage: StorageSettings, server: Server | None) -> Iterator[
 
 
 def check_redis(storage: StorageSettings, server: Server | None) -> Iterator[Finding]:
-    """Does it answer, if one is set?"""
-    todo = "see whether Redis runs and WEIGHBRIDGE_REDIS_URL is right"
+    """Whether Redis answers, if it is set."""
+    todo = "check that Redis runs and WEIGHBRIDGE_REDIS_URL is right"
     if server is not None and "limits" in server.parts:
         yield _part("redis", "the server reaches it", server.parts["limits"], todo)
     elif storage.redis_url is None or server is not None:
@@ -53,5 +53,5 @@ def _part(check: str, good: str, part: dict[str, Any], todo: str) -> Finding:
     """A part of /readyz as a finding."""
     if part.get("ok", False):
         return ok(check, good)
-    problem = str(part.get("problem") or "the server says no more of it")
+    problem = str(part.get("problem") or "the server gives no details")
     return fail(check, problem, todo) if part.get("state") == "red" else warn(check, problem, todo)

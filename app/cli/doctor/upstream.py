@@ -1,4 +1,4 @@
-"""An upstream: its name, the way to it, its key, and how long it takes to answer. Nothing that is asked is billed."""
+"""Checks of upstream: its host name, the connection, the key and the latency. None of the calls is billed."""
 
 import asyncio
 import socket
@@ -28,7 +28,7 @@ SLOW_SECONDS = 1.0
 
 @dataclass(slots=True)
 class Probe:
-    """One visit to an upstream. What was not reached is None; `fault` says why the visit ended."""
+    """One test connection to upstream. Fields of steps that were not reached are None; `fault` says why."""
 
     name: str
     base_url: str
@@ -42,16 +42,16 @@ class Probe:
 
     @property
     def host(self) -> str:
-        """Of the base URL."""
+        """The host of the base URL."""
         return urlsplit(self.base_url).hostname or ""
 
     @property
     def secure(self) -> bool:
-        """Whether it speaks TLS."""
+        """Whether the base URL has TLS."""
         return urlsplit(self.base_url).scheme == "https"
 
-    def visit(self) -> None:
-        """Look the name up, connect, and ask for the models without any key."""
+    def run(self) -> None:
+        """Look the name up, connect, and ask for the models without a key."""
         try:
             self._resolve()
             with closing(self._connection()) as connection:
@@ -66,7 +66,7 @@ class Probe:
 
     @property
     def first_host(self) -> str:
-        """Whom to connect to: upstream, or the proxy on the way there. None leads to this machine."""
+        """The host to connect to: upstream, or the proxy on the way there. Upstream on this machine needs no proxy."""
         proxy = self.settings.proxy if self.secure else None
         return self.host if proxy is None else urlsplit(proxy).hostname or ""
 
@@ -100,40 +100,42 @@ class Probe:
 
 
 def check_name(probe: Probe) -> Iterator[Finding]:
-    """Is there an address of that name?"""
+    """Whether the host name has an address."""
     check = f"upstream {probe.name}: name"
     if probe.addresses:
         yield ok(check, f"{probe.first_host} has the address {', '.join(probe.addresses[:3])}")
     else:
         yield fail(
-            check, f"{probe.first_host}: {probe.fault}", "see whether the name is right and this machine has a network"
+            check, f"{probe.first_host}: {probe.fault}", "check that the name is right and this machine has a network"
         )
 
 
 def check_connection(probe: Probe) -> Iterator[Finding]:
-    """Can it be reached, and is it who it should be?"""
+    """Whether upstream can be reached and its certificate is trusted."""
     check = f"upstream {probe.name}: {'tls' if probe.secure else 'connection'}"
     if probe.connect_seconds is not None:
         yield ok(check, f"connected in {probe.connect_seconds * 1000:.0f} ms")
     elif probe.distrusted:
-        todo = "behind a company's proxy, name its authority with WEIGHBRIDGE_UPSTREAM_CA_FILE"
+        todo = "behind a company's proxy, set WEIGHBRIDGE_UPSTREAM_CA_FILE to its certificate authority"
         yield fail(check, f"the certificate of {probe.host} is not trusted: {probe.fault}", todo)
     elif probe.addresses:
-        yield fail(check, f"{probe.host}: {probe.fault}", "see whether a firewall is between, or a proxy is needed")
+        yield fail(
+            check, f"{probe.host}: {probe.fault}", "check whether a firewall is in between, or a proxy is needed"
+        )
 
 
 def check_latency(probe: Probe) -> Iterator[Finding]:
-    """How long does it take to answer a free call?"""
+    """How long upstream takes to answer a free call."""
     check = f"upstream {probe.name}: latency"
     if probe.answer_seconds is not None:
         detail = f"a free call is answered in {probe.answer_seconds * 1000:.0f} ms"
         yield warn(check, detail) if probe.answer_seconds > SLOW_SECONDS else ok(check, detail)
     elif probe.connect_seconds is not None:
-        yield fail(check, f"no answer: {probe.fault}", "see whether the base URL is right")
+        yield fail(check, f"no answer: {probe.fault}", "check that the base URL is right")
 
 
 def check_key(probe: Probe, key: "Secret | None", config: Path | None, *, running: bool) -> Iterator[Finding]:
-    """Does it take the key: the running server's, else the one that the settings name?"""
+    """Whether upstream accepts the key: that of the running server, or else of the settings."""
     check = f"upstream {probe.name}: key"
     if not running and key is None:
         yield fail(
@@ -144,7 +146,7 @@ def check_key(probe: Probe, key: "Secret | None", config: Path | None, *, runnin
         return
     if probe.answer_seconds is None:
         return
-    taken = _asked_by_the_server(config) if key is None or running else _asked_here(probe, key)
+    taken = _server_asked(config) if key is None or running else _asked_here(probe, key)
     if taken:
         yield ok(check, "upstream accepts it")
     elif taken is None:
@@ -155,7 +157,7 @@ def check_key(probe: Probe, key: "Secret | None", config: Path | None, *, runnin
         yield fail(check, "upstream does not accept it (HTTP 401)", "replace it with a valid key of this upstream")
 
 
-def _asked_by_the_server(config: Path | None) -> bool | None:
+def _server_asked(config: Path | None) -> bool | None:
     async def asked(client: "HttpClient") -> bool | None:
         taken: bool | None = (await call(client, "GET", "/upstream/key"))["taken"]
         return taken

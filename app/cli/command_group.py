@@ -1,4 +1,4 @@
-"""How the command line as a whole behaves, where typer's own ways would puzzle people."""
+"""Changes typer's behaviour: the order of commands, and the wording of messages about options."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ ORDER = (
     "mock-upstream",
     "version",
 )
-"""Commands as they are needed one after another; those that are not named here come last."""
+"""Commands in the order in which people need them. Commands that are not named here come last."""
 
 
 class PlainArgument(TyperArgument):
@@ -40,10 +40,10 @@ class PlainArgument(TyperArgument):
 
 
 class Commands(TyperGroup):
-    """Lists commands in their order, and says what is wrong with an option in words of ours, not of libraries."""
+    """Lists commands in our order, and rewords pydantic's messages about options."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401, ARG002 - typer's Context is not public
-        """All there are."""
+        """All commands, in order."""
         return sorted(self.commands, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ANN401
@@ -53,7 +53,7 @@ class Commands(TyperGroup):
         return command
 
     def invoke(self, ctx: Any) -> Any:  # noqa: ANN401
-        """As typer does it."""
+        """Run the command, and reword a message about an option."""
         try:
             return super().invoke(ctx)
         except typer.BadParameter as wrong:
@@ -70,7 +70,7 @@ def _show_arguments_plainly(command: Any) -> None:  # noqa: ANN401
 
 
 def _plain(message: str) -> str:
-    """What pydantic found, which typer asks since 0.29, told like everything else."""
+    """A message of pydantic (which typer uses since 0.29) in our own style."""
     if message.startswith(("Input should be a valid integer", "Input should be a valid number")):
         return "must be a number"
     message = message.removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""How a reconciliation is shown: what differs, by day and model, who has more, and which records could explain it."""
+"""Prints a reconciliation: differences by day and model, which side has more, and records that could explain it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
@@ -28,7 +28,7 @@ def print_difference(
     since: date,
     as_json: bool,
 ) -> None:
-    """The result on stdout; with it the records that could explain it, the first of them in a table."""
+    """Print the result, and a table of the first records that could explain it."""
     if as_json:
         print_json({**_document(result, records, since), "credits": _credits(account)})
         return
@@ -37,8 +37,8 @@ def print_difference(
         print_table(_COLUMNS, lines, numbers=_NUMBERS)
     for line in _summary(result, since):
         print(line)
-    if (told := _credits(account)) is not None:
-        print(f"The account has used {told['used_usd']} of {told['bought_usd']} USD: {told['left_usd']} left.")
+    if (credit := _credits(account)) is not None:
+        print(f"The account has used {credit['used_usd']} of {credit['bought_usd']} USD: {credit['left_usd']} left.")
     if records:
         _print_records(records)
 
@@ -50,7 +50,7 @@ def percent(comparison: Comparison, measure: str) -> str:
 
 
 def _lines(result: "Reconciliation") -> Iterator[Sequence[object]]:
-    """One line for each measure of a cell that differs at all, and for each model that differs too much."""
+    """One line for each measure of a day and model that differs at all, and for each model that differs too much."""
     for (day, model), comparison in result.cells.items():
         yield from (_line(day, model, comparison, measure) for measure in comparison.differing())
     for model in result.outside:
@@ -83,9 +83,9 @@ def _summary(result: "Reconciliation", since: date) -> Iterator[str]:
     yield f"  upstream  {_words(theirs)}"
     share = f"{float(result.tolerance * 100):g}%"
     if result.within:
-        yield f"The books agree within {share}." if result.total.differing() else "The books agree."
+        yield f"The records agree within {share}." if result.total.differing() else "The records agree."
     else:
-        yield f"The books differ by more than {share}: {visible(', '.join(result.outside)) or 'in all'}."
+        yield f"The records differ by more than {share}: {visible(', '.join(result.outside)) or 'in all'}."
 
 
 def _credits(account: "Credits | None") -> dict[str, str] | None:
@@ -103,7 +103,7 @@ def _words(sums: Sums) -> str:
 
 
 def _print_records(records: Sequence[Mapping[str, Any]]) -> None:
-    typer.echo("\nWhat could explain it: calls whose usage we do not know for sure.", err=True)
+    typer.echo("\nCalls that could explain it, since their usage is not certain:", err=True)
     columns = ("request_id", "started_at", "client", "model", "outcome", "usage_source", "generation_id")
     rows = [
         [r["model_served"] or r["model_requested"] if name == "model" else r[name] for name in columns]
@@ -111,7 +111,7 @@ def _print_records(records: Sequence[Mapping[str, Any]]) -> None:
     ]
     print_table(columns, rows)
     if len(records) > _SHOWN_RECORDS:
-        typer.echo(f"... and {len(records) - _SHOWN_RECORDS:,} more; --json has them all.", err=True)
+        typer.echo(f"... and {len(records) - _SHOWN_RECORDS:,} more. Use --json to see all.", err=True)
 
 
 def _document(result: "Reconciliation", records: Sequence[Mapping[str, Any]], since: date) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What an account can be asked: models, the books of one call, the key, the credits. In OpenRouter's shapes."""
+"""The account routes in OpenRouter's form: models, the record of one call, the key, the credits."""
 
 import time
 from collections.abc import Iterable
@@ -40,7 +40,7 @@ class MockAccount:
         return JSONResponse(body)
 
     async def generation(self, request: Request) -> Response:
-        """The books of one call, `books_delay_seconds` after its end."""
+        """The record of one call, `books_delay_seconds` after its end."""
         self._state.check_key(request.headers)
         identifier = request.query_params.get("id", "")
         entry = self._state.books.find(identifier)
@@ -51,9 +51,9 @@ class MockAccount:
         return JSONResponse({"data": _generation(entry)})
 
     async def key(self, request: Request) -> Response:
-        """What the key has used: ever, and in the day, the week (from Monday) and the month under way in UTC.
+        """What the key has used in all, and in this day, week (from Monday) and month in UTC.
 
-        Unlike OpenRouter's, the answer says since when the books go: those of a mock may begin with its start.
+        Unlike OpenRouter, the answer says when the records begin: those of a mock may begin with its start.
         """
         self._state.check_key(request.headers)
         self._state.check_accounts()
@@ -70,7 +70,7 @@ class MockAccount:
         return JSONResponse({"data": body | spent | byok | {"books_since": books_since}})
 
     async def credits(self, request: Request) -> Response:
-        """What is left."""
+        """The credits that are left."""
         self._state.check_key(request.headers)
         self._state.check_accounts()
         used = self._used_usd(self._state.books)

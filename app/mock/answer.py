@@ -1,4 +1,4 @@
-"""An answer: the items that the model made, what they weigh, and the response object that carries them."""
+"""An answer: the items that the model made, their usage, and the response object with them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

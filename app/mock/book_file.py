@@ -1,4 +1,4 @@
-"""The file that keeps a mock's books from one run to the next: one call a line, after a line that says since when.
+"""The file that keeps a mock's usage records from one run to the next: a line with their begin, then a line a call.
 
 {"since": 1795000000.0}
 {"id": "gen-...", "model": "openai/gpt-5.5", "input_tokens": 12, ...}
@@ -22,10 +22,10 @@ _KEPT = tuple(part.name for part in fields(BookedCall) if part.name not in {"pri
 
 
 class BookFile:
-    """Of one mock, for as long as it runs."""
+    """The file of one running mock."""
 
     def __init__(self, path: Path, now: float, most: int) -> None:
-        """Read what is there, or begin anew `now`. The newest `most` calls stay. Raises OSError and UntrustedFile."""
+        """Read the file, or begin anew `now`. Keeps the newest `most` calls. Raises OSError and UntrustedFile."""
         self._path = path
         since, calls = _read(path)
         if since is None or len(calls) > most:
@@ -37,7 +37,7 @@ class BookFile:
         self._descriptor = open_own(path, os.O_WRONLY | os.O_APPEND)
 
     def add(self, call: BookedCall) -> None:
-        """Write a call that is over. A disk that takes no more costs the mock its memory of it, and nothing else."""
+        """Write a call that has ended. If the disk is full, the next run does not know the call."""
         with contextlib.suppress(OSError):
             write_all(self._descriptor, _line(_fields(call)))
 
@@ -54,12 +54,12 @@ class BookFile:
         self._descriptor = open_own(self._path, os.O_WRONLY | os.O_APPEND)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._descriptor)
 
 
 def _read(path: Path) -> tuple[float | None, list[BookedCall]]:
-    """Since when the books go, and their calls. A line that is no call, as a crash may leave one, is passed over."""
+    """The begin of the records, and the calls. Lines that are not a call, as after a crash, are skipped."""
     try:
         first, *rest = read_own(path).splitlines()
         since = float(json.loads(first)["since"])

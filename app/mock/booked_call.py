@@ -1,4 +1,4 @@
-"""One call in the mock's books."""
+"""One call in the mock's usage records."""
 
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any

@@ -1,4 +1,4 @@
-"""The mock's own books: every call that it began to answer, what came of it and what it would bill."""
+"""The mock's own usage records: every call that it began to answer, how it ended and what it would bill."""
 
 import contextlib
 from collections import Counter, deque
@@ -31,10 +31,10 @@ class MockStats:
 
 
 class MockBooks:
-    """Keeps the newest calls; the totals are of all since `since`. With a `file` they outlive the process.
+    """Keeps the newest calls, and totals of all calls since `since`. A `file` keeps them from one run to the next.
 
-    The file is opened when the books are first used: by then a gateway has the directory to itself. One that cannot be
-    used costs the mock its memory of former runs, and nothing else.
+    The file is opened at the first use, when the gateway has locked the directory. If it cannot be used, the mock
+    begins without the calls of former runs.
     """
 
     def __init__(self, most: int, clock: Callable[[], float], file: Path | None = None) -> None:
@@ -49,12 +49,12 @@ class MockBooks:
 
     @property
     def since(self) -> float:
-        """Since when the books go."""
+        """When the records begin."""
         self._begin()
         return self._since
 
     def _begin(self) -> None:
-        """Read what former runs have left, once."""
+        """Read the calls of former runs, once."""
         path, self._path = self._path, None
         if path is None:
             return
@@ -66,7 +66,7 @@ class MockBooks:
                 self._count(entry)
 
     def open(self, call: MockCall, ids: Ids, *, path: str, full: MockUsage | None, faults: str = "") -> BookedCall:
-        """A call is being answered."""
+        """Begin the record of a call."""
         self._begin()
         entry = BookedCall(
             id=ids.response,
@@ -85,7 +85,7 @@ class MockBooks:
         return entry
 
     def close(self, entry: BookedCall, *, status: str, whole: bool) -> None:
-        """The call is over, once. Not `whole`: only what was made so far is billed."""
+        """End a call's record, once. If not `whole`, only the output so far is billed."""
         if entry.finished_at is not None:
             return
         entry.status, entry.finished_at = status, self._clock()

@@ -1,4 +1,4 @@
-"""One call as the mock understands it. Read loosely: whatever it does not know, it lets be."""
+"""One call as the mock understands it. Unknown fields are ignored."""
 
 import json
 import re
@@ -17,7 +17,7 @@ Json = dict[str, Any]
 _MODEL_PREFIX = "mock/"
 _HAS_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _SNAPSHOT_DATE = "-2026-04-23"
-_IMAGE_PROMPT = "i" * 340  # weighs 85 tokens, as a small picture does
+_IMAGE_PROMPT = "i" * 340  # 85 tokens, as for a small picture
 
 
 def read_body(raw: bytes) -> Json:

@@ -21,7 +21,7 @@ _MOST_SUMMARY_TOKENS = 200
 
 
 class Compaction:
-    """The routes that weigh without answering."""
+    """The routes that compact an input or count its tokens."""
 
     def __init__(self, state: MockState) -> None:
         self._state = state

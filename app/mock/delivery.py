@@ -1,4 +1,4 @@
-"""Hands an answer over, frame by frame, at the pace of a model, until its end or until a fault ends it."""
+"""Sends an answer frame by frame at the pace of a model, until its end or until a fault ends it."""
 
 import asyncio
 import zlib
@@ -24,11 +24,11 @@ _BREAKS = ("truncate", "close", "reset")
 
 @dataclass(slots=True)
 class Delivery:
-    """One answer on its way. `chunks()` is the response's body; the books are closed on every exit, once."""
+    """One answer that is being sent. `chunks()` is its body. The call's record is ended once, on every exit."""
 
     call: MockCall
     entry: BookedCall
-    course: ScenarioScript
+    script: ScenarioScript
     books: MockBooks
     wire: MockWire
     faults: FaultSet
@@ -64,9 +64,9 @@ class Delivery:
             self.close()
 
     def close(self) -> None:
-        """Settle the books by how far the answer came. A call in the background goes on without its caller."""
+        """End the call's record by how much was sent. A background call goes on without its caller."""
         if self.entry.terminal_sent or self._whole:
-            self.books.close(self.entry, status=self.course.status, whole=True)
+            self.books.close(self.entry, status=self.script.status, whole=True)
         elif not self.call.background:
             # A stream that nobody reads is stopped; an answer sent in one piece is made, and billed, to its end.
             status, whole = "cut" if self._cut else "aborted", not self.call.stream
@@ -90,7 +90,7 @@ class Delivery:
         if self.wire.gone:
             return True
         self.entry.tokens += frame.tokens
-        self.entry.reported = self.entry.reported or (frame.terminal and self.course.reported)
+        self.entry.reported = self.entry.reported or (frame.terminal and self.script.reported)
         if frame.terminal and "cut-inside-terminal" in self.faults:
             self.entry.reported = False
             await self._break(self.wire.close)
@@ -101,7 +101,7 @@ class Delivery:
         return await self._mishap(frame.number)
 
     async def _mishap(self, number: int) -> bool:
-        """Let happen what is to happen after so many events; whether the answer ends here."""
+        """Run the faults that are due after so many events. Returns whether the answer ends here."""
         for name in _BREAKS:
             if self._is_due(self.faults.get(name), number):
                 await self._break(self.wire.reset if name == "reset" else self.wire.close)
@@ -123,7 +123,7 @@ class Delivery:
 
 
 def _naps(seconds: float, *, breaks: bool) -> Iterator[tuple[float, bool]]:
-    """The waiting in parts, and whether something is said after each. At least one, so that others get their turn."""
+    """The wait in parts, and whether a comment follows each. At least one part, so that other tasks get their turn."""
     while breaks and seconds > KEEP_ALIVE_SECONDS:
         yield KEEP_ALIVE_SECONDS, True
         seconds -= KEEP_ALIVE_SECONDS

@@ -1,4 +1,4 @@
-"""What can go wrong on purpose: the catalogue of faults and the little language that names them.
+"""The catalogue of faults, and the syntax that names them.
 
     SPEC   = FAULT *("," FAULT)
     FAULT  = NAME ["@" EVENT] ["=" VALUE] [":" FIRST_CALLS]

@@ -38,13 +38,13 @@ class Framing:
         asked = options.get("include_obfuscation") if isinstance(options, dict) else None
         self._obfuscates = call.dialect.obfuscates and asked is not False
 
-    def stream(self, course: ScenarioScript) -> Iterator[Frame]:
+    def stream(self, script: ScenarioScript) -> Iterator[Frame]:
         """The frames of a stream, written one at a time."""
         if opening := self._opening():
             yield Frame(opening)
-        last = max(number for number, event in enumerate(course.events) if self._payload(event) is not None)
+        last = max(number for number, event in enumerate(script.events) if self._payload(event) is not None)
         number, tokens, begun = 0, 0, False
-        for place, event in enumerate(course.events):
+        for place, event in enumerate(script.events):
             payload = self._payload(event)
             tokens += event.tokens
             if payload is None:
@@ -58,13 +58,13 @@ class Framing:
         if self._dialect.sentinel and "no-final-blank" not in self._faults:
             yield Frame(f"data{self._colon}[DONE]{self._newline * 2}".encode())
 
-    def document(self, course: ScenarioScript) -> list[Frame]:
+    def document(self, script: ScenarioScript) -> list[Frame]:
         """The answer as one JSON document, in two frames, so that what is said of events can be done to it too."""
-        body = self._dialect.payload({"response": course.body}) or {}
+        body = self._dialect.payload({"response": script.body}) or {}
         data = encode(body["response"])
         middle = len(data) // 2
-        tokens = sum(event.tokens for event in course.events)
-        finished = any(event.terminal for event in course.events)
+        tokens = sum(event.tokens for event in script.events)
+        finished = any(event.terminal for event in script.events)
         return [Frame(data[:middle], 1, tokens), Frame(data[middle:], 2, terminal=finished)]
 
     def comment(self) -> bytes:

@@ -41,7 +41,7 @@ class Generator:
         )
 
     def weigh(self, call: MockCall, output: Sequence[Item]) -> MockUsage:
-        """What the call and its output weigh, as the dialect tells it. The prompt goes into the cache."""
+        """The usage of the call and its output, as the dialect reports it. The prompt goes into the cache."""
         cached, written = self.prompts.weigh(call.prompt)
         reasoning = sum(item.tokens for item in output if isinstance(item, Thought))
         made = sum(item.tokens for item in output)

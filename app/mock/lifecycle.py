@@ -32,13 +32,13 @@ class Lifecycle:
             return _response(stored, stored.resource())
         after = request.query_params.get("starting_after", "-1")
         first = int(after) + 1 if after.lstrip("-").isdigit() else 0
-        events = [event for event in stored.course.events if event.sequence >= first]
+        events = [event for event in stored.script.events if event.sequence >= first]
         if not (stored.call.background and stored.call.stream and events):
             raise MockRefusal(
                 400, "Only background responses made with stream=true can be streamed again.", param="stream"
             )
         headers = [(b"content-type", content_type(stored.call.dialect, stream=True))]
-        return event_stream(_replay(stored, replace(stored.course, events=events)), headers)
+        return event_stream(_replay(stored, replace(stored.script, events=events)), headers)
 
     async def delete(self, request: Request) -> Response:
         """Forget it."""
@@ -83,8 +83,8 @@ def _response(stored: StoredResponse, resource: Json) -> Response:
     return Response(encode(shaped["response"]), media_type="application/json")
 
 
-async def _replay(stored: StoredResponse, course: ScenarioScript) -> AsyncIterator[bytes]:
-    for frame in Framing(stored.call, FaultSet()).stream(course):
+async def _replay(stored: StoredResponse, script: ScenarioScript) -> AsyncIterator[bytes]:
+    for frame in Framing(stored.call, FaultSet()).stream(script):
         yield frame.data
 
 

@@ -1,4 +1,4 @@
-"""How fast the mock model talks."""
+"""How fast the mock model writes."""
 
 from dataclasses import dataclass
 from random import Random

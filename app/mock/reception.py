@@ -1,4 +1,4 @@
-"""Takes calls in: the key, the body, the dialect, and what a dialect refuses."""
+"""Reads calls: the key, the body, the dialect, and what a dialect refuses."""
 
 from starlette.requests import Request
 
@@ -9,7 +9,7 @@ from app.mock.state import MockState
 
 
 class Reception:
-    """What the routes of one mock have in common."""
+    """The steps that all routes of one mock share."""
 
     def __init__(self, state: MockState) -> None:
         self._state = state

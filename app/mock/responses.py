@@ -44,9 +44,9 @@ class Responses:
             return substitute
         rng, options, books = self._state.rng(raw), self._state.options, self._state.books
         answer = self._state.generator.generate(call, faults, rng)
-        course = plan(answer, faults)
-        entry = books.open(call, answer.ids, path=request.url.path, full=course.usage, faults=",".join(faults))
-        delivery = Delivery(call, entry, course, books, MockWire(request.scope), faults, options.pace, rng)
+        script = plan(answer, faults)
+        entry = books.open(call, answer.ids, path=request.url.path, full=script.usage, faults=",".join(faults))
+        delivery = Delivery(call, entry, script, books, MockWire(request.scope), faults, options.pace, rng)
         if call.stored and "big-terminal" not in faults:
             self._keep(answer, delivery)
         if call.background:
@@ -71,14 +71,14 @@ class Responses:
 
     def _keep(self, answer: MockAnswer, delivery: Delivery) -> None:
         """For later; all the events only where they can be streamed again."""
-        call, course = answer.call, delivery.course
+        call, script = answer.call, delivery.script
         said = "\n".join(item_text(item.json()) for item in answer.items)
         if not (call.background and call.stream):
-            course = replace(course, events=[event for event in course.events if event.terminal] or course.events[-1:])
+            script = replace(script, events=[event for event in script.events if event.terminal] or script.events[-1:])
         self._state.stored.add(
             StoredResponse(
                 call=call,
-                course=course,
+                script=script,
                 entry=delivery.entry,
                 opening=answer.opening("in_progress"),
                 history=f"{call.prompt}\n{said}",
@@ -86,7 +86,7 @@ class Responses:
         )
 
     def _finish(self, delivery: Delivery) -> None:
-        self._state.books.close(delivery.entry, status=delivery.course.status, whole=True)
+        self._state.books.close(delivery.entry, status=delivery.script.status, whole=True)
 
     async def _respond(self, request: Request, answer: MockAnswer, delivery: Delivery) -> Response:
         call, faults = answer.call, delivery.faults
@@ -94,7 +94,7 @@ class Responses:
             queued = call.dialect.payload({"response": answer.opening("queued")}) or {}
             return Response(encode(queued["response"]), media_type="application/json")
         framing = Framing(call, faults)
-        frames = framing.stream(delivery.course) if call.stream else framing.document(delivery.course)
+        frames = framing.stream(delivery.script) if call.stream else framing.document(delivery.script)
         headers = self._headers(answer, delivery)
         seconds = faults.value("slow-first-byte")
         if not call.stream:

@@ -1,9 +1,9 @@
-"""The course of an answer: its events from the first to the last, the ordinary way or with a fault.
+"""The script of an answer: its events from the first to the last, with or without a fault.
 
     created, (queued,) in_progress, output ... --+-- completed | incomplete          planned
                                                  +-- half way: failed | error ...    by fault
 
-How the events travel, and whether they arrive, is app.mock.delivery's business.
+app.mock.delivery sends the events.
 """
 
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ _FILLING = "QUJDREVG"  # base64, so that no decoder minds
 
 @dataclass(frozen=True, slots=True)
 class ScenarioScript:
-    """The events, how they end, and what is owed for the whole of them (None: nothing)."""
+    """The events, how they end, and the usage that is billed for all of them (None: nothing)."""
 
     events: list[Event]
     status: str
@@ -49,17 +49,17 @@ class ScenarioScript:
 
 
 def plan(answer: MockAnswer, faults: FaultSet) -> ScenarioScript:
-    """The course that the faults give to the answer."""
+    """The script of an answer with its faults."""
     opening, output = _opening(answer), _output(answer)
     failure = faults.first(*_FAILURES)
     if failure == "overloaded-200":
-        course = _fail(answer, opening, failure)
+        script = _fail(answer, opening, failure)
     elif failure is not None:
-        course = _fail(answer, opening + output[: max(1, len(output) // 2)], failure)
+        script = _fail(answer, opening + output[: max(1, len(output) // 2)], failure)
     else:
         terminal = Event(f"response.{answer.status}", {"response": answer.ending()})
-        course = ScenarioScript([*opening, *output, terminal], answer.status, answer.usage, reported=True)
-    return _disturbed(course, faults)
+        script = ScenarioScript([*opening, *output, terminal], answer.status, answer.usage, reported=True)
+    return _disturbed(script, faults)
 
 
 def _opening(answer: MockAnswer) -> list[Event]:
@@ -102,11 +102,11 @@ def _chat_chunk(answer: MockAnswer) -> Json:
     return {**head, "model": answer.call.model_served, "provider": "Mock", "error": error, "choices": choices}
 
 
-def _disturbed(course: ScenarioScript, faults: FaultSet) -> ScenarioScript:
-    events = list(course.events)
+def _disturbed(script: ScenarioScript, faults: FaultSet) -> ScenarioScript:
+    events = list(script.events)
     if usage_fault := faults.first(*_USAGE_FAULTS):
         events = [_with_usage(event, usage_fault) if event.terminal else event for event in events]
-        course = replace(course, reported=False)
+        script = replace(script, reported=False)
     if "big-terminal" in faults:
         size = int(faults.value("big-terminal"))
         events = [_padded(event, size) if event.terminal else event for event in events]
@@ -114,7 +114,7 @@ def _disturbed(course: ScenarioScript, faults: FaultSet) -> ScenarioScript:
         events.append(events[-1])
     if "unknown-events" in faults:
         events = _with_strangers(events)
-    return replace(course, events=numbered(events))
+    return replace(script, events=numbered(events))
 
 
 def _with_usage(event: Event, fault: str) -> Event:

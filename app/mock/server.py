@@ -17,7 +17,7 @@ _LAST_ANSWERS_SECONDS = 1
 
 
 class MockServer(uvicorn.Server):
-    """Tells when it is up, and on its end cuts what is still open: nobody waits for a mock that stalls on purpose."""
+    """Reports when it is up, and cuts open answers when it stops: they may stall on purpose."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)

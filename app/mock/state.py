@@ -1,4 +1,4 @@
-"""All that one mock upstream remembers."""
+"""The state of one mock upstream."""
 
 import hashlib
 import hmac
@@ -39,7 +39,7 @@ class MockState:
         return borne
 
     def check_accounts(self) -> None:
-        """Raises MockRefusal (404) when the books have a part of the calls only."""
+        """Raise MockRefusal (404) if this mock sees only a part of the calls."""
         if not self.options.keeps_accounts:
             raise MockRefusal(404, "This mock is one of several and keeps no accounts.")
 
@@ -57,7 +57,7 @@ class MockState:
         return self._counter.due((*self._server_faults, *own))
 
     def rng(self, body: bytes) -> Random:
-        """The chance of one call. With a seed it follows from the body and how often it came, not from when it came."""
+        """The random source of one call. With a seed it depends on the body and its number of repeats, not on time."""
         seed = self.options.seed
         if seed is None:
             return Random()  # noqa: S311 - it makes texts, not keys

@@ -16,7 +16,7 @@ class StoredResponse:
     """One response. `opening` is how it looked at first; `history` is what a response that continues it reads."""
 
     call: MockCall
-    course: ScenarioScript
+    script: ScenarioScript
     entry: BookedCall
     opening: Json
     history: str
@@ -27,7 +27,7 @@ class StoredResponse:
             return self.opening
         if self.entry.status == "cancelled":
             return self.opening | {"status": "cancelled"}
-        return self.course.body
+        return self.script.body
 
 
 class StoredResponses:

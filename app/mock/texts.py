@@ -1,4 +1,4 @@
-"""What the mock model says, in tokens of about four characters."""
+"""The texts of the mock model, in tokens of about four characters."""
 
 import itertools
 import re

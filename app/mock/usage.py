@@ -1,4 +1,4 @@
-"""What a call weighs: a deterministic count of tokens, and a prompt cache that remembers prefixes."""
+"""The usage of a call: a deterministic count of tokens, and a prompt cache that remembers prefixes."""
 
 import hashlib
 from collections import OrderedDict

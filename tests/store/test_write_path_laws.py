@@ -22,7 +22,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 
 from app.domain.records import CostSource, Outcome, Record, UsageSource
 from app.store.schema.rollups import DAY_MICROSECONDS, Additions
-from app.store.schema.rows import OUTCOME_AT, Row, amended_row, open_row_of, row_of, settled_by_books
+from app.store.schema.rows import OUTCOME_AT, Row, amended_row, is_amendment, open_row_of, row_of
 from app.store.schema.tables import hours, records
 from app.store.sqlite.backend import SqliteBackend
 from app.store.sqlite.dialect import compiled
@@ -82,7 +82,7 @@ def _amending(books: Row) -> Step:
     def step(world: World) -> World:
         if world is None or world[OUTCOME_AT] == "in_progress" or world[13] not in ("none", "estimated"):
             return world
-        return amended_row(world, books) if settled_by_books(books) else world
+        return amended_row(world, books) if is_amendment(books) else world
 
     return step
 

@@ -12,7 +12,7 @@ from app.store.query.finding import found
 from app.store.query.reader import Reader
 from app.store.query.totals import SUMS, totals_of
 from app.store.schema.rows import id_floor, record_of
-from app.store.schema.tables import HAS_BOOKS, IN_PROGRESS, NOT_TOLD, records
+from app.store.schema.tables import IN_PROGRESS, NOT_TOLD, RECONCILABLE, records
 
 MOST_HELD = 10_000
 """The most held calls that are listed at once."""
@@ -101,7 +101,7 @@ def unsettled_statement(since: int) -> sa.Select[Any]:
     """What `SqlReports.unsettled` reads, without order and limit."""
     return sa.select(records).where(
         records.c.usage_source.in_(NOT_TOLD),
-        HAS_BOOKS,
+        RECONCILABLE,
         sa.or_(records.c.generation_id.is_not(None), records.c.response_id.is_not(None)),
         records.c.request_id >= id_floor(since),
         records.c.started_at >= since,

@@ -74,7 +74,7 @@ def interrupted_row_of(record: Record) -> Row:
     return (*row[:OUTCOME_AT], str(Outcome.INTERRUPTED), *row[OUTCOME_AT + 1 :])
 
 
-def settled_by_books(row: Row) -> bool:
+def is_amendment(row: Row) -> bool:
     """Whether the row comes from upstream's records. Nothing else may amend a row."""
     numbers = all(value is None or type(value) is int for value in row[SUMS])
     return numbers and row[_USAGE_SOURCE_AT] == str(UsageSource.SETTLED)
@@ -85,17 +85,17 @@ def id_floor(microseconds: int) -> str:
     return f"req_{max(microseconds, 0) // 1000:012x}"
 
 
-def amended_row(before: Row, books: Row) -> Row:
-    """The row with the tokens and the cost of `books`. Values that `books` does not have stay as they were.
+def amended_row(before: Row, amendment: Row) -> Row:
+    """The row with the tokens and the cost of `amendment`. Values that `amendment` does not have stay as they were.
 
     The served model is taken only where it was unknown, as after an answer that broke off.
     """
-    sums = [old if new is None else new for old, new in zip(before[SUMS], books[SUMS], strict=True)]
-    cost_from = before if books[_COST_AT] is None else books
+    sums = [old if new is None else new for old, new in zip(before[SUMS], amendment[SUMS], strict=True)]
+    cost_from = before if amendment[_COST_AT] is None else amendment
     source_and_price = cost_from[_USAGE_SOURCE_AT + 1 : _AMENDED_PART.stop]
-    served = before[_SERVED_AT] or books[_SERVED_AT]
+    served = before[_SERVED_AT] or amendment[_SERVED_AT]
     begin = (*before[:_SERVED_AT], served, before[OUTCOME_AT])
-    after = [*begin, *sums, books[_USAGE_SOURCE_AT], *source_and_price, *before[_AMENDED_PART.stop :]]
+    after = [*begin, *sums, amendment[_USAGE_SOURCE_AT], *source_and_price, *before[_AMENDED_PART.stop :]]
     after[_COST_DETAIL_AT] = cost_from[_COST_DETAIL_AT]
     after[_HELD_AT] = None
     return tuple(after)

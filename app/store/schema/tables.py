@@ -133,14 +133,14 @@ sa.Index(
     sqlite_where=records.c.outcome == IN_PROGRESS,
 )
 
-HAS_BOOKS = sa.or_(records.c.generation_id.is_not(None), records.c.background.is_not(None))
+RECONCILABLE = sa.or_(records.c.generation_id.is_not(None), records.c.background.is_not(None))
 """Upstream may tell the usage of these calls afterwards."""
 
 # Finds the calls whose usage upstream may still tell. It holds no metered calls.
 sa.Index(
     "records_unsettled",
     records.c.request_id,
-    sqlite_where=sa.and_(records.c.usage_source.in_(NOT_TOLD), HAS_BOOKS),
+    sqlite_where=sa.and_(records.c.usage_source.in_(NOT_TOLD), RECONCILABLE),
 )
 
 # Finds the calls that are held.

@@ -61,7 +61,7 @@ class _SqliteLook:
 
 
 async def _open_findings(state_dir: Path, connection: sqlite3.Connection) -> list[str]:
-    """Open calls of a process that is no more; with a server running, those that began before it did."""
+    """Open calls of ended processes. While a server runs: those that began before it did."""
     left_open = records.c.outcome == IN_PROGRESS
     count = sa.select(sa.func.count()).select_from(records)
     try:

@@ -41,7 +41,7 @@ class SqliteReader:
         return await loop.run_in_executor(self._threads, self._read, statement, values)
 
     async def close(self) -> None:
-        """Harmless when nothing was ever read."""
+        """Close all connections."""
         self._closed = True
         self._threads.shutdown(wait=False)
         while self._idle:

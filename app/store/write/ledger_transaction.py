@@ -14,7 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.store.schema.rollups import Additions, RollUp, day_of
-from app.store.schema.rows import COLUMNS, Row, Rows, amended_row, amended_values, settled_by_books
+from app.store.schema.rows import COLUMNS, Row, Rows, amended_row, amended_values, is_amendment
 from app.store.schema.sql import SqlStatement, compiled
 from app.store.schema.tables import days, hours
 from app.store.write import statements
@@ -106,10 +106,10 @@ class LedgerTransaction:
             self._added.replace(before, row)
 
     def _amend(self, rows: Iterable[Row]) -> None:
-        for books in filter(settled_by_books, rows):
-            for before in self._connection.execute(self._sql.amendable, books[:1]).rows:
-                after = amended_row(before, books)
-                self._connection.execute(self._sql.amend, (*amended_values(after), books[0]))
+        for amendment in filter(is_amendment, rows):
+            for before in self._connection.execute(self._sql.amendable, amendment[:1]).rows:
+                after = amended_row(before, amendment)
+                self._connection.execute(self._sql.amend, (*amended_values(after), amendment[0]))
                 self._added.replace(before, after)
 
     def _roll_up(self) -> None:

@@ -17,7 +17,7 @@ class LedgerStats:
 
     taken: int = 0  # L: records handed over by settle()
     overflowed: int = 0  # L: of those, dropped because the queue was full
-    released_early: int = 0  # L: callers let go before their record was on disk
+    released_early: int = 0  # L: callers that went on before their record was on disk
     settled: int = 0  # W: records in the database
     spooled: int = 0  # W: records in the spool instead, on disk as well
     replayed: int = 0  # W: records that came from the spool into the database, also those of an earlier process

@@ -26,6 +26,15 @@ def pytest_configure() -> None:
     settings.load_profile("quick")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Long values and bytes that are no text are named by their argument: what is packed anew holds the time of day,
+    and xdist's workers must find tests of the same names.
+    """
+    if isinstance(val, bytes) and not (val.isascii() and val.decode("ascii").isprintable() and len(val) < 80):
+        return argname
+    return argname if isinstance(val, str) and len(val) >= 80 else None
+
+
 @pytest.fixture(scope="session")
 def canary_key() -> str:
     """An upstream key that no log, error, header, metric, row or file may show."""

@@ -86,7 +86,8 @@ class _Line:
             self.unknown_cost += times * (row[_COST_AT] is None)
 
     def values(self) -> tuple[int | None, ...]:
-        return (self.requests, self.unknown_usage, self.unknown_cost, *map(_bounded, self.sums))
+        sums = [v if v is None or -LARGEST_SUM <= v <= LARGEST_SUM else _bounded(v) for v in self.sums]
+        return (self.requests, self.unknown_usage, self.unknown_cost, *sums)
 
 
 def hour_of(microseconds: int) -> int:
@@ -103,7 +104,5 @@ def _key_of(row: Row) -> Key:
     return hour_of(row[1]), row[2], row[4] or row[3] or "", row[_UPSTREAM_AT], _KINDS.get(row[OUTCOME_AT], OTHER)
 
 
-def _bounded(value: int | None) -> int | None:
-    if value is None or -LARGEST_SUM <= value <= LARGEST_SUM:
-        return value
+def _bounded(value: int) -> int:
     return LARGEST_SUM if value > 0 else -LARGEST_SUM

@@ -131,12 +131,27 @@ def test_damaged_lines_are_kept_as_they_are_and_no_later_file_takes_their_name(t
 
 
 def test_a_file_that_cannot_be_read_is_set_aside_whole(tmp_path: Path) -> None:
-    (tmp_path / "spool" / "records-00000001.jsonl").mkdir(parents=True)
+    unreadable = tmp_path / "spool" / "records-00000001.jsonl"
+    unreadable.parent.mkdir()
+    unreadable.touch()
     spool = Spool(tmp_path)
+    unreadable.unlink()
+    unreadable.mkdir()  # once it is open; a start would refuse a folder
     spool.append(Rows(settled=some(1)))
     assert read_all(spool) == some(1)
     assert [file.name for file in files(tmp_path)] == ["damaged-00000001.jsonl"]
     assert spool.damaged == 1
+
+
+def test_what_is_planted_while_it_is_open_is_as_a_disk_that_does_not_take_part(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    (tmp_path / "spool").mkdir(0o700)
+    (tmp_path / "spool" / "reserve").symlink_to("/etc/passwd")
+    with pytest.raises(OSError, match="is a link"):
+        spool.append(Rows(settled=some(1)))
+    (tmp_path / "spool" / "reserve").unlink()
+    spool.append(Rows(settled=some(1)))
+    assert read_all(spool) == some(1)
 
 
 def test_a_file_that_somebody_took_away_keeps_no_other_back(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.private_files import (
+    UntrustedFile,
     allocate,
     check_own,
     make_own_directory,
@@ -114,7 +115,10 @@ class Spool:
         if self._good_bytes + len(lines) > SEGMENT_BYTES:
             self._end_file()
         if self._appending is None:
-            self._begin_file()
+            try:
+                self._begin_file()
+            except UntrustedFile as error:  # planted while the server runs: the writer goes on without the spool
+                raise OSError(str(error)) from error
         assert self._appending is not None  # noqa: S101 - for the type checker
         try:
             write_all(self._appending, lines)
@@ -132,7 +136,7 @@ class Spool:
             except FileNotFoundError as error:
                 LOG.error("A file of the spool is gone: %s", error)  # noqa: TRY400
                 self._forget_file()
-            except OSError as error:
+            except (OSError, UntrustedFile) as error:
                 self._set_file_aside(error)
             else:
                 if lines:
@@ -212,7 +216,7 @@ class Spool:
         write_whole(aside, b"".join(piece.rstrip(b"\n") + b"\n" for piece in self._damaged_here))
         self._count_damaged(len(self._damaged_here), aside.name, "their checksums are wrong")
 
-    def _set_file_aside(self, error: OSError) -> None:
+    def _set_file_aside(self, error: Exception) -> None:
         """The file cannot be read to its end: rename it, so that it stays on disk, and go on with the next one."""
         path = self._waiting[0]
         aside = self._path(_DAMAGED, _number_of(path))

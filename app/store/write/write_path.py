@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from app.domain.records import Outcome
+from app.private_files import UntrustedFile
 from app.store.schema.rows import OUTCOME_AT
 from app.store.schema.sql import Result, SqlStatement
 from app.store.spool.spool import Spool
@@ -204,7 +205,10 @@ class WritePath:
 
     def _watch(self) -> None:
         self._stats.interrupted += self._database.watch()
-        self._set_room_aside()
+        try:
+            self._set_room_aside()
+        except UntrustedFile as error:  # planted while the server runs; the next start refuses it
+            LOG.error("The spool sets no room aside: %s", error)  # noqa: TRY400
 
     def _set_room_aside(self) -> None:
         if not self._reserves:

@@ -306,3 +306,23 @@ def test_a_rate_in_tokens_does_not_get_back_what_nobody_has_told(team: Gateway, 
     assert post(team, key, CALL, **replay.play(Script(b"", ending="hold"))).status == 504
     refused = post(team, key, CALL)
     assert (refused.status, refused.error_type) == (429, "rate_limited")
+
+
+# -- work that goes on upstream ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["queued", "in_progress"])
+def test_work_that_goes_on_upstream_unasked_is_held(gateway: Gateway, replay: ReplayUpstream, status: str) -> None:
+    """A preset or a provider may turn a call into background work. What it costs is known later, so it is held."""
+    key = member(gateway, f"unasked-{status.replace('_', '-')}")
+    answer: dict[str, Any] = {
+        "id": "resp_later",
+        "object": "response",
+        "status": status,
+        "model": MODEL,
+        "output": [],
+        "usage": None,
+    }
+    script = document(json.dumps(answer).encode())
+    assert post(gateway, key, CALL, **replay.play(script)).status == 200
+    assert spent(gateway, key)[0] == worst(CALL)

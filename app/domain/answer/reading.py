@@ -19,6 +19,7 @@ STATUS_OF_TYPE = {
     "response.failed": "failed",
     "response.done": "completed",
 }
+STILL_RUNNING = ("queued", "in_progress")
 ERROR_TYPES = frozenset({"error", "response.error"})
 
 NAME_LIMIT = 256
@@ -33,7 +34,8 @@ class AnswerReading:
     carry no final usage. `model` is the one that served. `error_code` has at most 64 characters out of
     [A-Za-z0-9_.:-], `error_message` at most 2,048. `failed`: the answer held an error. `extras` price a call whose cost
     upstream does not report. `no_answer`: the body was no answer of the API, so nothing was made. `output_bytes` is
-    about how much text the deltas of a stream held; it depends on how the stream was cut into chunks.
+    about how much text the deltas of a stream held; it depends on how the stream was cut into chunks. `still_running`:
+    upstream works on in the background, asked or not.
     """
 
     status: str | None = None
@@ -46,6 +48,7 @@ class AnswerReading:
     no_answer: bool = field(default=False, compare=False)
     output_bytes: int = field(default=0, compare=False)
     error_message: str | None = field(default=None, compare=False)
+    still_running: bool = field(default=False, compare=False)
 
     @property
     def named(self) -> bool:
@@ -80,6 +83,7 @@ class AnswerReading:
             status = status or "failed"
         elif usage is not None and body.get("status") is None:
             status = "completed"
+        self.still_running = usage is None and body.get("status") in STILL_RUNNING
         self._note_end(status, usage, body, {})
 
     def _note_end(self, status: str | None, usage: Usage | None, response: Json, event: Json) -> None:

@@ -95,6 +95,7 @@ def _write_reading(record: Record, reading: AnswerReading, services: Services, *
     """Write what was read of the answer into the record; without a usage, an estimate if the settings ask for one."""
     record.response_id = reading.response_id
     record.model_served = reading.model
+    record.background = record.background or reading.still_running
     if record.error_type is None:
         record.error_type = reading.error_code
     if reading.usage is not None:

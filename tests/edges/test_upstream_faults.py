@@ -322,7 +322,7 @@ ODD: Mapping[str, tuple[Act, Body, int, bytes, str, str]] = {
     "early": (act(GOOD, reads_body=False, ending="close"), {**LARGE, "stream": True}, 200, GOOD_BODY, *WEIGHED),
     "a document where a stream was asked for": (act(sized(DOCUMENT, JSON)), ASK_STREAM, 200, DOCUMENT, *WEIGHED),
     "a stream where a document was asked for": (act(GOOD), ASK, 200, GOOD_BODY, *WEIGHED),
-    "a page": (act(sized(b"<html>hello", HTML)), ASK_STREAM, 200, b"<html>hello", "truncated", "estimated"),
+    "a page": (act(sized(b"<html>hello", HTML)), ASK_STREAM, 200, b"<html>hello", "truncated", "none"),
     "nothing": (act(sized(b"", JSON)), ASK, 200, b"", "failed", "none"),
     "204": (act(b"HTTP/1.1 204 No Content\r\n\r\n"), ASK, 204, b"", "failed", "none"),
     "a stream that ends early": (act(BEGUN + LAST), ASK_STREAM, 200, EVENT, "truncated", "estimated"),

@@ -69,7 +69,7 @@ def test_lists_show_use_limits_and_spending(house: Gateway) -> None:
     assert client["spent"] == {"month_usd": record["cost_usd"], "total_usd": record["cost_usd"]}
     lines = house.command("clients", "list").stdout.splitlines()
     (line,) = [line for line in lines if line.startswith("user ")]
-    assert "1000 rpm" in line
+    assert "1,000 rpm" in line
     assert record["cost_usd"] in line
     (line,) = [line for line in lines if line.startswith("default ")]
     assert " none " in line

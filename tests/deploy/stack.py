@@ -24,7 +24,7 @@ from tests.deploy.containers import docker, free_port, inspected
 from tests.deploy.manifests import DEPLOY, DOCKER_COMPOSE
 from tests.e2e.client import OpenCall, encoded
 
-IMAGES = ("postgres:18", "valkey/valkey:8", "caddy:2", "prom/prometheus:v3.5.0")
+IMAGES = ("postgres:18.1", "valkey/valkey:8.1.4", "caddy:2.10.2", "prom/prometheus:v3.5.0")
 FILES = ("compose.yaml", "compose.cluster.yaml", "compose.monitoring.yaml", "compose.upstream.yaml")
 SERVICES = ("weighbridge", "caddy", "prometheus")  # and what they need; no Grafana: there is no making one here
 UPSTREAM = """
@@ -36,7 +36,7 @@ services:
     volumes: ["./provider:/provider:ro"]
     depends_on: {upstream: {condition: service_started}}
   upstream:
-    image: caddy:2
+    image: caddy:2.10.2
     volumes: ["./provider:/etc/caddy:ro"]
     depends_on: [mock]
   mock:

@@ -50,7 +50,7 @@ STAND_INS: Mapping[str, Callable[[Path], None]] = {
 
 
 def recipe_of(image: str) -> str:
-    """`valkey/valkey:8` is made by images/valkey."""
+    """`valkey/valkey:8.1.4` is made by images/valkey."""
     return image.partition(":")[0].rpartition("/")[2]
 
 

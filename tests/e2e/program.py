@@ -280,7 +280,10 @@ class Gateway:
     def close(self) -> None:
         """Search for keys, stop, search again (the last words are written then)."""
         if self.process.popen.poll() is None:
-            found = self.leaks()
+            try:
+                found = self.leaks()
+            except ConnectionRefusedError:  # it was told to stop, and has stopped meanwhile
+                found = []
             assert self.process.end() == 0, self.process.err
         else:
             found = []

@@ -234,6 +234,10 @@ class Gateway:
         assert samples, f"there is no metric {name}"
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
+    def has_logged(self, text: str) -> int:
+        """How often the text was logged, once it was: lines are written a moment after what they tell of."""
+        return eventually(lambda: self.process.err.count(text), f"the log line: {text}")
+
     def idle(self) -> None:
         """Wait until nothing is in flight, and the records of what was are on disk: a call ends before its commit."""
         eventually(lambda: self.metric("weighbridge_streams_in_flight") == 0, "an end of all streams")

@@ -67,7 +67,7 @@ def test_every_change_is_written_down(house: Gateway) -> None:
     assert entries(house, "--limit", "2") == rest[-2:]
     table = house.command("audit").stdout.splitlines()
     assert len(table) == len(found) + 1
-    assert f"audit: {USER} client.restore alice" in house.process.err
+    assert house.has_logged(f"audit: {USER} client.restore alice")
     assert made["key"] not in json.dumps(found) + house.process.err
 
 

@@ -85,7 +85,7 @@ def test_a_secret_file_that_is_named_and_empty_is_a_fault(variable: str, tmp_pat
 
 def test_a_short_upstream_key_is_warned_of(start_gateway: GatewayStarter) -> None:
     gateway = start_gateway(OPENROUTER_API_KEY="ollama")
-    assert "the upstream key has fewer than 16 characters" in gateway.process.err
+    assert gateway.has_logged("the upstream key has fewer than 16 characters")
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

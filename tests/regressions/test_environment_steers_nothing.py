@@ -84,7 +84,7 @@ def test_a_demo_has_no_upstream_to_warn_of(tmp_path: Path) -> None:
 
 def test_one_of_several_workers_tells(start_gateway: GatewayStarter, postgres_url: str) -> None:
     gateway = start_gateway("--workers", "2", WEIGHBRIDGE_DATABASE_URL=postgres_url, NO_PROXY="none.example")
-    assert gateway.process.err.count("NO_PROXY in the environment: not used for upstream. ") == 1
+    assert gateway.has_logged("NO_PROXY in the environment: not used for upstream. ") == 1
 
 
 def test_the_setting_decides(start_gateway: GatewayStarter, secure: Secure) -> None:

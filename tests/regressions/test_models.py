@@ -208,7 +208,7 @@ def test_an_upstream_that_is_away(start_gateway: GatewayStarter) -> None:
     for _ in range(3):
         answer = gateway.get("/models", gateway.key)
         assert (answer.status, answer.json["error"]["metadata"]["error_type"]) == (502, "upstream_unreachable")
-    assert gateway.process.err.count("no new list of models") == 1
+    assert gateway.has_logged("no new list of models") == 1
 
 
 # -- how lists are kept ----------------------------------------------------------------------------------------------

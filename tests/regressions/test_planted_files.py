@@ -139,7 +139,7 @@ def test_an_open_directory_and_readable_keys_are_warned_of(
     assert f"other users can change the state directory {tmp_path / 'state'}" in said[0]
     assert f"all users of this machine can read {secrets / 'admin-key'}" in said[1]
     gateway = start_gateway()
-    assert "other users can change the state directory" in gateway.process.err
+    assert gateway.has_logged("other users can change the state directory")
 
 
 def test_files_that_a_volume_has_opened_to_our_own_group_are_made_private_again(tmp_path: Path) -> None:

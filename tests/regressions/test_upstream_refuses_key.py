@@ -35,13 +35,13 @@ def test_a_401_degrades_until_the_next_success(start_gateway: GatewayStarter, re
     found = ready(gateway)
     assert (found.status, found.json["status"]) == (200, "degraded")
     assert found.json["parts"]["upstream"] == {"ok": False, "state": "degraded", "problem": SAID}
-    assert gateway.process.err.count(SAID) == 1
+    assert gateway.has_logged(SAID) == 1
     for status in ("429 Slow", "500 No", "403 Forbidden"):
         gateway.post(ASK, replay.play(document(ERROR, status, JSON)))
     assert ready(gateway).json["parts"]["upstream"]["state"] == "degraded", "none of these is a success"
     assert gateway.post(ASK, replay.play(document(b"{}"))).status == 200
     assert ready(gateway).json["status"] == "ready"
-    assert "upstream accepts the server's key again" in gateway.process.err
+    assert gateway.has_logged("upstream accepts the server's key again")
 
 
 def test_a_403_speaks_of_the_call_and_passes(gateway: Gateway, replay: ReplayUpstream) -> None:

@@ -3,14 +3,13 @@
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import zstandard
 
 from tests.e2e.client import ASK, ASK_STREAM
 from tests.e2e.program import Gateway
-from tests.edges.conftest import PATIENT
 from tests.edges.fault_server import COMPLETED, EVENT, Act, FaultServer
 from tests.edges.raw_client import request, say
 from tests.upstream.raw_server import chunked
@@ -32,21 +31,6 @@ def zstd(data: bytes) -> bytes:
 
 def in_three(encode: Callable[[bytes], bytes]) -> Callable[[bytes], bytes]:
     return lambda data: encode(data[:50]) + encode(data[50:90]) + encode(data[90:])
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[FaultServer]:
-    server = FaultServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def program(upstream: FaultServer, canary_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with Gateway(
-        tmp_path_factory.mktemp("program"), canary_key, WEIGHBRIDGE_UPSTREAM_URL=upstream.url, **PATIENT
-    ) as running:
-        yield running
 
 
 FORMS: dict[str, tuple[bytes, tuple[bytes, ...]]] = {

@@ -3,7 +3,7 @@
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,6 @@ import zstandard
 
 from tests.e2e.client import ASK, ASK_STREAM
 from tests.e2e.program import Gateway
-from tests.edges.conftest import PATIENT
 from tests.edges.fault_server import COMPLETED, EVENT, Act, FaultServer
 from tests.edges.raw_client import request, say
 from tests.upstream.raw_server import chunked, sized
@@ -29,22 +28,6 @@ ESCAPES: dict[str, Callable[[str], str]] = {
     "percent encoding": lambda key: "".join(f"%{ord(c):02X}" for c in key),
     "HTML entities": lambda key: "".join(f"&#{ord(c)};" for c in key),
 }
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[FaultServer]:
-    server = FaultServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def program(upstream: FaultServer, canary_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """At its end everything that it wrote is searched for the key."""
-    with Gateway(
-        tmp_path_factory.mktemp("program"), canary_key, WEIGHBRIDGE_UPSTREAM_URL=upstream.url, **PATIENT
-    ) as running:
-        yield running
 
 
 def head(*headers: bytes) -> bytes:

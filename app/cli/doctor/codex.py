@@ -13,7 +13,9 @@ from app.cli.doctor.handshake import JSON, RunningGateway, check_call
 
 VERSION = "0.171.0"
 _THREAD = "019a2b3c-0000-7000-8000-000000000000"
-_TURN = json.dumps({"turn_id": _THREAD, "sandbox": "seccomp", "workspaces": {f"/work/{n}": {} for n in range(60)}})
+_TURN = json.dumps(
+    {"turn_id": _THREAD, "sandbox": "seccomp", "workspaces": {f"workspace-{n:03}": {} for n in range(60)}}
+)
 _HEADERS = {
     "accept": "text/event-stream",
     "user-agent": f"codex_exec/{VERSION} (Debian 12.0.0; x86_64) xterm (codex_exec; {VERSION})",

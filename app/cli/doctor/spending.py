@@ -9,7 +9,7 @@ from app.cli.doctor.handshake import JSON, RunningGateway
 
 SECONDS = 120.0
 _HEADERS = {"content-type": JSON, "accept": "*/*"}
-_TODO = "see `weighbridge usage --client doctor-spend --by request`, and name another model with --model"
+_NEXT_STEP = "see `weighbridge usage --client doctor-spend --by request`, and name another model with --model"
 
 
 def check_answer(gateway: RunningGateway) -> Iterator[Finding]:
@@ -23,7 +23,7 @@ def check_answer(gateway: RunningGateway) -> Iterator[Finding]:
     if answer.status == 200 and b'"usage"' in body:
         yield ok("paid answer", f"{gateway.model} answers in {perf_counter() - started:.1f} s")
     else:
-        yield fail("paid answer", f"HTTP {answer.status}: {body[:200].decode(errors='replace')}", _TODO)
+        yield fail("paid answer", f"HTTP {answer.status}: {body[:200].decode(errors='replace')}", _NEXT_STEP)
 
 
 def check_stream(gateway: RunningGateway) -> Iterator[Finding]:
@@ -40,7 +40,9 @@ def check_stream(gateway: RunningGateway) -> Iterator[Finding]:
         yield ok("paid stream", f"begins after {waited:.1f} s, and ends as it should")
     else:
         yield fail(
-            "paid stream", f"HTTP {answer.status}, and no proper end: {body[-200:].decode(errors='replace')}", _TODO
+            "paid stream",
+            f"HTTP {answer.status}, and no proper end: {body[-200:].decode(errors='replace')}",
+            _NEXT_STEP,
         )
 
 
@@ -55,7 +57,7 @@ def check_left_stream(gateway: RunningGateway) -> Iterator[Finding]:
     if answer.status == 200 and first and alive.status == 200:
         yield ok("paid hang-up", "a stream can be left at its first byte")
     else:
-        yield fail("paid hang-up", f"HTTP {answer.status}; then {alive.summary}", _TODO)
+        yield fail("paid hang-up", f"HTTP {answer.status}; then {alive.summary}", _NEXT_STEP)
 
 
 CHECKS = (check_answer, check_stream, check_left_stream)
